@@ -1,0 +1,1 @@
+"""Distillation methods: a training set in, a small synthetic ImageSet out."""

@@ -1,0 +1,161 @@
+"""SRe2L: squeeze, recover, relabel (Yin et al., 2023); CDA is its crop schedule.
+
+Images are recovered from a teacher alone: pixels are moved until the teacher calls them
+their class and its batch-norm layers see the statistics they remember. No real image
+is touched. CDA (Yin and Shen, 2023) begins with the whole image and lets the random
+crop shrink, an easy-to-hard curriculum of its own.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ccfs_lib.augment import crop_boxes, resample
+from ccfs_lib.data import ImageSet
+from ccfs_lib.errors import InputError
+from ccfs_lib.progress import progress
+from ccfs_lib.recipes import Distillation
+from ccfs_lib.train import predict
+
+
+class BatchNormLoss:
+    """Distance between a batch's statistics and those the teacher remembers.
+
+    Sum over BatchNorm layers of ||var - running var|| + ||mean - running mean||, plain
+    (not squared) norms; the first layer, nearest the pixels, weighs `first` times more.
+    """
+
+    def __init__(self, teacher: nn.Module, first: float):
+        self.layers = [m for m in teacher.modules() if isinstance(m, nn.BatchNorm2d)]
+        if not self.layers:
+            raise InputError(
+                "teacher has no BatchNorm2d layer, but SRe2L recovers images from "
+                "batch-norm statistics; take a network with batch norm"
+            )
+        self.first, self.terms = first, []
+        self.hooks = [m.register_forward_pre_hook(self._see) for m in self.layers]
+
+    def _see(self, layer: nn.BatchNorm2d, inputs: tuple[Tensor]) -> None:
+        var, mean = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
+        distance = (layer.running_var - var).norm() + (layer.running_mean - mean).norm()
+        self.terms.append(distance * (self.first if not self.terms else 1.0))
+
+    def read(self) -> Tensor:
+        """The loss of the last forward pass."""
+        total = torch.stack(self.terms).sum()
+        self.terms.clear()
+        return total
+
+    def close(self) -> None:
+        """Take the hooks off the teacher."""
+        for hook in self.hooks:
+            hook.remove()
+
+
+def batches(num_classes: int, per_class: int, batch_size: int) -> tuple[Tensor, ...]:
+    """Target labels of every batch: image id by image id over the classes.
+
+    Each batch is as mixed as it can be, since batch-norm statistics are those of a
+    mixture; and fewer images per class are simply the first batches of more.
+    """
+    return torch.arange(num_classes).repeat(per_class).split(batch_size)
+
+
+def recover(
+    teacher: nn.Module,
+    classes: tuple[str, ...],
+    image_size: int,
+    per_class: int,
+    recipe: Distillation,
+    *,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    get=lambda number, compute: compute(),
+) -> ImageSet:
+    """Recover `per_class` images of every class from the teacher.
+
+    teacher: a network of `ccfs_lib.networks` with batch norm, taking [0, 1] images.
+    `get(number, compute)` may answer a batch from a cache instead of computing it.
+    Returns a uint8 ImageSet ordered by class. Source: SRe2L Eq. 2-4, CDA Section 3.
+    Raises InputError for a teacher without batch norm.
+    """
+    todo = batches(len(classes), per_class, recipe.batch_size)
+    done = []
+    for number, targets in enumerate(progress(todo, "recover", "batch")):
+
+        def compute(number=number, targets=targets):
+            return recover_batch(
+                teacher, targets, image_size, recipe, seed * 1_000_003 + number, device
+            )
+
+        done.append(get(number, compute))
+    targets = torch.cat(todo)
+    order = targets.argsort(stable=True)
+    name = f"{recipe.method} x{per_class}"
+    return ImageSet(name, torch.cat(done)[order], targets[order], classes)
+
+
+def recover_batch(
+    teacher: nn.Module,
+    targets: Tensor,
+    size: int,
+    recipe: Distillation,
+    seed: int,
+    device: str | torch.device = "cpu",
+) -> Tensor:
+    """Optimise one batch of images, uint8 (B, 3, size, size) on the CPU.
+
+    targets: int (B,). The batch depends on its own seed alone, so a run continues at
+    any batch with the same images.
+    """
+    teacher = teacher.to(device, memory_format=torch.channels_last).eval()
+    teacher.requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    mean = teacher.normalize.mean.view(3, 1, 1)
+    std = teacher.normalize.std.view(3, 1, 1)
+    # Pixels live in the normalised space, where Adam's steps are alike per channel.
+    pixels = torch.randn(len(targets), 3, size, size, generator=generator).to(device)
+    pixels.requires_grad_(True)
+    optimiser = torch.optim.Adam([pixels], recipe.lr, betas=recipe.betas)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.iterations)
+    targets, bn_loss = targets.to(device), BatchNormLoss(teacher, recipe.first_bn)
+    for view in views(recipe, size, generator):
+        x = view(pixels).contiguous(memory_format=torch.channels_last)
+        loss = F.cross_entropy(teacher.body(x), targets)
+        loss = loss + recipe.bn_weight * bn_loss.read()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        with torch.no_grad():
+            pixels.clamp_(-mean / std, (1 - mean) / std)
+    bn_loss.close()
+    images = (pixels.detach() * std + mean).clamp(0, 1)
+    return (images * 255).round().to(torch.uint8).cpu()
+
+
+def views(recipe: Distillation, size: int, generator: torch.Generator) -> Iterator:
+    """One differentiable view (crop, flip, roll) per iteration, shared by the batch."""
+    for iteration in range(recipe.iterations):
+        smallest = recipe.crop_at(iteration)
+        box = crop_boxes(1, size, size, (smallest, 1.0), generator)
+        flip = (torch.rand(1, generator=generator) < 0.5) & recipe.flip
+        roll = torch.randint(0, recipe.roll + 1, (2,), generator=generator).tolist()
+
+        def view(pixels, box=box, flip=flip, roll=roll, crop=smallest < 1):
+            n, device = len(pixels), pixels.device
+            if crop:
+                boxes, flips = box.expand(n, 4).to(device), flip.expand(n).to(device)
+                pixels = resample(pixels, boxes, flips, size)
+            elif flip:
+                pixels = pixels.flip(3)
+            return pixels.roll(roll, (2, 3))
+
+        yield view
+
+
+def relabel(teacher: nn.Module, data: ImageSet, device="cpu") -> Tensor:
+    """The teacher's logits (N, C) for a synthetic set: its opinion of the images."""
+    return predict(teacher, data.images, device)

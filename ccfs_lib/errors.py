@@ -1,0 +1,13 @@
+"""The one error a user is meant to read."""
+
+
+class InputError(ValueError):
+    """A bad argument: one sentence names it, its value and what is allowed.
+
+    Notebooks (IPython, papermill) and the command line print the sentence alone: a
+    traceback through our code would only hide it.
+    """
+
+    def _render_traceback_(self):
+        # IPython asks an exception for this before it draws its own traceback.
+        return [f"{type(self).__name__}: {self}"]

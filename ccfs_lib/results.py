@@ -1,0 +1,215 @@
+"""Measured cells: one JSON per cell, gathered into one tidy CSV, both in git.
+
+A cell is one configuration measured with several seeds. Its rows stay one per seed:
+means and intervals are computed where they are shown (`ccfs_lib.statistics`).
+"""
+
+import json
+import os
+import platform
+import re
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ccfs_lib
+from ccfs_lib.errors import InputError
+from ccfs_lib.store import plain
+
+if TYPE_CHECKING:
+    import pandas
+    import torch
+
+MEASURED = ("seed", "last", "best")  # every row has them; accuracies in percent
+
+
+def write(
+    root: str | Path,
+    run: str,
+    cell: str,
+    *,
+    config: dict,
+    rows: list[dict],
+    provenance: dict,
+) -> Path:
+    """Write root/run/cell.json, unless it already holds the same config and rows.
+
+    rows: one dict per seed with seed (int), last and best (percent), and what else was
+    measured; what differs between equal runs, such as seconds, belongs in provenance,
+    so that re-running a notebook leaves the git tree clean. Raises InputError for a bad
+    name, no rows, a repeated seed, or an accuracy that is not a percentage.
+    """
+    for label, name in (("run", run), ("cell", cell)):
+        if not re.fullmatch(r"\w[\w.=+-]*", name, re.ASCII):
+            raise InputError(
+                f"{label} is {name!r}; it names a file: letters, digits and _ . = + -"
+            )
+    content = {"config": plain(config, "config"), "rows": _rows(rows)}
+    path = Path(root) / run / f"{cell}.json"
+    try:
+        old = json.loads(path.read_text("utf-8"))
+        if {name: old.get(name) for name in content} == content:
+            return path
+    except (OSError, ValueError, AttributeError):
+        pass  # absent or damaged: all that it should say is at hand
+    content["provenance"] = plain(provenance, "provenance")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+    return path
+
+
+def load(root: str | Path, run: str | None = None) -> "pandas.DataFrame":
+    """Read the cells of one run, or of all, as a tidy table with one row per seed.
+
+    Columns: run, cell, each scalar config entry (nested names joined by dots; a name
+    that a row also has becomes config.name), seed, last, best (percent), other scalars
+    of the rows. Sorted by run, cell, seed. Raises InputError for a root or run that
+    does not exist and for a file that is not a cell.
+    """
+    return _table(root, run).infer_objects()
+
+
+def gather(root: str | Path) -> Path:
+    """Write all cells under root to root/results.csv, the table of `load`; return it.
+
+    Equal results give equal bytes. Raises InputError as `load`.
+    """
+    text = _table(root, None).to_csv(index=False, lineterminator="\n")
+    path = Path(root) / "results.csv"
+    _replace(path, text)
+    return path
+
+
+def provenance(
+    device: "str | torch.device", command: str | None = None, **extra
+) -> dict:
+    """Say how a cell was measured: versions, hardware, code revision, UTC time.
+
+    device: where it ran. `dirty` says that the library differs from `revision`. No
+    host or user name: results are published. Raises InputError for an unknown device.
+    """
+    import numpy
+    import torch
+    import torchvision
+
+    try:
+        on_gpu = torch.device(device).type == "cuda"
+    except RuntimeError:
+        raise InputError(f"device is {device!r}; allowed are cpu, cuda, ...") from None
+    revision, dirty = _revision(Path(ccfs_lib.__file__).parent)
+    return {
+        "library": ccfs_lib.__version__,
+        "revision": revision,
+        "dirty": dirty,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "numpy": numpy.__version__,
+        "device": torch.cuda.get_device_name(device) if on_gpu else _cpu(),
+        "threads": torch.get_num_threads(),
+        "command": command,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **extra,
+    }
+
+
+def _rows(rows: list[dict]) -> list[dict]:
+    if not rows:
+        raise InputError("rows is empty; a measured cell has one row per seed")
+    for i, row in enumerate(rows):
+        if missing := [name for name in MEASURED if name not in row]:
+            raise InputError(f"rows[{i}] lacks {missing[0]!r}; rows need {MEASURED}")
+        for name in ("last", "best"):
+            value = row[name]  # nan fails the comparison
+            if not (isinstance(value, int | float) and 0 <= value <= 100):
+                raise InputError(
+                    f"rows[{i}].{name} is {value!r}; it must be a percentage, 0 to 100"
+                )
+    seeds = [row["seed"] for row in rows]
+    if not all(type(seed) is int for seed in seeds) or len(set(seeds)) < len(seeds):
+        raise InputError(f"the seeds in rows are {seeds}; they must be distinct ints")
+    return plain(rows, "rows")
+
+
+def _table(root: str | Path, run: str | None) -> "pandas.DataFrame":
+    import pandas
+
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"root is {str(root)!r}; there is no such folder of results")
+    runs = sorted({path.parent.name for path in root.glob("*/[!.]*.json")})
+    if run is not None and run not in runs:
+        raise InputError(f"run is {run!r}; {root} has {', '.join(runs) or 'none'}")
+    records, configured, measured = [], set(), set()
+    for path in root.glob(f"{run or '*'}/[!.]*.json"):
+        config, rows = _cell(path)
+        place = {"run": path.parent.name, "cell": path.name.removesuffix(".json")}
+        columns = {name for row in rows for name in row}
+        config = {
+            f"config.{name}" if name in columns | {*place} else name: value
+            for name, value in config.items()
+        }
+        configured |= set(config)
+        measured |= columns - {*MEASURED}
+        records += [{**place, **config, **row} for row in rows]
+    records.sort(key=lambda record: (record["run"], record["cell"], record["seed"]))
+    extra = sorted(measured - configured)
+    columns = ["run", "cell", *sorted(configured), *MEASURED, *extra]
+    # Objects: an int beside a missing value stays an int, in the CSV too.
+    return pandas.DataFrame(records, columns=columns, dtype=object)
+
+
+def _cell(path: Path) -> tuple[dict, list[dict]]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        config, rows = content["config"], _rows(content["rows"])
+        return dict(_scalars(config)), [dict(_scalars(row)) for row in rows]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is not a results file: {error}") from None
+
+
+def _scalars(value: dict, prefix: str = ""):
+    for name, item in value.items():
+        if isinstance(item, dict):
+            yield from _scalars(item, f"{prefix}{name}.")
+        elif not isinstance(item, list):
+            yield prefix + name, item
+
+
+def _revision(folder: Path) -> tuple[str, bool | None]:
+    """Commit of the folder's code, and whether the code differs from it."""
+
+    def git(*words: str) -> str:
+        command = ["git", "--no-optional-locks", "-C", str(folder), *words]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True
+        ).stdout
+
+    try:
+        # An installed copy inside somebody else's repository has no revision of ours.
+        git("ls-files", "--error-unmatch", "__init__.py")
+        revision = git("rev-parse", "HEAD").strip()
+        return revision, bool(git("status", "--porcelain", "--", ".").strip())
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown", None
+
+
+def _cpu() -> str:
+    try:
+        info = Path("/proc/cpuinfo").read_text()
+        return re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE)[1].strip()
+    except (OSError, TypeError):  # not Linux, or an ARM kernel that names no model
+        return platform.processor() or platform.machine()
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

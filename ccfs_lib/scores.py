@@ -1,0 +1,89 @@
+"""Difficulty scores: one number per training image, higher = harder.
+
+Published files come with their own signs (a C-score is high for easy images); they are
+turned round here, once, so that nothing after this module needs to ask.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ccfs_lib.errors import InputError
+
+
+class Forgetting:
+    """Counts forgetting events while a network trains (Toneva et al., 2019).
+
+    An event is an image answered right at one visit and wrong at the next. Give the
+    object to `train.fit` as ``watch``: it reads the training predictions, so a score
+    costs no pass of its own.
+    """
+
+    def __init__(self, labels: Tensor):
+        self.labels = labels
+        self.events = torch.zeros(len(labels), dtype=torch.int32, device=labels.device)
+        self.right = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
+        self.learned = self.right.clone()
+
+    def __call__(self, indices: Tensor, logits: Tensor) -> None:
+        """Record one batch: int indices (B,) into the training set, logits (B, C)."""
+        right = logits.argmax(1) == self.labels[indices]
+        self.events[indices] += (self.right[indices] & ~right).int()
+        self.right[indices] = right
+        self.learned[indices] |= right
+
+
+def forgetting(runs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Mean forgetting events of several runs, float64 (N,), higher = harder.
+
+    runs: (events int (N,), learned bool (N,)) each. An image that a run never learned
+    counts as that run's maximum plus one, Toneva's infinity made finite; code that
+    leaves it at zero calls the hardest images the easiest.
+    """
+    total = np.zeros(len(runs[0][0]))
+    for events, learned in runs:
+        worst = events.max(initial=0) + 1
+        total += np.where(learned, events, worst)
+    return total / len(runs)
+
+
+def true_class_logit(logits: Tensor, labels: Tensor) -> np.ndarray:
+    """Minus the filter's raw logit of the true class (Section 5.4, "Logits").
+
+    logits: float (N, C); labels: int (N,). Returns float64 (N,), higher = harder.
+    """
+    return -logits.gather(1, labels[:, None])[:, 0].double().numpy()
+
+
+def load(path: str | Path, labels: Tensor) -> np.ndarray:
+    """Difficulty from a published score file, float64 (N,), higher = harder.
+
+    path: ``.npy`` of forgetting events (higher = harder), or ``.npz`` of C-scores with
+    arrays ``labels`` and ``scores`` (higher = easier, so the sign is turned). labels:
+    int (N,), the training set's; a file's own labels must agree with them. Raises
+    InputError for a missing, unreadable, misaligned or wrong-length file.
+    """
+    path = Path(path)
+    try:
+        file = np.load(path, allow_pickle=False)
+        scores = file if path.suffix == ".npy" else -file["scores"]
+        own = None if path.suffix == ".npy" else file["labels"]
+    except FileNotFoundError:
+        raise InputError(f"score file {path} does not exist") from None
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise InputError(
+            f"score file {path} is not a .npy of scores or a .npz with 'labels' and "
+            f"'scores' ({error})"
+        ) from None
+    if scores.shape != (len(labels),):
+        raise InputError(
+            f"score file {path} holds {scores.shape} scores, but the training set has "
+            f"{len(labels)} images"
+        )
+    if not np.isfinite(scores).all():
+        raise InputError(f"score file {path} holds values that are not finite")
+    if own is not None and not np.array_equal(own, labels.numpy()):
+        raise InputError(f"score file {path} belongs to another order of the images")
+    return scores.astype(np.float64)

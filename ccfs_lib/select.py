@@ -1,0 +1,147 @@
+"""Coarse-to-fine selection: Section 4, Eq. 5 and 6. Pure functions on arrays.
+
+Coarse: which training images does the filter still get wrong? Fine: of those, which
+are the easiest by a difficulty score that knows nothing of the filter?
+"""
+
+import warnings
+
+import numpy as np
+
+from ccfs_lib.errors import InputError
+
+COARSE = ("misclassified", "classified")
+FINE = ("simple", "hard", "random")
+
+
+class ShortfallWarning(UserWarning):
+    """A class had fewer candidates than its quota. The released code is silent here."""
+
+
+def coarse_to_fine(
+    labels,
+    predictions,
+    difficulty,
+    quota: int,
+    *,
+    excluded=None,
+    teacher_predictions=None,
+    coarse: str = "misclassified",
+    fine: str = "simple",
+    seed: int = 0,
+) -> np.ndarray:
+    """Choose `quota` images of each class for the next phase (Eq. 5, then Eq. 6).
+
+    labels, predictions: int (N,), the truth and the filter's answer. difficulty:
+    float (N,), higher = harder. excluded: indices already chosen. With
+    teacher_predictions, int (N,), only images that the teacher gets right are
+    candidates (in the authors' code, not in the paper). fine: "simple" takes lowest
+    difficulty first, "hard" highest first, "random" uniformly from `seed`.
+
+    Returns int64 indices, classes ascending, within a class in the order of choice;
+    ties go to the lower index. A class with too few candidates gives all it has and a
+    ShortfallWarning naming class, wanted and got. Raises InputError (a ValueError) for
+    wrong shapes, labels or names.
+    """
+    labels, difficulty = _checked(labels, predictions, difficulty, quota, coarse, fine)
+    pool = candidates(labels, predictions, excluded, teacher_predictions, coarse)
+    random = np.random.default_rng(seed)
+    chosen = [np.empty(0, np.int64)]
+    for c in np.unique(labels):
+        members = np.flatnonzero(pool & (labels == c))
+        if len(members) < quota:
+            warnings.warn(
+                f"class {c}: wanted {quota} images, got {len(members)}",
+                ShortfallWarning,
+                stacklevel=2,
+            )
+        chosen.append(_ranked(members, difficulty[members], fine, random)[:quota])
+    return np.concatenate(chosen)
+
+
+def candidates(
+    labels, predictions, excluded=None, teacher_predictions=None, coarse=COARSE[0]
+) -> np.ndarray:
+    """The coarse stage alone: bool (N,), who may be chosen (Eq. 5).
+
+    Arguments as in `coarse_to_fine`; raises InputError for wrong shapes or indices.
+    """
+    labels = np.asarray(labels)
+    wrong = _same_length("predictions", predictions, labels) != labels
+    pool = wrong if coarse == "misclassified" else ~wrong
+    if teacher_predictions is not None:
+        teacher = _same_length("teacher_predictions", teacher_predictions, labels)
+        pool &= teacher == labels
+    if excluded is not None and len(excluded):
+        excluded = np.asarray(excluded)
+        low, high = excluded.min(), excluded.max()
+        if excluded.dtype.kind not in "iu" or low < 0 or high >= len(labels):
+            raise InputError(
+                f"excluded holds {low}..{high} ({excluded.dtype}), but indices into "
+                f"the {len(labels)} images are integers from 0 to {len(labels) - 1}"
+            )
+        pool[excluded] = False
+    return pool
+
+
+def quotas(real: int, curricula: int) -> list[int]:
+    """Split `real` images per class over the phases, the remainder to the first.
+
+    Algorithm 1 prints floor(IPC (1 - alpha) / j), which neither divides evenly nor adds
+    up to IPC; the code, and we, split evenly. Raises InputError for phases that would
+    be empty.
+    """
+    if not 1 <= curricula <= real:
+        raise InputError(
+            f"curricula is {curricula}, but {real} real images per class can be "
+            f"split over 1 to {real} phases"
+        )
+    share, rest = divmod(real, curricula)
+    return [share + (phase < rest) for phase in range(curricula)]
+
+
+def _ranked(members, difficulty, fine, random) -> np.ndarray:
+    if fine == "random":
+        return random.permutation(members)
+    # A stable sort keeps index order among equals; score files are full of ties.
+    order = np.argsort(difficulty if fine == "simple" else -difficulty, kind="stable")
+    return members[order]
+
+
+def _checked(labels, predictions, difficulty, quota, coarse, fine):
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or not len(labels) or labels.dtype.kind not in "iu":
+        raise InputError(
+            f"labels has shape {labels.shape} and type {labels.dtype}, but a non-empty "
+            "list of integers (N,) is needed"
+        )
+    if labels.min() < 0:
+        raise InputError(f"labels holds {labels.min()}, but classes start at 0")
+    difficulty = np.asarray(difficulty)
+    if difficulty.shape != labels.shape or difficulty.dtype.kind not in "fiu":
+        raise InputError(
+            f"difficulty has shape {difficulty.shape} and type {difficulty.dtype}, but "
+            f"one number for each of the {len(labels)} labels is needed"
+        )
+    difficulty = difficulty.astype(np.float64)  # -x of an unsigned score would wrap
+    if np.isnan(difficulty).any():
+        raise InputError(
+            f"difficulty is nan at {np.flatnonzero(np.isnan(difficulty))[0]}"
+        )
+    if isinstance(quota, bool) or not isinstance(quota, (int, np.integer)) or quota < 0:
+        raise InputError(f"quota is {quota!r}, but a whole number from 0 is needed")
+    for name, value, allowed in (("coarse", coarse, COARSE), ("fine", fine, FINE)):
+        if value not in allowed:
+            raise InputError(f"{name} is {value!r}, but must be one of {allowed}")
+    _same_length("predictions", predictions, labels)
+    return labels, difficulty
+
+
+def _same_length(name: str, values, labels) -> np.ndarray:
+    values = np.asarray(values)
+    if values.shape != labels.shape or values.dtype.kind not in "iu":
+        raise InputError(
+            f"{name} has shape {values.shape} and type {values.dtype}, but one integer "
+            f"for each of the {len(labels)} labels is needed"
+        )
+    return values

@@ -1,0 +1,266 @@
+"""Results files: git sees a change only where a measurement changed."""
+
+import csv
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import ccfs_lib
+from ccfs_lib import results
+from ccfs_lib.errors import InputError
+
+CONFIG = {
+    "dataset": "digits",
+    "ipc": 10,
+    "kd": True,
+    "student": {"lr": 0.1, "crop_scale": (0.08, 1.0)},
+    "limit": None,
+}
+ROWS = [
+    {"seed": 1, "last": 61.25, "best": 62.5},
+    {"seed": 0, "last": 60.1, "best": 60.9},
+]
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "results"
+
+
+def write(root, run="main", cell="ccfs", config=CONFIG, rows=ROWS, **provenance):
+    return results.write(
+        root, run, cell, config=config, rows=rows, provenance=provenance
+    )
+
+
+def files(root):
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*.*"))
+
+
+# --- write ---
+
+
+def test_a_cell_is_a_readable_file(root):
+    path = write(root, cell="ccfs-ipc0.5", seconds=3.2)
+    assert path == root / "main" / "ccfs-ipc0.5.json"
+    text = path.read_text()
+    content = json.loads(text)
+    assert list(content) == ["config", "provenance", "rows"]
+    assert content["rows"] == ROWS and content["provenance"] == {"seconds": 3.2}
+    assert content["config"]["student"] == {"crop_scale": [0.08, 1.0], "lr": 0.1}
+    assert text.count("\n") > 20 and text.endswith("}\n")
+    assert text.index('"dataset"') < text.index('"ipc"') < text.index('"limit"')
+    assert files(root) == ["main/ccfs-ipc0.5.json"]  # no temporary file
+
+
+def test_equal_results_are_not_written_again(root):
+    path = write(root, seconds=3)
+    before = path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ino
+    write(root, seconds=4, config=dict(reversed(CONFIG.items())))
+    assert (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ino) == before
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"config": {**CONFIG, "ipc": 11}},
+        {"rows": [ROWS[0]]},
+        {"rows": [{**ROWS[0], "last": 61.26}, ROWS[1]]},
+    ],
+)
+def test_changed_results_are_written(root, changed):
+    path = write(root, seconds=3)
+    write(root, seconds=4, **changed)
+    content = json.loads(path.read_text())
+    assert content["provenance"] == {"seconds": 4}
+    for name, value in changed.items():
+        assert content[name] == json.loads(json.dumps(value))
+
+
+@pytest.mark.parametrize("damaged", ["", "{", "[]", "<<<<<<< HEAD\n", '{"rows": 1}'])
+def test_a_damaged_file_is_replaced(root, damaged):
+    path = write(root)
+    path.write_text(damaged)
+    write(root)
+    assert json.loads(path.read_text())["rows"] == ROWS
+
+
+def test_a_failed_write_keeps_the_old_file(root, monkeypatch):
+    path = write(root)
+    before = path.read_bytes()
+
+    def full(_):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="no space"):
+            write(root, rows=ROWS[:1])
+    assert path.read_bytes() == before and files(root) == ["main/ccfs.json"]
+
+
+ROW = {"seed": 0, "last": 60.0, "best": 61.0}
+
+
+@pytest.mark.parametrize(
+    ("bad", "named"),
+    [
+        ({"rows": []}, "rows is empty"),
+        ({"rows": [{"seed": 0, "last": 60.0}]}, r"rows\[0\] lacks 'best'"),
+        ({"rows": [ROW, {**ROW, "last": math.nan}]}, r"rows\[1\]\.last is nan"),
+        ({"rows": [{**ROW, "best": math.inf}]}, r"rows\[0\]\.best is inf"),
+        ({"rows": [{**ROW, "best": 100.5}]}, r"rows\[0\]\.best is 100\.5"),
+        ({"rows": [{**ROW, "last": "60"}]}, r"rows\[0\]\.last is '60'"),
+        ({"rows": [{**ROW, "last": torch.tensor(6)}]}, r"rows\[0\]\.last is tensor"),
+        ({"rows": [ROW, ROW]}, r"the seeds in rows are \[0, 0\]"),
+        ({"rows": [{**ROW, "seed": "a"}]}, "the seeds in rows"),
+        ({"rows": [{**ROW, "curve": {1, 2}}]}, r"rows\[0\]\.curve is a set"),
+        ({"config": {"lr": math.nan}}, r"config\.lr is nan"),
+        ({"device": object()}, r"provenance\.device is a object"),
+        ({"run": "../up"}, r"run is '\.\./up'"),
+        ({"cell": ".hidden"}, r"cell is '\.hidden'"),
+        ({"cell": ""}, "cell is ''"),
+    ],
+)
+def test_bad_input_is_named_and_nothing_written(root, bad, named):
+    with pytest.raises(InputError, match=named) as caught:
+        write(root, **bad)
+    assert "\n" not in str(caught.value) and not root.exists()
+
+
+# --- load and gather ---
+
+
+def test_table_is_tidy(root):
+    write(root, run="main", cell="ccfs")
+    extra = [{"seed": 0, "last": 50.0, "best": 51.0, "images": 100, "curve": [1, 2]}]
+    config = {"dataset": "digits", "seed": 7, "zeta": 1.0}
+    write(root, run="ablation", cell="random", config=config, rows=extra)
+    table = results.load(root)
+    assert list(table.columns) == [
+        *("run", "cell", "config.seed", "dataset", "ipc", "kd", "limit"),
+        *("student.lr", "zeta", "seed", "last", "best", "images"),
+    ]
+    assert table["run"].tolist() == ["ablation", "main", "main"]
+    assert table["seed"].tolist() == [0, 0, 1]  # sorted, unlike in ROWS
+    assert table["last"].tolist() == [50.0, 60.1, 61.25]
+    assert table["last"].dtype == float and table["seed"].dtype == int
+    assert table["config.seed"].tolist()[0] == 7 and pd.isna(table["config.seed"][1])
+    assert results.load(root, "main")["student.lr"].tolist() == [0.1, 0.1]
+    assert "zeta" not in results.load(root, "main")
+
+
+def test_csv_holds_every_digit_and_is_stable(root):
+    third = [{"seed": 0, "last": 100 / 3, "best": 100 / 3}]
+    write(root, cell="b", rows=third)
+    write(root, cell="a", config={"ipc": 5})
+    write(root, cell="c", config={"name": 'a, "b"'})
+    path = results.gather(root)
+    assert path == root / "results.csv"
+    before = path.read_bytes()
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["cell"], row["seed"]) for row in rows] == [
+        *(("a", "0"), ("a", "1"), ("b", "0"), ("c", "0"), ("c", "1"))
+    ]
+    assert [row["ipc"] for row in rows] == ["5", "5", "10", "", ""]  # not 5.0
+    assert float(rows[2]["last"]) == 100 / 3 and rows[3]["name"] == 'a, "b"'
+    assert results.gather(root).read_bytes() == before and b"\r" not in before
+    assert pd.read_csv(path)["last"].tolist() == results.load(root)["last"].tolist()
+
+
+def test_gather_does_not_read_itself_or_leftovers(root):
+    write(root)
+    results.gather(root)
+    (root / "main" / ".ccfs.json.99.tmp").write_text("{")
+    (root / "main" / ".hidden.json").write_text("{")
+    (root / "note.json").write_text("{}")
+    assert len(results.load(root)) == 2
+
+
+def test_a_root_without_cells_is_an_empty_table(root):
+    root.mkdir()
+    table = results.load(root)
+    assert len(table) == 0 and list(table) == ["run", "cell", "seed", "last", "best"]
+    assert results.gather(root).read_text() == "run,cell,seed,last,best\n"
+
+
+def test_unknown_places_are_named(root):
+    with pytest.raises(InputError, match=r"root is .* no such folder"):
+        results.load(root)
+    write(root)
+    with pytest.raises(InputError, match=r"run is 'mian'; .* has main"):
+        results.load(root, "mian")
+    with pytest.raises(InputError, match=r"run is '\*'"):
+        results.load(root, "*")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", '{"config": {}, "rows": []}', '{"config": {}, "rows": [1]}'],
+)
+def test_a_file_that_is_no_cell_is_named(root, text):
+    path = write(root)
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"main/ccfs\.json is not a results file"):
+        results.load(root)
+
+
+# --- provenance ---
+
+
+def test_provenance_says_how_it_was_measured():
+    facts = results.provenance("cpu", "ccfs run", seconds=2.5)
+    assert facts["torch"] == torch.__version__ and facts["numpy"] == np.__version__
+    assert facts["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert facts["threads"] == torch.get_num_threads()
+    assert facts["library"] == ccfs_lib.__version__
+    assert facts["command"] == "ccfs run" and facts["seconds"] == 2.5
+    assert facts["device"] and facts["device"] != "cpu"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", facts["date"])
+    assert os.uname().nodename not in json.dumps(facts)  # results are published
+    json.dumps(facts, allow_nan=False)
+
+
+def test_unknown_device_is_refused():
+    with pytest.raises(InputError, match="device is 'tpu9'"):
+        results.provenance("tpu9")
+
+
+def git(folder, *words):
+    identity = ["-c", "user.name=t", "-c", "user.email=t@localhost"]
+    command = ["git", "-C", str(folder), *identity, *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_revision_and_dirty(tmp_path, monkeypatch):
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    monkeypatch.setattr(ccfs_lib, "__file__", str(package / "__init__.py"))
+
+    def stamp():
+        facts = results.provenance("cpu")
+        return facts["revision"], facts["dirty"]
+
+    assert stamp() == ("unknown", None)  # no repository
+    git(tmp_path, "init", "-q")
+    assert stamp() == ("unknown", None)  # inside one that does not know the package
+    git(tmp_path, "add", "package")
+    git(tmp_path, "commit", "-qm", "first")
+    head = git(tmp_path, "rev-parse", "HEAD").strip()
+    assert stamp() == (head, False)
+    (tmp_path / "results.json").write_text("{}")
+    assert stamp() == (head, False)  # a new result is not a change of the code
+    (package / "__init__.py").write_text("x = 1\n")
+    assert stamp() == (head, True)
+    monkeypatch.setenv("PATH", "")
+    assert stamp() == ("unknown", None)  # no git
