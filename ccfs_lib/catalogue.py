@@ -118,6 +118,7 @@ def fetch_tiny_imagenet(folder: Path) -> None:
         download_url(TINY_URL, folder, temporary, TINY_MD5)
         os.replace(folder / temporary, folder / TINY_ZIP)
     except (OSError, RuntimeError) as error:
+        (folder / temporary).unlink(missing_ok=True)
         raise _unreachable("tiny-imagenet", TINY_URL, folder, error) from error
 
 

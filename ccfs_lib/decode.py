@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from ccfs_lib.errors import InputError
 from ccfs_lib.readers import Listing, Record, damaged
 
-VERSION = 1  # of decoding and cache layout; part of every cache key
+VERSION = 1  # of the cache; part of every key
 CHUNK = 500  # images a thread decodes in one go
 
 
@@ -50,9 +50,9 @@ def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
 def cached(source, name: str, cache_dir: str | Path | None = None) -> Decoded:
     """All images of a source, decoded at most once by however many processes.
 
-    source: from `catalogue.find`; name: starts the file names; cache_dir: default the
-    environment variable CCFS_CACHE, else data/cache. A cache that cannot be written
-    costs a warning, no more. Raises InputError for a source that cannot be read.
+    source: from `catalogue.find`; name: starts the file names; cache_dir: default
+    CCFS_CACHE, else data/cache. A cache that cannot be written costs a warning, no
+    more. Raises InputError for a source that cannot be read.
     """
     root = Path(cache_dir or os.environ.get("CCFS_CACHE") or "data/cache") / "images"
     stamp = json.dumps([VERSION, type(source).__name__, source.stamp()])
@@ -66,8 +66,7 @@ def cached(source, name: str, cache_dir: str | Path | None = None) -> Decoded:
     except (OSError, NotImplementedError) as error:  # the latter: no flock there
         return _uncached(decode_all(source.read(), name), root, error)
     with lock:
-        # Another process may have decoded while this one waited.
-        if found := _read(path):
+        if found := _read(path):  # decoded by another process in the meantime
             return found
         fresh = decode_all(source.read(), name)
         try:
@@ -94,7 +93,7 @@ def _read(path: Path) -> Decoded | None:
         images = np.load(path, mmap_mode="c", allow_pickle=False)
         labels = np.array(side["labels"], np.int64)
         classes, expected = tuple(side["classes"]), side["fingerprint"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError):
         expected, images, labels, classes = None, np.empty(0), np.empty(0), ()
@@ -125,8 +124,8 @@ def _write(path: Path, decoded: Decoded) -> None:
 def decode_all(listing: Listing, name: str) -> Decoded:
     """Decode every image of a listing, in parallel and in order.
 
-    Raises InputError for no image, one that cannot be decoded, one of another size
-    than the first, or a label outside the classes, and names it.
+    Raises InputError that names the image that is damaged, of another size than the
+    first, or labelled outside the classes.
     """
     first = next(listing.records, None)
     if first is None:
@@ -142,11 +141,10 @@ def decode_all(listing: Listing, name: str) -> Decoded:
             images[i], labels[i] = image.numpy(), record[2]
         return len(chunk)
 
-    workers = os.cpu_count() or 1
+    workers, waiting = os.cpu_count() or 1, deque()
     bar = tqdm(total=listing.count, desc=f"decode {name}", disable=None, unit="img")
     with bar, ThreadPoolExecutor(workers) as pool:
         # Few chunks wait at a time: little memory, and an error stops the work at once.
-        waiting: deque = deque()
         for start, chunk in _chunks(first, listing.records):
             waiting.append(pool.submit(fill, start, chunk))
             if len(waiting) > 2 * workers:
@@ -157,14 +155,14 @@ def decode_all(listing: Listing, name: str) -> Decoded:
 
 
 def _chunks(first: Record, rest: Iterator[Record]) -> Iterator[tuple[int, list]]:
-    start, chunk = 0, [first, *islice(rest, CHUNK - 1)]
-    while chunk:
+    rest, start = chain([first], rest), 0
+    while chunk := list(islice(rest, CHUNK)):
         yield start, chunk
-        start, chunk = start + len(chunk), list(islice(rest, CHUNK))
+        start += len(chunk)
 
 
 def _check(record: Record, shape, first: str, expected, classes: int) -> None:
-    place, _, label = record
+    place, label = record[0], record[2]
     if tuple(shape) != expected[1:]:
         raise InputError(
             f"{place} is {shape[2]}x{shape[1]} pixels, but {first} is "

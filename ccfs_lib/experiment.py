@@ -167,9 +167,7 @@ DIGITS = {
     "score": "forgetting",
     "network": "convnet-16-32",
     "teacher_network": "convnet-16-32",
-    "recipe": Recipe(
-        epochs=30, batch_size=32, crop_scale=(0.5, 1.0), flip=False, warmup_epochs=2
-    ),
+    "recipe": Recipe(epochs=30, batch_size=32, crop_scale=(0.5, 1.0), flip=False),
     "teacher": Recipe(
         epochs=30, batch_size=64, loss="hard", augment="crop", pad=1, flip=False
     ),

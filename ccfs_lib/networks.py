@@ -4,8 +4,11 @@ Normalisation is the first layer, not a property of the data: images stay uint8
 everywhere, and a teacher and a student with different constants see the same batch.
 """
 
+import contextlib
+import math
 import re
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,17 +16,38 @@ from torchvision import models
 
 from ccfs_lib.errors import InputError
 
-STOCK = ("resnet18", "resnet50", "resnet101", "densenet121", "regnet_y_8gf")
+# name: (torchvision constructor, stride of a 3x3 stem, smallest image in pixels).
+# Stride None keeps torchvision's own stem and pooling, made for 224-pixel images.
+STOCK = {
+    # CCFS, SRe2L and CDA: 3x3 stride 1 and no max-pool, at 32 and at 64 pixels alike.
+    "resnet18": (models.resnet18, 1, 8),
+    "resnet50": (models.resnet50, 1, 8),
+    "resnet101": (models.resnet101, 1, 8),
+    # SelMatch's network for Tiny-ImageNet: a quarter of the work of the one above.
+    "resnet18-s2": (models.resnet18, 2, 8),
+    "resnet18-imagenet": (models.resnet18, None, 8),
+    # The released CCFS code replaces `conv1` and `maxpool`. These two call theirs
+    # otherwise, so the ImageNet stem stays; the paper does not say which one it means.
+    "densenet121": (models.densenet121, None, 29),  # unpadded pools: 28 px become 0
+    "regnet_y_8gf": (models.regnet_y_8gf, None, 8),
+    # Ours: what the paper would mean if all its networks had the small-image stem.
+    "densenet121-s1": (models.densenet121, 1, 8),
+    "regnet_y_8gf-s1": (models.regnet_y_8gf, 1, 8),
+}
 NAMES = ("convnet", "convnet-in", "convnet-W1-W2-...", *STOCK)
 
 
 class Normalize(nn.Module):
-    """(x - mean) / std per channel."""
+    """(x - mean) / std per channel, with both saved beside the weights."""
 
     def __init__(self, mean, std):
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+        for name, values, least in (("mean", mean, -math.inf), ("std", std, 0.0)):
+            values = [float(value) for value in values]
+            if len(values) != 3 or not all(least < v < math.inf for v in values):
+                kind = "positive" if name == "std" else "finite"
+                raise InputError(f"{name} is {values}, but must be three {kind} floats")
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise float images (N, 3, H, W) in [0, 1]."""
@@ -41,11 +65,16 @@ class Network(nn.Module):
         """Logits (N, C) of float images (N, 3, H, W) in [0, 1]."""
         return self.body(self.normalize(x))
 
+    @property
+    def head(self) -> nn.Linear:
+        """The classifier."""
+        return [m for m in self.body.modules() if isinstance(m, nn.Linear)][-1]
+
     def features(self, x: Tensor) -> Tensor:
-        """What the classifier sees, float (N, D)."""
+        """What the classifier sees of float images (N, 3, H, W) in [0, 1]: (N, D)."""
+        # A hook, since each torchvision family arranges its forward pass differently.
         seen = []
-        head = [m for m in self.body.modules() if isinstance(m, nn.Linear)][-1]
-        hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        hook = self.head.register_forward_pre_hook(lambda _, args: seen.extend(args))
         try:
             self(x)
         finally:
@@ -62,103 +91,110 @@ def build(
     std=(0.5, 0.5, 0.5),
     seed: int | None = None,
 ) -> Network:
-    """Build a network by name.
+    """Build a network by name, with fresh weights.
 
-    name: "convnet" (blocks of 128 channels with BatchNorm: 3 at 32 px, 4 at 64 px),
-    "convnet-in" (instance norm), "convnet-32-64-128" (widths), "resnet18/50/101"
-    (3x3 stride-1 stem, no max-pool), "resnet18-s2" (SelMatch's stride 2 for 64 px),
-    "densenet121", "regnet_y_8gf" (torchvision's stems, as the released code leaves
-    them; with "-s1" small-image stems). mean, std: three floats each, for [0, 1]
-    images. With `seed`, weights depend on it alone and the global generator is left as
-    it was. Raises InputError for names, classes or sizes that cannot be built.
+    name: "convnet" (the ConvNet of DC, DM and MTT with SelMatch's BatchNorm: blocks
+    of 128 channels, 3 at 32 pixels, 4 at 64), "convnet-in" (instance norm, as in DC),
+    "convnet-32-64-128" (your widths, a block each, BatchNorm), or a key of STOCK.
+    num_classes: 2 or more. image_size: side in pixels. mean, std: three floats each,
+    for images in [0, 1]. With `seed`, the weights depend on it alone, are made on the
+    CPU, and no global random generator moves; without, they draw from the global one.
+
+    Returns a Network from float (N, 3, image_size, image_size) in [0, 1] to logits
+    (N, num_classes). Raises InputError for a name, number of classes, size or constant
+    with which this cannot be built.
     """
     if num_classes < 2:
         raise InputError(f"num_classes is {num_classes}, but at least 2 are needed")
-    with torch.random.fork_rng(devices=[], enabled=seed is not None):
-        if seed is not None:
-            torch.manual_seed(seed)
-        if name.startswith("convnet"):
-            body = _convnet(name, num_classes, image_size)
-        else:
-            body = _stock(name, num_classes, image_size)
-    return Network(Normalize(mean, std), body)
+    if not re.fullmatch(r"convnet(-in|(-[1-9][0-9]*)+)?", name) and name not in STOCK:
+        raise InputError(f"network is {name!r}, but must be one of {', '.join(NAMES)}")
+    make = _convnet if name.startswith("convnet") else _stock
+    with contextlib.nullcontext() if seed is None else _seeded(seed):
+        normalize = Normalize(mean, std)
+        return Network(normalize, make(name, num_classes, image_size))
+
+
+@contextlib.contextmanager
+def _seeded(seed: int):
+    # Not torch.manual_seed: it would reseed the GPU as well, which is not put back.
+    # On the CPU, so that one seed is one set of weights on every machine.
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def _convnet(name: str, num_classes: int, size: int) -> nn.Module:
-    widths, norm = _widths(name, size)
-    if size % 2 ** len(widths) or size < 2 ** len(widths):
+    widths = [int(width) for width in re.findall("[0-9]+", name)]
+    widths = widths or [128] * _depth(size)
+    side = size >> len(widths)  # the pools round down, as they do in DC
+    if side < 1:
         raise InputError(
-            f"network {name!r} halves the image {len(widths)} times, but image_size "
-            f"is {size}"
+            f"image_size is {size}, but {name} halves it {len(widths)} times and needs "
+            f"{2 ** len(widths)} or more"
         )
     layers, channels = [], 3
     for width in widths:
-        layers += [nn.Conv2d(channels, width, 3, padding=1), norm(width)]
+        # One group per channel: instance norm with a scale and shift, as DC has it.
+        instance = name == "convnet-in"
+        norm = nn.GroupNorm(width, width) if instance else nn.BatchNorm2d(width)
+        layers += [nn.Conv2d(channels, width, 3, padding=1), norm]
         layers += [nn.ReLU(), nn.AvgPool2d(2)]
         channels = width
-    side = size // 2 ** len(widths)
-    head = nn.Linear(channels * side**2, num_classes)
-    return nn.Sequential(*layers, nn.Flatten(), head)
-
-
-def _widths(name: str, size: int) -> tuple[list[int], type]:
-    if name == "convnet-in":
-        norm = lambda width: nn.GroupNorm(width, width)  # noqa: E731
-        return [128] * _depth(size), norm
-    if name == "convnet":
-        return [128] * _depth(size), nn.BatchNorm2d
-    if not re.fullmatch(r"convnet(-[1-9]\d*)+", name):
-        raise InputError(f"network is {name!r}, but must be one of {', '.join(NAMES)}")
-    return [int(width) for width in name.split("-")[1:]], nn.BatchNorm2d
+    layers += [nn.Flatten(), nn.Linear(channels * side**2, num_classes)]
+    return nn.Sequential(*layers)
 
 
 def _depth(size: int) -> int:
-    """Blocks of the protocol's ConvNet: it halves down to 4 pixels."""
+    """As many blocks as leave at least 4 pixels: 1 at 8 px, 3 at 32 px, 4 at 64 px."""
     return max(1, (size // 4).bit_length() - 1)
 
 
 def _stock(name: str, num_classes: int, size: int) -> nn.Module:
-    base, _, stem = name.partition("-")
-    if base not in STOCK or stem not in ("", "s1", "s2"):
-        raise InputError(f"network is {name!r}, but must be one of {', '.join(NAMES)}")
-    if size < 8:
-        raise InputError(f"image_size is {size}, but {name} needs 8 pixels or more")
-    body = getattr(models, base)(weights=None, num_classes=num_classes)
-    if base.startswith("resnet"):
-        body.conv1 = _conv(3, 64, 2 if stem == "s2" else 1)
-        body.maxpool = nn.Identity()
-    elif base == "densenet121" and stem == "s1":
-        body.features.conv0, body.features.pool0 = _conv(3, 64, 1), nn.Identity()
-    elif base == "regnet_y_8gf" and stem == "s1":
-        body.stem[0] = _conv(3, 32, 1)
+    constructor, stride, smallest = STOCK[name]
+    if size < smallest:
+        raise InputError(f"image_size is {size}, but {name} needs {smallest} or more")
+    body = constructor(weights=None, num_classes=num_classes)
+    if stride is None:
+        return body
+    # The new stem keeps PyTorch's default initialisation, unlike its neighbours
+    # from torchvision: the released code swaps it in after they were initialised.
+    conv = partial(nn.Conv2d, 3, kernel_size=3, stride=stride, padding=1, bias=False)
+    if isinstance(body, models.ResNet):
+        body.conv1, body.maxpool = conv(64), nn.Identity()
+    elif isinstance(body, models.DenseNet):
+        body.features.conv0, body.features.pool0 = conv(64), nn.Identity()
+    else:
+        body.stem[0] = conv(32)  # RegNet's stem has no pooling to remove
     return body
-
-
-def _conv(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Size of a network: parameters, and multiply-adds of one forward image."""
+    """Size of a network, and the work of one forward image."""
 
     parameters: int
-    macs: int  # convolutions and linear layers
+    macs: int  # multiply-adds of convolutions and linear layers; a FLOP count is twice
 
 
 def count(network: nn.Module, image_size: int) -> Cost:
-    """Count parameters and the multiply-adds of one (3, S, S) image by hooks."""
-    total = []
+    """Count parameters, and multiply-adds on one image (3, image_size, image_size).
+
+    Runs where the network is: on the meta device, without memory or arithmetic.
+    """
+    macs = []
 
     def hook(layer, _, output):
-        weight = layer.weight  # (out, in / groups, ...): work per output element
-        total.append(output[0].numel() * weight[0].numel())
+        # A weight (out, in / groups, ...) costs its row once per output element.
+        macs.append(output[0].numel() * layer.weight[0].numel())
 
     layers = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
     handles = [layer.register_forward_hook(hook) for layer in layers]
-    device = next(network.parameters()).device
-    with torch.inference_mode():
-        network.eval()(torch.zeros(1, 3, image_size, image_size, device=device))
-    for handle in handles:
-        handle.remove()
-    return Cost(sum(p.numel() for p in network.parameters()), sum(total))
+    training, device = network.training, next(network.parameters()).device
+    try:
+        with torch.inference_mode():
+            network.eval()(torch.zeros(1, 3, image_size, image_size, device=device))
+    finally:
+        network.train(training)
+        for handle in handles:
+            handle.remove()
+    return Cost(sum(p.numel() for p in network.parameters()), sum(macs))

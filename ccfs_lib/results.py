@@ -10,6 +10,7 @@ import platform
 import re
 import subprocess
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,6 @@ def provenance(
     """
     import numpy
     import torch
-    import torchvision
 
     try:
         on_gpu = torch.device(device).type == "cuda"
@@ -104,7 +104,7 @@ def provenance(
         "dirty": dirty,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        "torchvision": version("torchvision"),  # importing it costs seconds
         "numpy": numpy.__version__,
         "device": torch.cuda.get_device_name(device) if on_gpu else _cpu(),
         "threads": torch.get_num_threads(),
@@ -141,20 +141,17 @@ def _table(root: str | Path, run: str | None) -> "pandas.DataFrame":
     runs = sorted({path.parent.name for path in root.glob("*/[!.]*.json")})
     if run is not None and run not in runs:
         raise InputError(f"run is {run!r}; {root} has {', '.join(runs) or 'none'}")
-    records, configured, measured = [], set(), set()
-    for path in root.glob(f"{run or '*'}/[!.]*.json"):
-        config, rows = _cell(path)
+    cells = [(path, *_cell(path)) for path in root.glob(f"{run or '*'}/[!.]*.json")]
+    measured = {name for _, _, rows in cells for row in rows for name in row}
+    taken = {"run", "cell", *MEASURED, *measured}
+    records, configured = [], set()
+    for path, config, rows in cells:
         place = {"run": path.parent.name, "cell": path.name.removesuffix(".json")}
-        columns = {name for row in rows for name in row}
-        config = {
-            f"config.{name}" if name in columns | {*place} else name: value
-            for name, value in config.items()
-        }
+        config = {f"config.{k}" if k in taken else k: v for k, v in config.items()}
         configured |= set(config)
-        measured |= columns - {*MEASURED}
-        records += [{**place, **config, **row} for row in rows]
+        records += [{**config, **row, **place} for row in rows]
     records.sort(key=lambda record: (record["run"], record["cell"], record["seed"]))
-    extra = sorted(measured - configured)
+    extra = sorted(measured - {"run", "cell", *MEASURED})
     columns = ["run", "cell", *sorted(configured), *MEASURED, *extra]
     # Objects: an int beside a missing value stays an int, in the CSV too.
     return pandas.DataFrame(records, columns=columns, dtype=object)

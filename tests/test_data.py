@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ccfs_lib import catalogue, data, decode
+from ccfs_lib import catalogue, decode
 from ccfs_lib.data import ImageSet, channel_stats, concat, load
 from ccfs_lib.errors import InputError
 
@@ -267,7 +267,10 @@ def test_bad_image_label_size_or_column_names_the_row(tmp_path):
     odd = message([*good[:2], encoded(photo(0, 9))], [0, 1, 1])
     assert "row 2 is 9x9" in odd and "row 0 is 8x8" in odd
     assert "columns picture (struct" in message(good, [0, 1, 1], image="picture")
-    assert "holds no images" in message([], [], **names)
+    empty = pq.read_table(path).slice(0, 0).rename_columns(["image", "label"])
+    pq.write_table(empty, path)
+    with pytest.raises(InputError, match="holds no images"):
+        load(path)
 
 
 def test_a_missing_shard_or_split_is_noticed(tmp_path):
@@ -275,7 +278,7 @@ def test_a_missing_shard_or_split_is_noticed(tmp_path):
     with pytest.raises(InputError, match="one parquet file and has no test split"):
         load(tmp_path / "p" / "train-00000-of-00002.parquet", "test")
     (tmp_path / "p" / "train-00000-of-00002.parquet").unlink()
-    with pytest.raises(InputError, match="1 train parquet files, .* promise 2"):
+    with pytest.raises(InputError, match=r"1 train parquet files, .* promise 2"):
         load(tmp_path / "p")
     (tmp_path / "p" / "train-00001-of-00002.parquet").rename(
         tmp_path / "p/train.parquet"
@@ -531,7 +534,7 @@ def test_unknown_names_are_refused(tmp_path):
     with pytest.raises(InputError, match="neither train-"):
         load(tmp_path)
     shards(tmp_path / "other")
-    with pytest.raises(InputError, match="does not hold 'tiny-imagenet'.* 8 pixels"):
+    with pytest.raises(InputError, match=r"does not hold 'tiny-imagenet'.* 8 pixels"):
         load("tiny-imagenet", data_root=tmp_path / "other")
 
 
@@ -541,6 +544,18 @@ def test_download_without_network_is_one_sentence(tmp_path, name, offline):
         load(name, data_root=tmp_path, download=True)
     assert "\n" not in str(e.value) and offline
     assert not list(tmp_path.rglob("*.zip"))
+
+
+def test_download_that_is_not_the_official_zip_is_thrown_away(tmp_path, monkeypatch):
+    class Response(io.BytesIO):
+        url, length, headers = catalogue.TINY_URL, 9, {}
+
+    monkeypatch.setattr(
+        urllib.request, "urlopen", lambda *args, **kwargs: Response(b"not a zip")
+    )
+    with pytest.raises(InputError, match=r"tiny-imagenet.*corrupted"):
+        load("tiny-imagenet", data_root=tmp_path, download=True)
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
 
 
 class Trap:
@@ -621,13 +636,3 @@ def test_tiny_imagenet_is_in_image_folder_order():
     assert len(set(listing.classes)) == 200 and listing.classes[0] == "goldfish"
     test = load("tiny-imagenet", "test", data_root=SHARED)
     assert test.images.shape == (10000, 3, 64, 64) and test.class_sizes == [50] * 200
-
-
-def test_public_names_are_there():
-    assert data.NAMES == (
-        "digits",
-        "cifar10",
-        "cifar100",
-        "cifar10-jpeg",
-        "tiny-imagenet",
-    )

@@ -28,6 +28,7 @@ ROWS = [
     {"seed": 1, "last": 61.25, "best": 62.5},
     {"seed": 0, "last": 60.1, "best": 60.9},
 ]
+ROW = {"seed": 0, "last": 60.0, "best": 61.0}
 
 
 @pytest.fixture
@@ -107,9 +108,6 @@ def test_a_failed_write_keeps_the_old_file(root, monkeypatch):
     assert path.read_bytes() == before and files(root) == ["main/ccfs.json"]
 
 
-ROW = {"seed": 0, "last": 60.0, "best": 61.0}
-
-
 @pytest.mark.parametrize(
     ("bad", "named"),
     [
@@ -156,6 +154,15 @@ def test_table_is_tidy(root):
     assert table["config.seed"].tolist()[0] == 7 and pd.isna(table["config.seed"][1])
     assert results.load(root, "main")["student.lr"].tolist() == [0.1, 0.1]
     assert "zeta" not in results.load(root, "main")
+
+
+def test_a_name_means_one_thing_in_the_whole_table(root):
+    write(root, cell="a", config={"images": 5})
+    write(root, cell="b", config={}, rows=[{**ROW, "images": 99, "run": "x"}])
+    table = results.load(root)
+    assert table["images"].tolist()[2] == 99 and table["images"].isna().sum() == 2
+    assert table["config.images"].tolist()[:2] == [5, 5]
+    assert set(table["run"]) == {"main"}
 
 
 def test_csv_holds_every_digit_and_is_stable(root):

@@ -1,0 +1,109 @@
+"""The book: `python book/build.py execute | html | check | all`.
+
+execute: papermill runs the notebooks of a run; pages that are up to date stay.
+html:    the generated text, then Jupyter Book with warnings as errors.
+check:   refuses stale, failed or unexecuted pages, one sentence each.
+all:     execute the runs that are not kept in git, check, html.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+import execute as runs
+import generate
+from ccfs_lib.errors import InputError
+
+ROOT = runs.ROOT
+
+
+def toc(root: Path = ROOT) -> dict:
+    """_toc.yml without pages that do not exist, with the runs it does not know.
+
+    So a reader's own run in book/runs.yaml needs no second entry, and a clone builds
+    before every run has been made.
+    """
+    contents = yaml.safe_load((root / "_toc.yml").read_text("utf-8"))
+    captions = {part["caption"] for part in contents["parts"]}
+    extra = [
+        {"caption": run["title"], "chapters": [_chapter(p, root) for p in pages]}
+        for name, run in runs.declared(root).items()
+        if run["title"] not in captions and (pages := runs.pages(name, root))
+    ]
+    parts = [*contents["parts"][:-1], *extra, contents["parts"][-1]]
+    for part in parts:
+        part["chapters"] = [c for c in part["chapters"] if _exists(c["file"], root)]
+    return contents | {"parts": [part for part in parts if part["chapters"]]}
+
+
+def _chapter(page: runs.Page, root: Path) -> dict:
+    chapter = {"file": page.path.relative_to(root).with_suffix("").as_posix()}
+    phase = page.parameters.get("phase")
+    return chapter if phase is None else chapter | {"title": f"Phase {phase}"}
+
+
+def _exists(file: str, root: Path) -> bool:
+    return any((root / f"{file}{suffix}").exists() for suffix in (".md", ".ipynb"))
+
+
+def html(root: Path = ROOT) -> Path:
+    """Write the generated text and build _build/html; return its front page.
+
+    Always all pages: Sphinx warns only about pages that it reads, so an incremental
+    build forgets the warnings of the one before. Raises InputError if anything warns.
+    """
+    generate.write(root)
+    contents = root / "_build" / "_toc.yml"
+    contents.parent.mkdir(exist_ok=True)
+    contents.write_text(yaml.safe_dump(toc(root), sort_keys=False), "utf-8")
+    program = Path(sys.executable).with_name("jupyter-book")
+    command = [program, "build", root, "--toc", contents, "--all", "--quiet"]
+    command += ["--warningiserror", "--nitpick", "--keep-going"]
+    page = root / "_build" / "html" / "book" / "index.html"
+    page.unlink(missing_ok=True)
+    status = subprocess.run(command, cwd=root, env=os.environ).returncode
+    if status or not page.exists():
+        raise InputError("the book has warnings, and they count as errors: see above")
+    return page
+
+
+def check(names: list[str], root: Path = ROOT) -> None:
+    """Print what is wrong with the executed pages; raise InputError if anything is."""
+    for name in names:
+        for note in runs.notes(name, root):
+            print(f"note: {note}")
+    if found := [p for name in names for p in runs.problems(name, root)]:
+        raise InputError("\n".join(found))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command; a wrong input is one sentence and exit status 1."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("command", choices=("execute", "html", "check", "all"))
+    parser.add_argument("--run", help="a run of book/runs.yaml, or all", default="")
+    parser.add_argument("--force", action="store_true", help="execute again regardless")
+    options = parser.parse_args(arguments)
+    started = time.perf_counter()
+    try:
+        declared = runs.declared()
+        ours = [name for name, run in declared.items() if not run["committed"]]
+        chosen = {"all": list(declared), "": ours}.get(options.run, [options.run])
+        if options.command in ("execute", "all"):
+            for name in chosen:
+                runs.execute(name, options.force)
+        if options.command in ("check", "all"):
+            check(list(declared) if options.run in ("", "all") else chosen)
+        if options.command in ("html", "all"):
+            page = html()
+            print(f"{page} ({time.perf_counter() - started:.0f} s)")
+    except InputError as error:
+        sys.exit(f"{error}")
+
+
+if __name__ == "__main__":
+    main()
