@@ -91,8 +91,8 @@ class Select:
             short = sum(record.shortfall.values())
             print(
                 f"phase {record.phase}: filter {record.train_accuracy:.1f} % train, "
-                f"{record.filter.test_accuracy:.1f} % test; chose {len(record.chosen)}"
-                f" of {record.pool.sum()} candidates, {short} short"
+                f"{record.filter.test_accuracy:.1f} % test; chose "
+                f"{len(record.chosen)} of {record.pool.sum()} candidates, {short} short"
             )
             records.append(record)
         write_indices(self.out, experiment.ipc, experiment.alpha, selected(records))
@@ -118,9 +118,8 @@ class Results:
                 f"{run:24} {arm:22} last {s.mean:5.2f} ± {s.half:4.2f} (sd {s.sd:4.2f})"
                 f"  best {best.mean:5.2f}  {s.n} seeds"
             )
-        print(
-            f"\nTest accuracy in percent, 95 % t interval. {results.gather(paths.results())}"
-        )
+        print("\nTest accuracy in percent with 95 % t intervals; every row is in")
+        print(results.gather(paths.results()))
 
 
 @dataclass(frozen=True)

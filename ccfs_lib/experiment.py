@@ -180,7 +180,7 @@ LAPTOP = {
     "ipc": 250,
     "network": "convnet-32-64-128",
     "teacher_network": "convnet-32-64-128",
-    "recipe": Recipe(epochs=60, batch_rule="ratio", precision="bf16"),
+    "recipe": Recipe(epochs=60, batch_rule="released", precision="bf16"),
     "teacher": Recipe(
         epochs=60, batch_size=128, loss="hard", augment="crop", precision="bf16"
     ),

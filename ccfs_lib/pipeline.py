@@ -8,7 +8,7 @@ what they have in common: six strategies train the first filter of a seed once.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from ccfs_lib.experiment import (
     Experiment,
 )
 from ccfs_lib.progress import progress
-from ccfs_lib.recipes import Recipe
+from ccfs_lib.recipes import Recipe, essential
 from ccfs_lib.select import quotas
 from ccfs_lib.store import Artefact, Store
 from ccfs_lib.train import fit, predict
@@ -167,7 +167,7 @@ class Pipeline:
     def distilled(self, per_class: int) -> ImageSet:
         """The first `per_class` recovered images of each class."""
         e, size = self.experiment, self.train.image_size
-        base = {"teacher": self.teacher.key, "recipe": asdict(e.distillation)}
+        base = {"teacher": self.teacher.key, "recipe": essential(e.distillation)}
         base |= {"size": size, "classes": self.train.num_classes}
         todo = sre2l.batches(
             self.train.num_classes, per_class, e.distillation.batch_size
@@ -317,7 +317,7 @@ class Pipeline:
         """What any training depends on."""
         return {
             "network": network,
-            "recipe": asdict(recipe),
+            "recipe": essential(recipe),
             "seed": seed,
             "images": images.fingerprint,
             "test": self.test.fingerprint,

@@ -32,7 +32,9 @@ def sweep(
     from ccfs_lib.pipeline import Pipeline
 
     stages = Pipeline(experiment)
-    _ = stages.teacher, stages.difficulty  # what every cell needs, with all threads
+    # What every cell needs, with all threads: workers would wait for each other.
+    most = experiment.ipc if "distilled" in arms else experiment.distilled
+    _ = stages.difficulty, stages.distilled(most)
     cores = os.cpu_count() or 1
     workers = workers or (1 if torch.cuda.is_available() else cores)
     left = dict.fromkeys(arms, experiment.seeds)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.io import decode_jpeg, encode_jpeg
 
 from ccfs_lib.augment import crop_boxes, resample
 from ccfs_lib.data import ImageSet
@@ -133,7 +134,19 @@ def recover_batch(
             pixels.clamp_(-mean / std, (1 - mean) / std)
     bn_loss.close()
     images = (pixels.detach() * std + mean).clamp(0, 1)
-    return (images * 255).round().to(torch.uint8).cpu()
+    return as_saved((images * 255).round().to(torch.uint8).cpu(), recipe.save)
+
+
+def as_saved(images: Tensor, form: str) -> Tensor:
+    """Images as they come back from a file, uint8 (N, 3, H, W).
+
+    "jpeg": quality 75 with halved chroma, Pillow's default, in which the authors keep
+    theirs; "png": unchanged.
+    """
+    if form == "png":
+        return images
+    files = (encode_jpeg(image, quality=75) for image in images)
+    return torch.stack([decode_jpeg(file) for file in files])
 
 
 def views(recipe: Distillation, size: int, generator: torch.Generator) -> Iterator:
@@ -142,7 +155,8 @@ def views(recipe: Distillation, size: int, generator: torch.Generator) -> Iterat
         smallest = recipe.crop_at(iteration)
         box = crop_boxes(1, size, size, (smallest, 1.0), generator)
         flip = (torch.rand(1, generator=generator) < 0.5) & recipe.flip
-        roll = torch.randint(0, recipe.roll + 1, (2,), generator=generator).tolist()
+        least = -recipe.roll if recipe.roll_back else 0
+        roll = torch.randint(least, recipe.roll + 1, (2,), generator=generator).tolist()
 
         def view(pixels, box=box, flip=flip, roll=roll, crop=smallest < 1):
             n, device = len(pixels), pixels.device
