@@ -22,6 +22,8 @@ class Choice:
     """folder that holds the data set; default $CCFS_DATA"""
     scale: str = ""
     """digits, laptop or paper; default by data set"""
+    reading: str = "paper"
+    """at the paper's scale: paper (tables, notebooks) or released (scripts)"""
     ipc: int | None = None
     """images per class"""
     alpha: float | None = None

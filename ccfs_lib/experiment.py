@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+from ccfs_lib import presets
 from ccfs_lib.errors import InputError
 from ccfs_lib.recipes import STRICT, Count, Distillation, Fraction, Recipe
 
@@ -44,6 +45,7 @@ NETWORKS = re.compile(
     r"convnet(-in)?|convnet(-\d+)+|resnet(18|50|101)|resnet18-s2"
     r"|(densenet121|regnet_y_8gf)(-s1)?"
 )
+SCALES = ("digits", "laptop", "paper")
 CONTROLS = ("random", "distilled", "random-hard", "ccfs-hard")
 STRATEGIES = tuple(
     f"{fine}-{coarse}"
@@ -160,45 +162,19 @@ class Experiment:
         return rows
 
 
-# Digits: 8x8 pixels, two blocks, no mirror (a mirrored 2 is no digit). Seconds.
-DIGITS = {
-    "scale": "digits",
-    "ipc": 20,
-    "score": "forgetting",
-    "network": "convnet-16-32",
-    "teacher_network": "convnet-16-32",
-    "recipe": Recipe(epochs=30, batch_size=32, crop_scale=(0.5, 1.0), flip=False),
-    "teacher": Recipe(
-        epochs=30, batch_size=64, loss="hard", augment="crop", pad=1, flip=False
-    ),
-    "distillation": Distillation(iterations=200, crop_min=0.5, flip=False, roll=1),
-    "portable": True,
-}
-# Laptop: the paper's protocol with a network 25 times cheaper and 60 epochs for 500.
-LAPTOP = {
-    "scale": "laptop",
-    "ipc": 250,
-    "network": "convnet-32-64-128",
-    "teacher_network": "convnet-32-64-128",
-    "recipe": Recipe(epochs=60, batch_rule="released", precision="bf16"),
-    "teacher": Recipe(
-        epochs=60, batch_size=128, loss="hard", augment="crop", precision="bf16"
-    ),
-    "distillation": Distillation(iterations=500),
-}
-SCALES = {"digits": DIGITS, "laptop": LAPTOP}
-
-
-def preset(dataset: str = "digits", scale: str = "", **changes) -> Experiment:
+def preset(
+    dataset: str = "digits", scale: str = "", reading: str = "paper", **changes
+) -> Experiment:
     """The preset of a data set and scale, with some fields changed.
 
-    scale: "digits", "laptop" or "" (digits for digits, else laptop). Raises InputError
-    naming the first bad field, its value and what is allowed.
+    scale: "digits", "laptop", "paper", or "" (digits for digits, else laptop). reading:
+    "paper" or "released", at the paper's scale. Raises InputError naming the first bad
+    field, its value and what is allowed.
     """
     scale = scale or ("digits" if dataset == "digits" else "laptop")
     if scale not in SCALES:
         raise InputError(f"scale is {scale!r}, but must be one of {', '.join(SCALES)}")
-    base = dict(SCALES[scale])
+    base = dict(_base(dataset, scale, reading, changes.get("ipc")))
     if scale != "digits" and dataset not in SCORE_FILES:
         base["score"] = "forgetting"
     epochs = changes.pop("epochs", None) or base["recipe"].epochs
@@ -207,6 +183,21 @@ def preset(dataset: str = "digits", scale: str = "", **changes) -> Experiment:
         return Experiment(**{**base, "dataset": dataset, **changes})
     except ValidationError as error:
         raise InputError(_sentence(error)) from None
+
+
+def _base(dataset: str, scale: str, reading: str, ipc: int | None) -> dict:
+    if reading not in ("paper", "released"):
+        raise InputError(f"reading is {reading!r}, but must be 'paper' or 'released'")
+    if scale != "paper":
+        return {"digits": presets.DIGITS, "laptop": presets.LAPTOP}[scale]
+    name = dataset.removesuffix("-jpeg")
+    if name not in presets.CLASS_SIZE:
+        raise InputError(
+            f"dataset is {dataset!r}, but the paper's scale knows "
+            f"{', '.join(presets.CLASS_SIZE)} and cifar10-jpeg"
+        )
+    ipc = ipc if isinstance(ipc, int) else presets.CLASS_SIZE[name] // 10
+    return presets.paper(dataset, ipc, reading)
 
 
 def from_notebook(namespace: dict) -> tuple[Experiment, dict]:
@@ -219,7 +210,7 @@ def from_notebook(namespace: dict) -> tuple[Experiment, dict]:
     """
     given = {k: v for k, v in namespace.items() if _is_parameter(k, v)}
     phase = given.pop("phase", None)
-    known = {f.name for f in fields(Experiment)} | {"epochs"}
+    known = {f.name for f in fields(Experiment)} | {"epochs", "reading"}
     if unknown := sorted(set(given) - known):
         raise InputError(
             f"{unknown[0]} is not a parameter of this notebook; it knows "

@@ -1,4 +1,4 @@
-"""Networks with the protocol's stems. Every network takes images in [0, 1].
+"""The networks of the papers compared, with their stems, taking images in [0, 1].
 
 Normalisation is the first layer, not a property of the data: images stay uint8
 everywhere, and a teacher and a student with different constants see the same batch.

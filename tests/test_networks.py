@@ -49,7 +49,7 @@ def shape_into(network, module, size):
 
 # -- size ------------------------------------------------------------------------------
 
-# As printed in the protocol, measured there with other code: GMAC, million parameters.
+# GMAC and million parameters as measured beforehand by other code, to the digit kept.
 TABLE = [
     ("resnet18", 10, 32, "0.555", "11.2"),
     ("resnet18", 100, 32, "0.555", "11.2"),
@@ -74,7 +74,7 @@ def printed(value, like):
 
 
 @pytest.mark.parametrize(("name", "classes", "size", "gmac", "million"), TABLE)
-def test_cost_is_the_protocols_and_torchs(name, classes, size, gmac, million):
+def test_cost_is_as_measured_and_as_torch_counts(name, classes, size, gmac, million):
     network = meta(name, classes, size)
     cost = count(network, size)
     assert printed(cost.macs / 1e9, gmac) == gmac
