@@ -66,7 +66,8 @@ def html(root: Path = ROOT) -> Path:
     command += ["--warningiserror", "--nitpick", "--keep-going"]
     page = root / "_build" / "html" / "book" / "index.html"
     page.unlink(missing_ok=True)
-    status = subprocess.run(command, cwd=root, env=os.environ).returncode
+    plain = {} if sys.stdout.isatty() else {"NO_COLOR": "1"}
+    status = subprocess.run(command, cwd=root, env=os.environ | plain).returncode
     if status or not page.exists():
         raise InputError("the book has warnings, and they count as errors: see above")
     return page

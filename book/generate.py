@@ -68,7 +68,7 @@ def cards(root: Path) -> str:
         pages = [page for page in runs.pages(name, root) if page.path.exists()]
         if pages:
             grid = "\n".join(_card(page, root) for page in pages)
-            grid = f"::::{{grid}} 1 2 2 3\n:gutter: 3\n{grid}\n::::\n"
+            grid = f"::::{{grid}} 1 2 2 3\n:gutter: 3\n\n{grid}\n::::\n"
             parts.append(f"### {run['title']}\n\n{grid}")
     return "\n".join(parts) or "No notebook has been executed yet.\n"
 

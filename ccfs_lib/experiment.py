@@ -42,7 +42,7 @@ NORMALISATION = {
     "tiny-imagenet": ((0.4802, 0.4481, 0.3975), (0.2302, 0.2265, 0.2262)),
 }
 NETWORKS = re.compile(
-    r"convnet(-in)?|convnet(-\d+)+|resnet(18|50|101)|resnet18-s2"
+    r"convnet(-in|(-[1-9]\d*)+)?|resnet(18|50|101)|resnet18-(s2|imagenet)"
     r"|(densenet121|regnet_y_8gf)(-s1)?"
 )
 SCALES = ("digits", "laptop", "paper")
@@ -93,8 +93,8 @@ class Experiment:
             if not NETWORKS.fullmatch(value := getattr(self, name)):
                 raise InputError(
                     f"{name} is {value!r}, but must be convnet, convnet-in, "
-                    "convnet-W1-W2-... (widths), resnet18, resnet50, resnet101, "
-                    "densenet121 or regnet_y_8gf"
+                    "convnet-W1-W2-... (widths), resnet18[-s2|-imagenet], resnet50, "
+                    "resnet101, densenet121[-s1] or regnet_y_8gf[-s1]"
                 )
         size = SMALLEST_CLASS.get(self.dataset)
         if size is not None and self.ipc > size:

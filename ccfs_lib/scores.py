@@ -67,12 +67,10 @@ def load(path: str | Path, labels: Tensor) -> np.ndarray:
     """
     path = Path(path)
     try:
-        file = np.load(path, allow_pickle=False)
-        scores = file if path.suffix == ".npy" else -file["scores"]
-        own = None if path.suffix == ".npy" else file["labels"]
+        scores, own = _arrays(path)
     except FileNotFoundError:
         raise InputError(f"score file {path} does not exist") from None
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except Exception as error:  # a damaged archive raises a dozen different ones
         raise InputError(
             f"score file {path} is not a .npy of scores or a .npz with 'labels' and "
             f"'scores' ({error})"
@@ -86,4 +84,16 @@ def load(path: str | Path, labels: Tensor) -> np.ndarray:
         raise InputError(f"score file {path} holds values that are not finite")
     if own is not None and not np.array_equal(own, labels.numpy()):
         raise InputError(f"score file {path} belongs to another order of the images")
-    return scores.astype(np.float64)
+    return scores
+
+
+def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Scores as float64, higher = harder, and the labels that a C-score file has."""
+    file, cscores = np.load(path, allow_pickle=False), path.suffix != ".npy"
+    if cscores == isinstance(file, np.ndarray):
+        raise ValueError("its content is not what its name says")
+    scores = file["scores"] if cscores else file
+    if scores.dtype.kind not in "fiu":
+        raise ValueError(f"its scores are {scores.dtype}")
+    scores = scores.astype(np.float64)
+    return (-scores, file["labels"]) if cscores else (scores, None)

@@ -43,7 +43,12 @@ def coarse_to_fine(
     ShortfallWarning naming class, wanted and got. Raises InputError (a ValueError) for
     wrong shapes, labels or names.
     """
-    labels, difficulty = _checked(labels, predictions, difficulty, quota, coarse, fine)
+    labels, difficulty = _checked(labels, predictions, difficulty)
+    for name, value in (("quota", quota), ("seed", seed)):
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if not whole or value < 0:
+            raise InputError(f"{name} is {value!r}, but a whole number from 0 is needed")
+    _among("fine", fine, FINE)
     pool = candidates(labels, predictions, excluded, teacher_predictions, coarse)
     random = np.random.default_rng(seed)
     chosen = [np.empty(0, np.int64)]
@@ -64,21 +69,24 @@ def candidates(
 ) -> np.ndarray:
     """The coarse stage alone: bool (N,), who may be chosen (Eq. 5).
 
-    Arguments as in `coarse_to_fine`; raises InputError for wrong shapes or indices.
+    Arguments as in `coarse_to_fine`; raises InputError for wrong shapes, indices or
+    names.
     """
+    _among("coarse", coarse, COARSE)
     labels = np.asarray(labels)
     wrong = _same_length("predictions", predictions, labels) != labels
     pool = wrong if coarse == "misclassified" else ~wrong
     if teacher_predictions is not None:
         teacher = _same_length("teacher_predictions", teacher_predictions, labels)
         pool &= teacher == labels
-    if excluded is not None and len(excluded):
+    if excluded is not None and np.size(excluded):
         excluded = np.asarray(excluded)
-        low, high = excluded.min(), excluded.max()
-        if excluded.dtype.kind not in "iu" or low < 0 or high >= len(labels):
+        whole = excluded.ndim == 1 and excluded.dtype.kind in "iu"
+        if not whole or excluded.min() < 0 or excluded.max() >= len(labels):
+            held = f"{excluded.min()}..{excluded.max()}" if whole else excluded.dtype
             raise InputError(
-                f"excluded holds {low}..{high} ({excluded.dtype}), but indices into "
-                f"the {len(labels)} images are integers from 0 to {len(labels) - 1}"
+                f"excluded holds {held} in shape {excluded.shape}, but a list of "
+                f"indices, integers from 0 to {len(labels) - 1}, is needed"
             )
         pool[excluded] = False
     return pool
@@ -108,7 +116,7 @@ def _ranked(members, difficulty, fine, random) -> np.ndarray:
     return members[order]
 
 
-def _checked(labels, predictions, difficulty, quota, coarse, fine):
+def _checked(labels, predictions, difficulty):
     labels = np.asarray(labels)
     if labels.ndim != 1 or not len(labels) or labels.dtype.kind not in "iu":
         raise InputError(
@@ -128,13 +136,13 @@ def _checked(labels, predictions, difficulty, quota, coarse, fine):
         raise InputError(
             f"difficulty is nan at {np.flatnonzero(np.isnan(difficulty))[0]}"
         )
-    if isinstance(quota, bool) or not isinstance(quota, (int, np.integer)) or quota < 0:
-        raise InputError(f"quota is {quota!r}, but a whole number from 0 is needed")
-    for name, value, allowed in (("coarse", coarse, COARSE), ("fine", fine, FINE)):
-        if value not in allowed:
-            raise InputError(f"{name} is {value!r}, but must be one of {allowed}")
     _same_length("predictions", predictions, labels)
     return labels, difficulty
+
+
+def _among(name: str, value, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InputError(f"{name} is {value!r}, but must be one of {allowed}")
 
 
 def _same_length(name: str, values, labels) -> np.ndarray:
