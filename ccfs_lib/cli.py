@@ -1,5 +1,6 @@
 """The command line: `ccfs sweep | select | results | doctor`; errors are sentences."""
 
+import os
 import shlex
 import sys
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from ccfs_lib.errors import InputError
+from ccfs_lib.errors import InputError, TimeUp
 from ccfs_lib.experiment import CONTROLS, STRATEGIES, Experiment, preset
 
 
@@ -55,6 +56,8 @@ class Sweep:
     """strategies (fine-coarse) and controls"""
     workers: int = 0
     """processes; 0 = one per core"""
+    time_limit: float | None = None
+    """seconds after which to stop at an epoch boundary, with exit code 75"""
 
     def __call__(self) -> None:
         """Run and print the table."""
@@ -67,7 +70,13 @@ class Sweep:
         from ccfs_lib.sweep import sweep
 
         command = shlex.join(["ccfs", *sys.argv[1:]])
-        sweep(experiment, self.arms, workers=self.workers, command=command)
+        sweep(
+            experiment,
+            self.arms,
+            workers=self.workers,
+            command=command,
+            time_limit=self.time_limit,
+        )
         Results(experiment.run)()
 
 
@@ -130,8 +139,6 @@ class Doctor:
 
     def __call__(self) -> None:
         """Print versions, device, data and cache folders."""
-        import os
-
         import torch
 
         from ccfs_lib import paths, results
@@ -155,6 +162,9 @@ def main() -> None:
     command = tyro.cli(Sweep | Select | Results | Doctor, prog="ccfs")
     try:
         command()
+    except TimeUp as stop:
+        print(f"ccfs: {stop}", file=sys.stderr)
+        sys.exit(os.EX_TEMPFAIL)  # 75: run me again
     except (InputError, FloatingPointError, OSError) as error:
         sys.exit(f"ccfs: {error}")
     except KeyboardInterrupt:

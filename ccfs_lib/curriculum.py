@@ -75,7 +75,7 @@ def run(
                 quota,
                 coarse=coarse,
                 fine=fine,
-                seed=seed + phase,
+                seed=1000 * seed + phase,  # seed + 1 must not repeat the next phase
                 **rules,
             )
         got = np.bincount(labels[picked], minlength=train.num_classes)

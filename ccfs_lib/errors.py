@@ -1,4 +1,4 @@
-"""The one error a user is meant to read."""
+"""What a user is meant to read: a bad argument, and the end of a time limit."""
 
 
 class InputError(ValueError):
@@ -11,3 +11,7 @@ class InputError(ValueError):
     def _render_traceback_(self):
         # IPython asks an exception for this before it draws its own traceback.
         return [f"{type(self).__name__}: {self}"]
+
+
+class TimeUp(Exception):
+    """The time limit was reached at an epoch boundary; the same call continues."""

@@ -8,6 +8,12 @@ import numpy as np
 
 from ccfs_lib.errors import InputError
 
+# What a file that is something else makes json and numpy raise.
+READING = (
+    *(OSError, ValueError, LookupError, TypeError),
+    *(OverflowError, RecursionError),
+)
+
 
 def write_indices(
     path: str | Path, ipc: int, alpha: float, indices: np.ndarray
@@ -34,8 +40,12 @@ def read_indices(path: str | Path, ipc: int, size: int) -> tuple[np.ndarray, flo
     try:
         content = json.loads(Path(path).read_text())
         own, alpha = content["ipc"], float(content["alpha"])
-        indices = np.asarray(content["idx_selected"], np.int64)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        listed = content["idx_selected"]
+        # numpy would cut 1.5 to 1 and read "3" and true as numbers, silently.
+        if type(listed) is not list or any(type(i) is not int for i in listed):
+            raise TypeError("idx_selected is not a list of whole numbers")
+        indices = np.asarray(listed, np.int64)
+    except READING as error:
         raise InputError(
             f"{path} is not a selected_indices.json with ipc, alpha and idx_selected "
             f"({error!r})"

@@ -6,6 +6,7 @@ what they have in common: six strategies train the first filter of a seed once.
 """
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,10 +18,11 @@ import torch
 from torch import nn
 
 from ccfs_lib import curriculum, data, networks, paths, results, scores
+from ccfs_lib.checkpoint import Checkpoint
 from ccfs_lib.curriculum import Filter, PhaseRecord
 from ccfs_lib.data import ImageSet
 from ccfs_lib.distill import sre2l
-from ccfs_lib.errors import InputError
+from ccfs_lib.errors import InputError, TimeUp
 from ccfs_lib.experiment import (
     CONTROLS,
     NORMALISATION,
@@ -32,6 +34,7 @@ from ccfs_lib.progress import progress
 from ccfs_lib.recipes import Recipe, essential
 from ccfs_lib.select import quotas
 from ccfs_lib.store import Artefact, Store
+from ccfs_lib.store import key as store_key
 from ccfs_lib.train import fit, predict
 
 EVALUATION = 999  # training seeds are 1000 * seed + phase; this "phase" is the test
@@ -53,8 +56,15 @@ class Teacher:
 class Pipeline:
     """All stages of `experiment`; properties are computed or read when first asked."""
 
-    def __init__(self, experiment: Experiment, store: Store | None = None, device=None):
+    def __init__(
+        self,
+        experiment: Experiment,
+        store: Store | None = None,
+        device: str | None = None,
+        deadline: float | None = None,
+    ):
         self.experiment = experiment
+        self.deadline = deadline  # time.monotonic() at which trainings stop, resumable
         self.store = store or Store(paths.cache())
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -98,9 +108,9 @@ class Pipeline:
         """Train a network on all data, counting forgetting events on the way."""
         e = self.experiment
         recipe = self._key(e.teacher_network, e.teacher, seed, self.train)
-        return self.store.get("squeeze", recipe, lambda: self._squeeze(seed))
+        return self.store.get("squeeze", recipe, lambda: self._squeeze(seed, recipe))
 
-    def _squeeze(self, seed: int):
+    def _squeeze(self, seed: int, key: dict):
         e = self.experiment
         network = self.network(e.teacher_network, seed)
         events = scores.Forgetting(self.train.labels.to(self.device))
@@ -112,6 +122,7 @@ class Pipeline:
                 seed=seed,
                 test=self.test,
                 watch=events,
+                checkpoint=self._checkpoint(key),
                 device=self.device,
                 label=f"teacher {seed}",
             )
@@ -174,6 +185,8 @@ class Pipeline:
         )
 
         def get(number, compute):
+            if self.deadline is not None and time.monotonic() >= self.deadline:
+                raise TimeUp("recover: time is up; the same command continues here")
             key = base | {"batch": number, "images": len(todo[number])}
             made = self.store.get("recover", key, lambda: ({"images": compute()}, {}))
             return made.tensors["images"]
@@ -233,10 +246,10 @@ class Pipeline:
         key["teacher"] = self.teacher.key if recipe.loss == "kd" else None
         key["answers"] = self.train.fingerprint if answers else None
         return self.store.get(
-            "train", key, lambda: self._train(synthetic, recipe, seed, answers)
+            "train", key, lambda: self._train(synthetic, recipe, seed, answers, key)
         )
 
-    def _train(self, synthetic, recipe, seed, answers):
+    def _train(self, synthetic, recipe, seed, answers, key):
         e = self.experiment
         network = self.network(e.network, seed)
         with _arithmetic(e.portable):
@@ -247,6 +260,7 @@ class Pipeline:
                 seed=seed,
                 teacher=self.teacher.network if recipe.loss == "kd" else None,
                 test=self.test,
+                checkpoint=self._checkpoint(key),
                 device=self.device,
                 label=f"{len(synthetic)} images, seed {seed}",
             )
@@ -312,6 +326,12 @@ class Pipeline:
             rows=rows,
             provenance=results.provenance(self.device, command),
         )
+
+    def _checkpoint(self, key: dict) -> Checkpoint:
+        """Where the training of this key is kept while it runs."""
+        name = store_key(key)
+        folder = self.store.root / "checkpoints" / name
+        return Checkpoint(folder, name, deadline=self.deadline)
 
     def _key(self, network: str, recipe: Recipe, seed: int, images: ImageSet) -> dict:
         """What any training depends on."""

@@ -34,6 +34,15 @@ class Forgetting:
         self.right[indices] = right
         self.learned[indices] |= right
 
+    def state(self) -> dict[str, Tensor]:
+        """What has been counted, for a checkpoint."""
+        return {"events": self.events, "right": self.right, "learned": self.learned}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on counting from `state`."""
+        for name, counted in self.state().items():
+            counted.copy_(state[name])
+
 
 def forgetting(runs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Mean forgetting events of several runs, float64 (N,), higher = harder.

@@ -6,6 +6,7 @@ one thread each beats one process with all threads: small networks do not fill t
 """
 
 import os
+import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,18 +21,21 @@ def sweep(
     *,
     workers: int = 0,
     command: str | None = None,
+    time_limit: float | None = None,
 ) -> list[Path]:
     """Measure every arm with every seed; write one results file per arm.
 
     arms: strategies ("simple-misclassified", ...) and controls ("random", "distilled",
     "random-hard", "ccfs-hard"). workers: processes; 0 means one per core, or one with a
     GPU. Returns the paths of the results, each written as soon as its arm is complete.
+    time_limit: seconds, after which TimeUp is raised at the next epoch boundary.
     """
     import torch
 
     from ccfs_lib.pipeline import Pipeline
 
-    stages = Pipeline(experiment)
+    deadline = None if time_limit is None else time.monotonic() + time_limit
+    stages = Pipeline(experiment, deadline=deadline)
     # What every cell needs, with all threads: workers would wait for each other.
     most = experiment.ipc if "distilled" in arms else experiment.distilled
     _ = stages.difficulty, stages.distilled(most)
@@ -42,8 +46,10 @@ def sweep(
     context = get_context("spawn")  # a forked torch may hang in its thread pool
     with ProcessPoolExecutor(workers, context, _start, (cores // workers,)) as pool:
         cells = [(arm, seed) for arm in arms for seed in range(experiment.seeds)]
-        jobs = {pool.submit(_cell, experiment, *cell): cell for cell in cells}
+        jobs = {pool.submit(_cell, experiment, *cell, deadline): cell for cell in cells}
         for job in progress(as_completed(jobs), "sweep", "cell", total=len(jobs)):
+            if job.exception() is not None:
+                pool.shutdown(wait=True, cancel_futures=True)
             job.result()
             arm, _ = jobs[job]
             left[arm] -= 1
@@ -58,8 +64,9 @@ def _start(threads: int) -> None:
     torch.set_num_threads(max(1, threads))
 
 
-def _cell(experiment: Experiment, arm: str, seed: int) -> None:
+def _cell(experiment: Experiment, arm: str, seed: int, deadline: float | None) -> None:
     """Compute one cell; its stages stay in the store, where `measure` finds them."""
     from ccfs_lib.pipeline import Pipeline
 
-    Pipeline(experiment).evaluate(arm, seed)
+    # Linux's monotonic clock is one for all processes, so a deadline can travel.
+    Pipeline(experiment, deadline=deadline).evaluate(arm, seed)

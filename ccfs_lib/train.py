@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ccfs_lib.augment import augment
+from ccfs_lib.checkpoint import Checkpoint, pack, unpack
 from ccfs_lib.data import ImageSet
 from ccfs_lib.errors import InputError
 from ccfs_lib.progress import progress
@@ -51,6 +52,7 @@ def fit(
     teacher: nn.Module | None = None,
     test: ImageSet | None = None,
     watch: Callable[[Tensor, Tensor], None] | None = None,
+    checkpoint: Checkpoint | None = None,
     device: str | torch.device = "cpu",
     label: str = "train",
 ) -> Fit:
@@ -58,17 +60,51 @@ def fit(
 
     `seed` fixes order and augmentation (the weights are the caller's). `teacher` is
     needed for ``loss="kd"``. `watch(indices, logits)` sees every batch's training
-    predictions, so that forgetting events cost no extra pass. Raises InputError for a
-    recipe that cannot run, FloatingPointError for a loss that is not finite.
+    predictions, so that forgetting events cost no extra pass. With `checkpoint` a
+    killed training continues at its last epoch boundary, with the same bits on a CPU;
+    `watch` then needs ``state()`` and ``restore(tensors)``. Raises InputError for a
+    recipe that cannot run, FloatingPointError for a loss that is not finite, TimeUp at
+    the checkpoint's deadline.
     """
     if recipe.loss == "kd" and teacher is None:
         raise InputError("teacher is None, but loss='kd' needs a teacher network")
-    start = time.perf_counter()
     network = network.to(device, memory_format=torch.channels_last)
     if teacher is not None:
         teacher = teacher.to(device, memory_format=torch.channels_last).eval()
     images, labels = train.images.to(device), train.labels.to(device)
-    optimiser = torch.optim.SGD(
+    optimiser = _sgd(network, recipe)
+    generator = torch.Generator().manual_seed(seed)
+    losses, curve, spent = [], {}, 0.0
+    parts = network, optimiser, generator, watch
+    if checkpoint is not None and (found := checkpoint.load()):
+        unpack(found[0], *parts)
+        losses, spent = found[1]["losses"], found[1]["seconds"]
+        curve = {int(epoch): value for epoch, value in found[1]["curve"].items()}
+    start = time.perf_counter() - spent
+    todo = range(len(losses), recipe.epochs)
+    bar = progress(todo, label, "epoch", initial=len(losses), total=recipe.epochs)
+    for epoch in bar:
+        loss = _epoch(epoch, images, labels, recipe, teacher, *parts)
+        losses.append(loss)
+        _finite(losses, recipe, label)
+        if test is not None and recipe.tests_at(epoch):
+            curve[epoch] = accuracy(network, test, device, recipe.precision)
+            bar.set_postfix(test=f"{curve[epoch]:.1f}", loss=f"{loss:.3f}")
+        if checkpoint is not None and epoch + 1 < recipe.epochs:
+            seconds = time.perf_counter() - start
+            figures = {"losses": losses, "curve": curve, "seconds": seconds}
+            checkpoint.step(lambda f=figures: (pack(*parts), f), label)
+    if checkpoint is not None:
+        checkpoint.clear()
+    seconds = time.perf_counter() - start
+    last = curve.get(recipe.epochs - 1, math.nan)
+    best = max(curve.values(), default=math.nan)
+    passed = recipe.epochs * len(train)
+    return Fit(network.eval(), last, best, losses, curve, passed, seconds)
+
+
+def _sgd(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    return torch.optim.SGD(
         network.parameters(),
         recipe.lr,
         momentum=recipe.momentum,
@@ -76,42 +112,30 @@ def fit(
         nesterov=recipe.nesterov,
         fused=True,
     )
-    generator = torch.Generator().manual_seed(seed)
-    losses, curve = [], {}
-    bar = progress(range(recipe.epochs), label, "epoch")
-    for epoch in bar:
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.lr_at(epoch)
-        network.train()
-        total = torch.zeros((), device=device)
-        order = torch.randperm(len(train), generator=generator)
-        for batch in order.split(recipe.batch_size):
-            batch = batch.to(device)
-            x = augment(images[batch], recipe, generator)
-            with _cast(device, recipe.precision):
-                logits = network(x.contiguous(memory_format=torch.channels_last))
-            loss = _loss(logits.float(), labels[batch], x, teacher, recipe)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            total += loss.detach() * len(batch)
-            if watch is not None:
-                watch(batch, logits.detach())
-        losses.append(total.item() / len(train))
-        _finite(losses, recipe, label)
-        if test is not None and recipe.tests_at(epoch):
-            curve[epoch] = accuracy(network, test, device, recipe.precision)
-            bar.set_postfix(test=f"{curve[epoch]:.1f}", loss=f"{losses[-1]:.3f}")
-    network.eval()
-    return Fit(
-        network,
-        last=curve.get(recipe.epochs - 1, math.nan),
-        best=max(curve.values(), default=math.nan),
-        losses=losses,
-        curve=curve,
-        images=recipe.epochs * len(train),
-        seconds=time.perf_counter() - start,
-    )
+
+
+def _epoch(
+    epoch, images, labels, recipe, teacher, network, optimiser, generator, watch
+) -> float:
+    """One pass over the training set; returns the mean loss."""
+    for group in optimiser.param_groups:
+        group["lr"] = recipe.lr_at(epoch)
+    network.train()
+    total = torch.zeros((), device=images.device)
+    order = torch.randperm(len(labels), generator=generator)
+    for batch in order.split(recipe.batch_size):
+        batch = batch.to(images.device)
+        x = augment(images[batch], recipe, generator)
+        with _cast(x.device, recipe.precision):
+            logits = network(x.contiguous(memory_format=torch.channels_last))
+        loss = _loss(logits.float(), labels[batch], x, teacher, recipe)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        total += loss.detach() * len(batch)
+        if watch is not None:
+            watch(batch, logits.detach())
+    return total.item() / len(labels)
 
 
 def _loss(logits, labels, x, teacher, recipe: Recipe) -> Tensor:

@@ -168,14 +168,14 @@ def test_no_flipped_bit_of_an_archive_gets_through_as_another_error(tmp_path):
     path = tmp_path / "s.npz"
     np.savez_compressed(path, labels=LABELS.numpy(), scores=np.arange(4.0))
     whole, expected = path.read_bytes(), load(path, LABELS)
-    for place in range(len(whole)):
+    for place in range(0, len(whole), 2):
         raw = bytearray(whole)
         raw[place] ^= 1 << place % 8
         path.write_bytes(raw)
         try:  # a date or an attribute may change without harm; a score may not
             assert (load(path, LABELS) == expected).all()
         except InputError as error:
-            assert str(path) in str(error)  # noqa: PT017
+            assert str(path) in str(error) and "\n" not in str(error)
 
 
 @pytest.mark.skipif(not (DATA / "scores").is_dir(), reason=f"no {DATA}/scores")

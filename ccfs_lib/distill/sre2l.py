@@ -7,6 +7,7 @@ crop shrink, an easy-to-hard curriculum of its own.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -112,7 +113,6 @@ def recover_batch(
     any batch with the same images.
     """
     teacher = teacher.to(device, memory_format=torch.channels_last).eval()
-    teacher.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     mean = teacher.normalize.mean.view(3, 1, 1)
     std = teacher.normalize.std.view(3, 1, 1)
@@ -121,20 +121,34 @@ def recover_batch(
     pixels.requires_grad_(True)
     optimiser = torch.optim.Adam([pixels], recipe.lr, betas=recipe.betas)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.iterations)
-    targets, bn_loss = targets.to(device), BatchNormLoss(teacher, recipe.first_bn)
-    for view in views(recipe, size, generator):
-        x = view(pixels).contiguous(memory_format=torch.channels_last)
-        loss = F.cross_entropy(teacher.body(x), targets)
-        loss = loss + recipe.bn_weight * bn_loss.read()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        with torch.no_grad():
-            pixels.clamp_(-mean / std, (1 - mean) / std)
-    bn_loss.close()
+    targets = targets.to(device)
+    with _borrowed(teacher, recipe.first_bn) as bn_loss:
+        for view in views(recipe, size, generator):
+            x = view(pixels).contiguous(memory_format=torch.channels_last)
+            loss = F.cross_entropy(teacher.body(x), targets)
+            loss = loss + recipe.bn_weight * bn_loss.read()
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            with torch.no_grad():
+                pixels.clamp_(-mean / std, (1 - mean) / std)
     images = (pixels.detach() * std + mean).clamp(0, 1)
     return as_saved((images * 255).round().to(torch.uint8).cpu(), recipe.save)
+
+
+@contextmanager
+def _borrowed(teacher: nn.Module, first: float) -> Iterator[BatchNormLoss]:
+    """The teacher watched and without weight gradients; given back even on Ctrl-C."""
+    bn_loss = BatchNormLoss(teacher, first)
+    trained = [p for p in teacher.parameters() if p.requires_grad]
+    teacher.requires_grad_(False)
+    try:
+        yield bn_loss
+    finally:
+        bn_loss.close()
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 def as_saved(images: Tensor, form: str) -> Tensor:

@@ -1,0 +1,144 @@
+"""Checkpoints of one training at epoch boundaries: kill it, run it again, same bits.
+
+One safetensors file holds weights, momentum, generator state, what `watch` counted and
+the figures so far. The file before it is kept, so that a damaged one costs one step
+back, never the run.
+"""
+
+import hashlib
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from ccfs_lib.errors import InputError, TimeUp
+
+
+@dataclass
+class Checkpoint:
+    """Where and how often a training is kept.
+
+    folder: of this training alone. key: names its configuration; a checkpoint of
+    another is refused. every: seconds between writes (0 = each epoch). deadline:
+    `time.monotonic()` at which to stop, or None.
+    """
+
+    folder: Path
+    key: str
+    every: float = 30.0
+    deadline: float | None = None
+    _written: float = field(default_factory=time.monotonic, repr=False)
+
+    def step(self, state: Callable[[], tuple[dict, dict]], label: str) -> None:
+        """At an epoch boundary: write `state()` if it is time, stop if time is up."""
+        now = time.monotonic()
+        late = self.deadline is not None and now >= self.deadline
+        if late or now - self._written >= self.every:
+            self.save(*state())
+        if late:
+            raise TimeUp(f"{label}: time is up; the same command continues here")
+
+    def save(self, tensors: dict[str, torch.Tensor], figures: dict) -> None:
+        """Write one checkpoint atomically; the last one becomes ``previous``."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        new, last, previous = self._paths()
+        kept = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+        text = json.dumps({"key": self.key, **figures})
+        digest = _digest(kept, text)
+        save_file(kept, new, {"figures": text, "sha256": digest})
+        with open(new, "rb") as file:
+            os.fsync(file.fileno())
+        if last.exists():
+            os.replace(last, previous)
+        os.replace(new, last)
+        self._written = time.monotonic()
+
+    def load(self) -> tuple[dict[str, torch.Tensor], dict] | None:
+        """The newest sound checkpoint as (tensors, figures), or None.
+
+        A damaged file is reported and passed over. Raises InputError for one that
+        belongs to another configuration.
+        """
+        for path in self._paths()[1:]:
+            if not path.exists():
+                continue
+            try:
+                tensors, figures = _read(path)
+            except (SafetensorError, OSError, ValueError, KeyError) as error:
+                warnings.warn(f"checkpoint {path} is damaged ({error})", stacklevel=2)
+                continue
+            if (own := figures.pop("key")) != self.key:
+                raise InputError(
+                    f"checkpoint {path} belongs to configuration {own}, not to "
+                    f"{self.key}; choose another folder or delete it"
+                )
+            return tensors, figures
+        return None
+
+    def clear(self) -> None:
+        """Remove the checkpoints of a finished training."""
+        for path in self._paths():
+            path.unlink(missing_ok=True)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def _paths(self) -> tuple[Path, Path, Path]:
+        return tuple(
+            self.folder / f"{n}.safetensors" for n in ("new", "last", "previous")
+        )
+
+
+def pack(network: nn.Module, optimiser, generator, watch=None) -> dict:
+    """All tensors that the next epoch depends on, under flat names."""
+    tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
+    for i, p in enumerate(optimiser.param_groups[0]["params"]):
+        if (buffer := optimiser.state[p].get("momentum_buffer")) is not None:
+            tensors[f"momentum.{i}"] = buffer
+    tensors["generator"] = generator.get_state()
+    if watch is not None:
+        tensors |= {f"watch.{k}": v for k, v in watch.state().items()}
+    return tensors
+
+
+def unpack(tensors: dict, network: nn.Module, optimiser, generator, watch=None) -> None:
+    """Put what `pack` gave back in place."""
+
+    def part(name):
+        cut = len(name) + 1
+        return {k[cut:]: v for k, v in tensors.items() if k.startswith(name + ".")}
+
+    network.load_state_dict(part("network"))
+    parameters = optimiser.param_groups[0]["params"]
+    for i, buffer in part("momentum").items():
+        p = parameters[int(i)]
+        # Keep the parameter's memory format: fused steps want them alike.
+        like = torch.empty_like(p, memory_format=torch.preserve_format)
+        optimiser.state[p]["momentum_buffer"] = like.copy_(buffer)
+    generator.set_state(tensors["generator"])
+    if watch is not None:
+        watch.restore(part("watch"))
+
+
+def _digest(tensors: dict[str, torch.Tensor], text: str) -> str:
+    sha = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        sha.update(name.encode())
+        sha.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
+    return sha.hexdigest()
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
+    with safe_open(path, "pt") as file:
+        meta = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if _digest(tensors, meta["figures"]) != meta["sha256"]:
+        raise ValueError("its checksum does not match")
+    return tensors, json.loads(meta["figures"])
