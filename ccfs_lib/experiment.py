@@ -4,10 +4,10 @@ Torch is not imported here: a notebook or the command line refuses a bad value b
 anything expensive starts.
 """
 
+import os
 import re
 import types
 from dataclasses import asdict, fields, replace
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
@@ -84,7 +84,8 @@ class Experiment:
     portable: bool = False
 
     def __post_init__(self):
-        if self.dataset not in SMALLEST_CLASS and not Path(self.dataset).exists():
+        path = os.path.expanduser(self.dataset)
+        if self.dataset not in SMALLEST_CLASS and not os.path.exists(path):
             raise InputError(
                 f"dataset is {self.dataset!r}, but must be one of "
                 f"{', '.join(SMALLEST_CLASS)}, or the path of images on this machine"
@@ -96,6 +97,11 @@ class Experiment:
                     "convnet-W1-W2-... (widths), resnet18[-s2|-imagenet], resnet50, "
                     "resnet101, densenet121[-s1] or regnet_y_8gf[-s1]"
                 )
+        if self.teacher_network == "convnet-in":
+            raise InputError(
+                "teacher_network is 'convnet-in', but images are recovered from "
+                "batch-norm statistics: take a network with batch norm"
+            )
         size = SMALLEST_CLASS.get(self.dataset)
         if size is not None and self.ipc > size:
             raise InputError(
@@ -144,8 +150,10 @@ class Experiment:
     @property
     def run(self) -> str:
         """The name under which results are filed, e.g. ``cifar10-jpeg-ipc250``."""
-        stem = self.dataset.rstrip("/").rsplit("/", 1)[-1]
-        return f"{stem}-ipc{self.ipc}"
+        stem = os.path.basename(os.path.abspath(os.path.expanduser(self.dataset)))
+        # The user's folder may be called anything; a results file may not.
+        stem = re.sub(r"[^\w.=+-]+", "-", stem, flags=re.ASCII).lstrip(".=+-")
+        return f"{stem or 'images'}-ipc{self.ipc}"
 
     def hashed(self) -> dict:
         """The configuration as plain values, without what cannot change a result."""
@@ -177,9 +185,10 @@ def preset(
     base = dict(_base(dataset, scale, reading, changes.get("ipc")))
     if scale != "digits" and dataset not in SCORE_FILES:
         base["score"] = "forgetting"
-    epochs = changes.pop("epochs", None) or base["recipe"].epochs
+    epochs = changes.pop("epochs", None)
     try:
-        base["recipe"] = replace(base["recipe"], epochs=epochs)
+        if epochs is not None:
+            base["recipe"] = replace(base["recipe"], epochs=epochs)
         return Experiment(**{**base, "dataset": dataset, **changes})
     except ValidationError as error:
         raise InputError(_sentence(error)) from None

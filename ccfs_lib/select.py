@@ -47,7 +47,7 @@ def coarse_to_fine(
     for name, value in (("quota", quota), ("seed", seed)):
         whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
         if not whole or value < 0:
-            raise InputError(f"{name} is {value!r}, but a whole number from 0 is needed")
+            raise InputError(f"{name} is {value!r}, but must be a whole number from 0")
     _among("fine", fine, FINE)
     pool = candidates(labels, predictions, excluded, teacher_predictions, coarse)
     random = np.random.default_rng(seed)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-
 from ccfs_lib.curriculum import Filter, run, selected
 from ccfs_lib.data import ImageSet
 
@@ -93,7 +92,7 @@ def test_equals_slow_algorithm(coarse, fine, given, filtered):
         assert record.filter is answer
     assert any(missing for *_, missing in expected)  # the quota of 9 runs short
     everyone = selected(records)
-    assert everyone.tolist() == sum((chosen for _, chosen, _ in expected), [])
+    assert everyone.tolist() == [i for _, chosen, _ in expected for i in chosen]
     assert len(set(everyone.tolist())) == len(everyone)
 
 
@@ -151,14 +150,13 @@ def test_random_differs_by_seed_and_phase_and_repeats():
         return [r.chosen.tolist() for r in records]
 
     assert chosen(3) == chosen(3) and chosen(3)[0] != chosen(4)[0]
-    pool = set(range(N))
-    assert set(sum(chosen(3), [])) <= pool and not set(chosen(3)[0]) & set(chosen(3)[1])
+    first, second = (set(phase) for phase in chosen(3))
+    assert first | second <= set(range(N)) and not first & second
 
 
 def test_no_two_seeds_share_a_phases_random_numbers():
-    drawn = {}
+    same, drawn = Filter((LABELS + 1) % CLASSES, np.zeros(N), 0.0), {}
     for seed in range(4):
-        same = Filter((LABELS + 1) % CLASSES, np.zeros(N), 0.0)
         for phase in range(1, 4):  # the same pool in every one of these draws
             quotas = [0] * (phase - 1) + [5]
             how = {"fine": "random", "seed": seed}

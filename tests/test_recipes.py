@@ -1,6 +1,7 @@
 """Recipes: the batch-size rules of paper and code, and CDA's schedule of crops."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from pydantic import ValidationError
@@ -50,7 +51,7 @@ def test_cda_shrinks_its_crops_by_a_cosine(crop_min):
     recipe = Distillation(method="cda", iterations=400, crop_min=crop_min)
     areas = [recipe.crop_at(i) for i in range(401)]
     assert areas[0] == 1.0 and areas[400] == pytest.approx(crop_min, abs=1e-12)
-    assert all(a >= b for a, b in zip(areas, areas[1:], strict=False))
+    assert all(a >= b for a, b in pairwise(areas))
     assert all(crop_min <= a <= 1 for a in areas)
     assert areas[200] == pytest.approx((1 + crop_min) / 2)
     quarter = crop_min + (1 - crop_min) * (1 + math.cos(math.pi / 4)) / 2

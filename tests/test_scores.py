@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ DATA = Path(os.environ.get("CCFS_DATA") or Path(__file__).parents[2] / "shared/d
 
 def slow_events(outcomes: list[bool]) -> int:
     """Times that an image was right and at its next visit wrong."""
-    return sum(a and not b for a, b in zip(outcomes, outcomes[1:], strict=False))
+    return sum(a and not b for a, b in pairwise(outcomes))
 
 
 def test_counts_as_a_per_image_loop():

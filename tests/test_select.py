@@ -11,7 +11,6 @@ from scipy.stats import chisquare
 from ccfs_lib.errors import InputError
 from ccfs_lib.select import (
     COARSE,
-    FINE,
     ShortfallWarning,
     candidates,
     coarse_to_fine,
@@ -162,7 +161,7 @@ def test_candidates_are_the_coarse_stage():
         arrays = [case[k] for k in ("labels", "predictions", "excluded")]
         for coarse in COARSE:
             pool = candidates(*arrays, case["teacher_predictions"], coarse)
-            slow = sorted(sum(slow_pools(case, coarse).values(), []))
+            slow = sorted(i for p in slow_pools(case, coarse).values() for i in p)
             assert pool.dtype == bool and np.flatnonzero(pool).tolist() == slow
 
 

@@ -2,6 +2,7 @@
 
 import copy
 from io import BytesIO
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -165,7 +166,7 @@ def test_cda_begins_with_the_whole_image_and_sre2l_crops_alike(monkeypatch):
     cda = Distillation(method="cda", iterations=50, crop_min=0.2)
     low, high = zip(*crops_of(cda, monkeypatch), strict=True)
     assert set(high) == {1.0} and low[0] == 1.0
-    assert all(a > b for a, b in zip(low, low[1:], strict=False))
+    assert all(a > b for a, b in pairwise(low))
     assert low[25] == pytest.approx(0.6) and 0.2 < low[-1] < 0.21
     flat = Distillation(method="sre2l", iterations=50, crop_min=0.2)
     assert set(crops_of(flat, monkeypatch)) == {(0.2, 1.0)}
@@ -258,7 +259,7 @@ def test_the_teacher_leaves_as_it_came_even_when_stopped(
 
 def test_a_teacher_without_batch_norm_is_refused():
     teacher = networks.build("convnet-in", 10, 8, seed=0)
-    with pytest.raises(InputError, match="^teacher has no BatchNorm2d layer"):
+    with pytest.raises(InputError, match=r"^teacher has no BatchNorm2d layer"):
         sre2l.recover(teacher, CLASSES, 8, 1, SHORT)
     assert not hooks(teacher) and all(p.requires_grad for p in teacher.parameters())
 

@@ -182,7 +182,7 @@ def test_a_seed_gives_the_same_bits_and_another_seed_others(some, digits_teacher
 def test_kd_needs_a_teacher(some):
     network = convnet()
     before = state(network)
-    with pytest.raises(InputError, match="^teacher is None"):
+    with pytest.raises(InputError, match=r"^teacher is None"):
         fit(network, some, Recipe(epochs=1), seed=0)
     assert same(before, network.state_dict())
 
@@ -286,8 +286,9 @@ def test_predict_and_accuracy(digits, digits_teacher):
     assert logits.dtype == torch.float32 and torch.allclose(logits, expected, atol=1e-4)
     pieces = predict(digits_teacher, images, batch_size=7)
     assert torch.allclose(logits, pieces, atol=1e-4)
-    right = sum(int(a.argmax()) == int(b) for a, b in zip(logits, labels, strict=True))
-    assert accuracy(digits_teacher, digits[1]) == pytest.approx(100 * right / len(labels))
+    right = [int(a.argmax()) == int(b) for a, b in zip(logits, labels, strict=True)]
+    percent = 100 * sum(right) / len(right)
+    assert accuracy(digits_teacher, digits[1]) == pytest.approx(percent)
 
 
 def test_predict_answers_in_evaluation_mode(digits):
