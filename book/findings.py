@@ -28,10 +28,10 @@ CCFS = "simple-misclassified"
 ORDERINGS = (
     (CCFS, "random", "CCFS beats random real images with the same teacher"),
     (CCFS, "distilled", "CCFS beats distilled images alone"),
-    (CCFS, "simple-classified", "the simplest misclassified beat the simplest classified"),
-    (CCFS, "random-misclassified", "the simplest misclassified beat a random choice of them"),
-    (CCFS, "hard-misclassified", "the simplest misclassified beat the hardest"),
-    ("ccfs-hard", "random-hard", "with hard labels, CCFS beats random real images"),
+    (CCFS, "simple-classified", "The simplest misclassified beat the simplest classified"),
+    (CCFS, "random-misclassified", "The simplest misclassified beat a random choice of them"),
+    (CCFS, "hard-misclassified", "The simplest misclassified beat the hardest"),
+    ("ccfs-hard", "random-hard", "With hard labels, CCFS beats random real images"),
 )
 VERDICTS = {"holds": "yes", "does not hold": "no", "too close to call": "open"}
 NOTHING = "Nothing has been measured yet: `data/results` holds no results.\n"
@@ -84,7 +84,7 @@ def orderings(cells: Cells) -> str:
 
 def _sentence(claim: str, d: Difference) -> str:
     seeds = f"{d.n_a} seeds" if d.n_a == d.n_b else f"{d.n_a} against {d.n_b} seeds"
-    interval = f"95 % interval [{signed(d.mean - d.half)}, {signed(d.mean + d.half)}]"
+    interval = f"95\N{NO-BREAK SPACE}% interval [{signed(d.mean - d.half)}, {signed(d.mean + d.half)}]"
     if math.isnan(d.half):
         interval = "no interval from a single seed"
     return f"**{claim}**: {signed(d.mean)} points, {interval}, {seeds}."

@@ -1,11 +1,11 @@
-"""The command line: `ccfs sweep | select | results | doctor`; errors are sentences."""
+"""The command line: sweep, select, export, results, doctor; errors are sentences."""
 
 import os
 import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -35,6 +35,8 @@ class Choice:
     """forgetting, logits, published-forgetting, published-cscore, or a file"""
     network: str | None = None
     """convnet, convnet-32-64-128, resnet18, ..."""
+    distilled_from: str | None = None
+    """folder of distilled images (newNNN/...) to use instead of recovering some"""
     epochs: int | None = None
     """epochs of each filter and evaluation"""
     seeds: int | None = None
@@ -111,6 +113,33 @@ class Select:
 
 
 @dataclass(frozen=True)
+class Export:
+    """Write an arm's final set: images as a folder or as Hugging Face parquet."""
+
+    out: Path
+    """a folder (SRe2L's layout), or a file ending in .parquet"""
+    choice: tyro.conf.OmitArgPrefixes[Choice] = field(default_factory=Choice)
+    arm: str = STRATEGIES[0]
+    """a strategy (fine-coarse), distilled, or random"""
+    seed: int = 0
+    form: Literal["png", "jpeg"] = "png"
+    """of a folder's files; jpeg is lossy, as the authors publish"""
+
+    def __call__(self) -> None:
+        """Build the set and write it."""
+        experiment = self.choice.experiment()
+        from ccfs_lib import exchange
+        from ccfs_lib.pipeline import Pipeline
+
+        made = Pipeline(experiment).synthetic(self.arm, self.seed)
+        if self.out.suffix == ".parquet":
+            exchange.write_parquet(made, self.out)
+        else:
+            exchange.write_folder(made, self.out, self.form)
+        print(f"wrote {len(made)} images to {self.out}")
+
+
+@dataclass(frozen=True)
 class Results:
     """Print the measured results of a run, and gather all into results.csv."""
 
@@ -159,7 +188,7 @@ def _print(experiment: Experiment) -> None:
 
 def main() -> None:
     """Entry point of `ccfs`; exit code 2 and one sentence for what a user can mend."""
-    command = tyro.cli(Sweep | Select | Results | Doctor, prog="ccfs")
+    command = tyro.cli(Sweep | Select | Export | Results | Doctor, prog="ccfs")
     try:
         command()
     except TimeUp as stop:

@@ -19,12 +19,21 @@ from ccfs_lib.stages import Stages
 EVALUATION = 999  # training seeds are 1000 * seed + phase; this "phase" is the test
 
 
+def known_arm(arm: str) -> None:
+    """Raise InputError unless `arm` is a strategy or a control."""
+    if arm not in STRATEGIES + CONTROLS:
+        known = ", ".join(STRATEGIES + CONTROLS)
+        raise InputError(f"arm is {arm!r}, but must be one of {known}")
+
+
 class Pipeline(Stages):
     """All stages of `experiment`, and the arms that are measured on them."""
 
     def synthetic(self, arm: str, seed: int) -> ImageSet:
         """The final set of an arm: a strategy of STRATEGIES or a control."""
         e = self.experiment
+        if arm != "ccfs":  # the experiment's own strategy
+            known_arm(arm)
         if arm == "distilled":
             return self.distilled(e.ipc)
         if arm.startswith("random") and arm not in STRATEGIES:
@@ -59,10 +68,7 @@ class Pipeline(Stages):
         Raises InputError for an arm that is neither a strategy nor a control.
         """
         e = self.experiment
-        if arm not in STRATEGIES + CONTROLS:
-            raise InputError(
-                f"arm is {arm!r}, but must be one of {', '.join(STRATEGIES + CONTROLS)}"
-            )
+        known_arm(arm)
         rows = [self.evaluate(arm, s) for s in progress(range(e.seeds), arm, "seed")]
         config = e.hashed() | {"arm": arm, "seeds": e.seeds}
         config |= {"train": self.train.fingerprint, "test": self.test.fingerprint}

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ccfs_lib import curriculum, data, networks, paths, scores
+from ccfs_lib import curriculum, data, exchange, networks, paths, scores
 from ccfs_lib.checkpoint import Checkpoint
 from ccfs_lib.curriculum import Filter, PhaseRecord
 from ccfs_lib.data import ImageSet
@@ -77,9 +77,9 @@ class Stages:
         return self._load("test")
 
     def _load(self, split: str) -> ImageSet:
-        e, cache = self.experiment, paths.cache() / "images"
+        e = self.experiment
         root = e.data_root or None
-        return data.load(e.dataset, split, data_root=root, cache_dir=cache)
+        return data.load(e.dataset, split, data_root=root, cache_dir=paths.cache())
 
     @cached_property
     def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -167,8 +167,10 @@ class Stages:
     # -- recover ---------------------------------------------------------------------
 
     def distilled(self, per_class: int) -> ImageSet:
-        """The first `per_class` recovered images of each class."""
+        """The first `per_class` distilled images of each class, recovered or read."""
         e, size = self.experiment, self.train.image_size
+        if e.distilled_from:
+            return exchange.read_folder(e.distilled_from, self.train.classes, per_class)
         base = {"teacher": self.teacher.key, "recipe": essential(e.distillation)}
         base |= {"size": size, "classes": self.train.num_classes}
         todo = sre2l.batches(
@@ -210,11 +212,12 @@ class Stages:
             )
             return Filter(predictions, logit, tensors.meta["last"])
 
+        difficulty = self.difficulty  # first: a missing file is told before training
         teacher = self.teacher.predictions if e.teacher_correct else None
         return curriculum.run(
             self.train,
             self.distilled(e.distilled),
-            self.difficulty,
+            difficulty,
             quotas(e.real, e.curricula) if e.real else [],
             train_filter,
             teacher_predictions=teacher,
