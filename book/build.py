@@ -1,9 +1,10 @@
-"""The book: `python book/build.py execute | html | check | all`.
+"""The book: `python book/build.py execute | html | check | all | refresh`.
 
 execute: papermill runs the notebooks of a run; pages that are up to date stay.
 html:    the generated text, then Jupyter Book with warnings as errors.
 check:   refuses stale, failed or unexecuted pages, one sentence each.
 all:     execute the runs that are not kept in git, check, html.
+refresh: executes notebooks/ in place, for whoever changes them.
 """
 
 import argparse
@@ -85,12 +86,16 @@ def check(names: list[str], root: Path = ROOT) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; a wrong input is one sentence and exit status 1."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("command", choices=("execute", "html", "check", "all"))
+    parser.add_argument(
+        "command", choices=("execute", "html", "check", "all", "refresh")
+    )
     parser.add_argument("--run", help="a run of book/runs.yaml, or all", default="")
     parser.add_argument("--force", action="store_true", help="execute again regardless")
     options = parser.parse_args(arguments)
     started = time.perf_counter()
     try:
+        if options.command == "refresh":
+            return runs.refresh()
         declared = runs.declared()
         ours = [name for name, run in declared.items() if not run["committed"]]
         chosen = {"all": list(declared), "": ours}.get(options.run, [options.run])

@@ -135,6 +135,14 @@ def execute(name: str, force: bool = False, root: Path = ROOT) -> None:
         print(f"{page.name}: {seconds} s", flush=True)
 
 
+def refresh(root: Path = ROOT) -> None:
+    """Execute the notebooks in place, with their own parameters: the outputs in git."""
+    os.environ.update(environment(root))
+    for path in sorted(root.glob("notebooks/*.ipynb")):
+        _execute(Page("notebooks", path, path, {}, True), root)
+        print(path.relative_to(root), flush=True)
+
+
 def _execute(page: Page, root: Path) -> None:
     raw = root / "_build" / "executing" / page.run / page.path.name
     raw.parent.mkdir(parents=True, exist_ok=True)

@@ -28,8 +28,16 @@ CCFS = "simple-misclassified"
 ORDERINGS = (
     (CCFS, "random", "CCFS beats random real images with the same teacher"),
     (CCFS, "distilled", "CCFS beats distilled images alone"),
-    (CCFS, "simple-classified", "The simplest misclassified beat the simplest classified"),
-    (CCFS, "random-misclassified", "The simplest misclassified beat a random choice of them"),
+    (
+        CCFS,
+        "simple-classified",
+        "The simplest misclassified beat the simplest classified",
+    ),
+    (
+        CCFS,
+        "random-misclassified",
+        "The simplest misclassified beat a random choice of them",
+    ),
     (CCFS, "hard-misclassified", "The simplest misclassified beat the hardest"),
     ("ccfs-hard", "random-hard", "With hard labels, CCFS beats random real images"),
 )

@@ -10,10 +10,17 @@ import nbformat
 
 import execute as runs
 import findings
+import ccfs_lib
 from ccfs_lib import paper
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import preset
+from ccfs_lib.experiment import SCALES, preset
 
+PACKAGE = Path(ccfs_lib.__file__).parent
+MODULES = (
+    *("data", "networks", "recipes", "augment", "train", "scores", "distill.sre2l"),
+    *("select", "curriculum", "experiment", "presets", "stages", "pipeline", "sweep"),
+    *("store", "results", "statistics", "report", "paper", "exchange", "errors"),
+)
 # Hard-label methods first, then those that learn from a teacher; see book/method.md.
 METHODS = {
     "random": "random real images",
@@ -38,6 +45,7 @@ def write(root: Path = runs.ROOT) -> None:
         "presets": presets(),
         "costs": costs(root),
         "mistakes": mistakes(),
+        "library": library(),
     }
     for name, text in texts.items():
         (folder / f"{name}.md").write_text(text, "utf-8")
@@ -87,13 +95,28 @@ def _card(page: runs.Page, root: Path) -> str:
 
 
 def presets() -> str:
-    """Every setting of the two presets, side by side."""
-    digits = dict(preset("digits").table())
-    laptop = dict(preset("cifar10").table())
-    lines = ["| parameter | digits | laptop |", "|:--|:--|:--|"]
-    lines += [f"| `{k}` | {v or '–'} | {laptop[k] or '–'} |" for k, v in digits.items()]
-    caption = "All settings of the two presets (laptop: as for cifar10)."
+    """Every setting of the presets, side by side."""
+    scales = {scale: dict(preset("cifar10", scale).table()) for scale in SCALES[1:]}
+    scales = {SCALES[0]: dict(preset().table()), **scales}
+    lines = [f"| parameter | {' | '.join(scales)} |", "|:--|" + ":--|" * len(scales)]
+    for name in scales[SCALES[0]]:
+        values = [told[name] or "–" for told in scales.values()]
+        lines.append(f"| `{name}` | {' | '.join(values)} |")
+    caption = "All settings of the presets (the latter two: as for cifar10)."
     return findings.captioned(caption, "tab-presets", lines)
+
+
+def library() -> str:
+    """One section per module, in the order of the data flow; new ones at the end."""
+    found = {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        for path in PACKAGE.rglob("[!_]*.py")
+    }
+    names = [name for name in MODULES if name in found] + sorted(found - set(MODULES))
+    section = (
+        "## {0}\n\n```{{eval-rst}}\n.. automodule:: ccfs_lib.{0}\n   :members:\n```\n"
+    )
+    return "\n".join(section.format(name) for name in names)
 
 
 def costs(root: Path) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -195,6 +196,8 @@ def main() -> None:
         print(f"ccfs: {stop}", file=sys.stderr)
         sys.exit(os.EX_TEMPFAIL)  # 75: run me again
     except (InputError, FloatingPointError, OSError) as error:
-        sys.exit(f"ccfs: {error}")
+        print(f"ccfs: {error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
-        sys.exit("ccfs: stopped; the same command continues where it was")
+        print("ccfs: stopped; the same command continues where it was", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)

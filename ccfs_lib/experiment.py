@@ -78,7 +78,7 @@ class Experiment:
     recipe: Recipe = Field(default_factory=lambda: Recipe(epochs=500))
     teacher: Recipe = Field(default_factory=lambda: Recipe(epochs=200, loss="hard"))
     distillation: Distillation = Field(default_factory=Distillation)
-    # A folder of somebody's distilled images (newNNN/...) to take instead of recovering.
+    # Folder of distilled images (newNNN/...) to take instead of recovering some.
     distilled_from: str = ""
     seeds: Annotated[int, Field(ge=1, le=100)] = 3
     # ours: without oneDNN, whose blocking follows the machine's caches, small runs give

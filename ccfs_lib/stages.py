@@ -23,7 +23,13 @@ from ccfs_lib.curriculum import Filter, PhaseRecord
 from ccfs_lib.data import ImageSet
 from ccfs_lib.distill import sre2l
 from ccfs_lib.errors import InputError, TimeUp
-from ccfs_lib.experiment import NORMALISATION, SCORE_FILES, Experiment
+from ccfs_lib.experiment import (
+    NORMALISATION,
+    SCORE_FILES,
+    STRATEGIES,
+    Experiment,
+)
+from ccfs_lib.progress import progress
 from ccfs_lib.recipes import Recipe, essential
 from ccfs_lib.select import quotas
 from ccfs_lib.store import Artefact, Store
@@ -168,40 +174,61 @@ class Stages:
 
     def distilled(self, per_class: int) -> ImageSet:
         """The first `per_class` distilled images of each class, recovered or read."""
-        e, size = self.experiment, self.train.image_size
+        e = self.experiment
         if e.distilled_from:
             return exchange.read_folder(e.distilled_from, self.train.classes, per_class)
-        base = {"teacher": self.teacher.key, "recipe": essential(e.distillation)}
-        base |= {"size": size, "classes": self.train.num_classes}
-        todo = sre2l.batches(
-            self.train.num_classes, per_class, e.distillation.batch_size
-        )
+        todo = self.recovery(per_class)
+        done = [
+            self.recovered(per_class, i) for i in progress(todo, "recover", "batch")
+        ]
+        targets = todo.values()
+        name = f"{e.distillation.method} x{per_class}"
+        return sre2l.assemble(done, targets, self.train.classes, name)
 
-        def get(number, compute):
+    def recovery(self, per_class: int) -> dict[int, torch.Tensor]:
+        """Batches to recover: number -> targets, int (B,). None if images are given."""
+        e = self.experiment
+        if e.distilled_from:
+            return {}
+        size = e.distillation.batch_size
+        todo = sre2l.batches(self.train.num_classes, per_class, size)
+        return dict(enumerate(todo))
+
+    def recovered(self, per_class: int, number: int) -> torch.Tensor:
+        """One batch of recovered images, uint8 (B, 3, H, W), in the order recovered."""
+        e, targets = self.experiment, self.recovery(per_class)[number]
+        size = self.train.image_size
+        key = {"teacher": self.teacher.key, "recipe": essential(e.distillation)}
+        key |= {"size": size, "classes": self.train.num_classes}
+        key |= {"batch": number, "images": len(targets)}
+
+        def compute():
             if self.deadline is not None and time.monotonic() >= self.deadline:
                 raise TimeUp("recover: time is up; the same command continues here")
-            key = base | {"batch": number, "images": len(todo[number])}
-            made = self.store.get("recover", key, lambda: ({"images": compute()}, {}))
-            return made.tensors["images"]
+            teacher, recipe = self.teacher.network, e.distillation
+            with _arithmetic(e.portable):
+                images = sre2l.recover_batch(
+                    teacher, targets, size, recipe, 0, number, self.device
+                )
+            return {"images": images}, {}
 
-        with _arithmetic(e.portable):
-            return sre2l.recover(
-                self.teacher.network,
-                self.train.classes,
-                size,
-                per_class,
-                e.distillation,
-                device=self.device,
-                get=get,
-            )
+        return self.store.get("recover", key, compute).tensors["images"]
 
     # -- curriculum ------------------------------------------------------------------
 
     def phases(
         self, seed: int = 0, strategy: str | None = None
     ) -> Iterator[PhaseRecord]:
-        """Algorithm 1 for one seed, by a strategy of STRATEGIES or the experiment's."""
+        """Algorithm 1 for one seed, by a strategy of STRATEGIES or the experiment's.
+
+        Raises InputError for another strategy or a negative seed.
+        """
         e = self.experiment
+        if strategy is not None and strategy not in STRATEGIES:
+            known = ", ".join(STRATEGIES)
+            raise InputError(f"strategy is {strategy!r}, but must be one of {known}")
+        if seed < 0:
+            raise InputError(f"seed is {seed}, but must be 0 or more")
         fine, coarse = strategy.split("-") if strategy else (e.fine, e.coarse)
 
         def train_filter(synthetic: ImageSet, phase: int) -> Filter:

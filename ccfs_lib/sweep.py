@@ -6,11 +6,18 @@ one thread each beats one process with all threads: small networks do not fill t
 """
 
 import os
+import signal
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import CONTROLS, STRATEGIES, Experiment
 from ccfs_lib.progress import progress
 
@@ -28,45 +35,93 @@ def sweep(
     arms: strategies ("simple-misclassified", ...) and controls ("random", "distilled",
     "random-hard", "ccfs-hard"). workers: processes; 0 means one per core, or one with a
     GPU. Returns the paths of the results, each written as soon as its arm is complete.
-    time_limit: seconds, after which TimeUp is raised at the next epoch boundary.
+    time_limit: seconds, after which TimeUp is raised at the next epoch boundary. Raises
+    InputError for an unknown arm or a negative number of workers.
     """
     import torch
 
-    from ccfs_lib.pipeline import Pipeline
+    from ccfs_lib.pipeline import Pipeline, known_arm
 
+    for arm in arms:
+        known_arm(arm)
+    if workers < 0:
+        raise InputError(f"workers is {workers}, but must be 0 (one per core) or more")
     deadline = None if time_limit is None else time.monotonic() + time_limit
     stages = Pipeline(experiment, deadline=deadline)
-    # What every cell needs, with all threads: workers would wait for each other.
+    # What every cell needs comes first: workers would only wait for each other.
+    _ = stages.teacher, stages.difficulty
     most = experiment.ipc if "distilled" in arms else experiment.distilled
-    _ = stages.difficulty, stages.distilled(most)
     cores = os.cpu_count() or 1
     workers = workers or (1 if torch.cuda.is_available() else cores)
-    left = dict.fromkeys(arms, experiment.seeds)
-    paths = []
     context = get_context("spawn")  # a forked torch may hang in its thread pool
-    with ProcessPoolExecutor(workers, context, _start, (cores // workers,)) as pool:
-        cells = [(arm, seed) for arm in arms for seed in range(experiment.seeds)]
-        jobs = {pool.submit(_cell, experiment, *cell, deadline): cell for cell in cells}
-        for job in progress(as_completed(jobs), "sweep", "cell", total=len(jobs)):
-            if job.exception() is not None:
-                pool.shutdown(wait=True, cancel_futures=True)
-            job.result()
-            arm, _ = jobs[job]
-            left[arm] -= 1
-            if not left[arm]:
-                paths.append(stages.measure(arm, command))
+    leash, ours = context.Pipe(duplex=False)
+    start = cores // workers, leash
+    with ProcessPoolExecutor(workers, context, _start, start) as pool:
+        try:
+            tasks = [(_recover, most, n) for n in stages.recovery(most)]
+            for _ in _done(pool, stages, tasks, "recover", "batch"):
+                pass
+            return _measured(pool, stages, arms, command)
+        except BrokenProcessPool:
+            raise ChildProcessError(
+                "a worker process died, perhaps for lack of memory; the same command "
+                "continues where it was, and fewer workers need less"
+            ) from None
+        except KeyboardInterrupt:
+            ours.close()  # the pool itself would first finish every cell it holds
+            raise
+
+
+def _measured(pool: ProcessPoolExecutor, stages, arms, command) -> list[Path]:
+    """Give every cell to the pool; write an arm's results when its last is done."""
+    seeds = range(stages.experiment.seeds)
+    tasks = [(_cell, arm, seed) for arm in arms for seed in seeds]
+    left, paths = dict.fromkeys(arms, len(seeds)), []
+    for _, arm, _ in _done(pool, stages, tasks, "sweep", "cell"):
+        left[arm] -= 1
+        if not left[arm]:
+            paths.append(stages.measure(arm, command))
     return paths
 
 
-def _start(threads: int) -> None:
+def _done(pool: ProcessPoolExecutor, stages, tasks, label: str, unit: str) -> Iterator:
+    """Run the tasks, (function, arguments...), and yield each when it is done."""
+    how = stages.experiment, stages.deadline
+    jobs = {pool.submit(task[0], *how, *task[1:]): task for task in tasks}
+    for job in progress(as_completed(jobs), label, unit, total=len(jobs)):
+        if job.exception() is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+        job.result()
+        yield jobs[job]
+
+
+def _start(threads: int, leash: Connection) -> None:
     import torch
 
     torch.set_num_threads(max(1, threads))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent decides
+    threading.Thread(target=_follow, args=(leash,), daemon=True).start()
 
 
-def _cell(experiment: Experiment, arm: str, seed: int, deadline: float | None) -> None:
-    """Compute one cell; its stages stay in the store, where `measure` finds them."""
+def _follow(leash: Connection) -> None:
+    """End this worker with its parent, even a killed one: the pool would wait on."""
+    with suppress(EOFError, OSError):
+        leash.recv()
+    os._exit(1)
+
+
+def _recover(
+    experiment: Experiment, deadline: float | None, per_class: int, number: int
+) -> None:
+    """Recover one batch of images into the store."""
     from ccfs_lib.pipeline import Pipeline
 
     # Linux's monotonic clock is one for all processes, so a deadline can travel.
+    Pipeline(experiment, deadline=deadline).recovered(per_class, number)
+
+
+def _cell(experiment: Experiment, deadline: float | None, arm: str, seed: int) -> None:
+    """Compute one cell; its stages stay in the store, where `measure` finds them."""
+    from ccfs_lib.pipeline import Pipeline
+
     Pipeline(experiment, deadline=deadline).evaluate(arm, seed)

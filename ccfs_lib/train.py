@@ -73,7 +73,8 @@ def fit(
         teacher = teacher.to(device, memory_format=torch.channels_last).eval()
     images, labels = train.images.to(device), train.labels.to(device)
     optimiser = _sgd(network, recipe)
-    generator = torch.Generator().manual_seed(seed)
+    # On the device, so that no draw of a step has to be copied there.
+    generator = torch.Generator(device).manual_seed(seed)
     losses, curve, spent = [], {}, 0.0
     parts = network, optimiser, generator, watch
     if checkpoint is not None and (found := checkpoint.load()):
@@ -122,9 +123,8 @@ def _epoch(
         group["lr"] = recipe.lr_at(epoch)
     network.train()
     total = torch.zeros((), device=images.device)
-    order = torch.randperm(len(labels), generator=generator)
+    order = torch.randperm(len(labels), generator=generator, device=images.device)
     for batch in order.split(recipe.batch_size):
-        batch = batch.to(images.device)
         x = augment(images[batch], recipe, generator)
         with _cast(x.device, recipe.precision):
             logits = network(x.contiguous(memory_format=torch.channels_last))

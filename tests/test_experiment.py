@@ -143,6 +143,7 @@ def other_values() -> dict:
         "recipe": Recipe(epochs=1),
         "teacher": Recipe(epochs=1, loss="hard"),
         "distillation": Distillation(),
+        "distilled_from": "/somebodys/images",
         "seeds": 99,
         "portable": False,
     }

@@ -318,7 +318,7 @@ def test_a_folder_of_images_end_to_end(house, digits):
     assert paths.cache() == house / "cache"
     cached = {p.parent.relative_to(house / "cache") for p in house.rglob("*.npy")}
     assert cached == {Path("images")}
-    with pytest.raises(InputError, match="ipc is 25, .* 24 training images"):
+    with pytest.raises(InputError, match=r"ipc is 25, .* 24 training images"):
         Pipeline(small(dataset=str(root), scale="digits", ipc=25)).measure("random")
 
 

@@ -102,29 +102,26 @@ def recover(
     *,
     seed: int = 0,
     device: str | torch.device = "cpu",
-    get=lambda number, compute: compute(),
 ) -> ImageSet:
     """Recover `per_class` images of every class from the teacher.
 
     teacher: a network of `ccfs_lib.networks` with batch norm, taking [0, 1] images.
-    `get(number, compute)` may answer a batch from a cache instead of computing it.
     Returns a uint8 ImageSet ordered by class. Source: SRe2L Eq. 2-4, CDA Section 3.
     Raises InputError for a teacher without batch norm.
     """
     todo = batches(len(classes), per_class, recipe.batch_size)
-    done = []
-    for number, targets in enumerate(progress(todo, "recover", "batch")):
+    done = [
+        recover_batch(teacher, targets, image_size, recipe, seed, number, device)
+        for number, targets in enumerate(progress(todo, "recover", "batch"))
+    ]
+    return assemble(done, todo, classes, f"{recipe.method} x{per_class}")
 
-        def compute(number=number, targets=targets):
-            return recover_batch(
-                teacher, targets, image_size, recipe, seed * 1_000_003 + number, device
-            )
 
-        done.append(get(number, compute))
-    targets = torch.cat(todo)
+def assemble(images, targets, classes: tuple[str, ...], name: str) -> ImageSet:
+    """Put recovered batches, and their targets from `batches`, in order of class."""
+    targets = torch.cat(list(targets))
     order = targets.argsort(stable=True)
-    name = f"{recipe.method} x{per_class}"
-    return ImageSet(name, torch.cat(done)[order], targets[order], classes)
+    return ImageSet(name, torch.cat(list(images))[order], targets[order], classes)
 
 
 def recover_batch(
@@ -133,15 +130,16 @@ def recover_batch(
     size: int,
     recipe: Distillation,
     seed: int,
+    number: int,
     device: str | torch.device = "cpu",
 ) -> Tensor:
     """Optimise one batch of images, uint8 (B, 3, size, size) on the CPU.
 
-    targets: int (B,). The batch depends on its own seed alone, so a run continues at
-    any batch with the same images.
+    targets: int (B,), the batch `number` of `batches`. It depends on seed and number
+    alone, so a run continues at any batch with the same images.
     """
     teacher = teacher.to(device, memory_format=torch.channels_last).eval()
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
     mean = teacher.normalize.mean.view(3, 1, 1)
     std = teacher.normalize.std.view(3, 1, 1)
     # Pixels live in the normalised space, where Adam's steps are alike per channel.
