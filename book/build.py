@@ -14,13 +14,13 @@ import sys
 import time
 from pathlib import Path
 
-import yaml
-
-import execute as runs
+import checks
+import execute
 import generate
-from ccfs_lib.errors import InputError
+import yaml
+from pages import ROOT, Page, declared, pages
 
-ROOT = runs.ROOT
+from ccfs_lib.errors import InputError
 
 
 def toc(root: Path = ROOT) -> dict:
@@ -32,9 +32,9 @@ def toc(root: Path = ROOT) -> dict:
     contents = yaml.safe_load((root / "_toc.yml").read_text("utf-8"))
     captions = {part["caption"] for part in contents["parts"]}
     extra = [
-        {"caption": run["title"], "chapters": [_chapter(p, root) for p in pages]}
-        for name, run in runs.declared(root).items()
-        if run["title"] not in captions and (pages := runs.pages(name, root))
+        {"caption": run["title"], "chapters": [_chapter(p, root) for p in made]}
+        for name, run in declared(root).items()
+        if run["title"] not in captions and (made := pages(name, root))
     ]
     parts = [*contents["parts"][:-1], *extra, contents["parts"][-1]]
     for part in parts:
@@ -42,7 +42,7 @@ def toc(root: Path = ROOT) -> dict:
     return contents | {"parts": [part for part in parts if part["chapters"]]}
 
 
-def _chapter(page: runs.Page, root: Path) -> dict:
+def _chapter(page: Page, root: Path) -> dict:
     chapter = {"file": page.path.relative_to(root).with_suffix("").as_posix()}
     phase = page.parameters.get("phase")
     return chapter if phase is None else chapter | {"title": f"Phase {phase}"}
@@ -77,9 +77,9 @@ def html(root: Path = ROOT) -> Path:
 def check(names: list[str], root: Path = ROOT) -> None:
     """Print what is wrong with the executed pages; raise InputError if anything is."""
     for name in names:
-        for note in runs.notes(name, root):
+        for note in checks.notes(name, root):
             print(f"note: {note}")
-    if found := [p for name in names for p in runs.problems(name, root)]:
+    if found := [p for name in names for p in checks.problems(name, root)]:
         raise InputError("\n".join(found))
 
 
@@ -95,15 +95,15 @@ def main(arguments: list[str] | None = None) -> None:
     started = time.perf_counter()
     try:
         if options.command == "refresh":
-            return runs.refresh()
-        declared = runs.declared()
-        ours = [name for name, run in declared.items() if not run["committed"]]
-        chosen = {"all": list(declared), "": ours}.get(options.run, [options.run])
+            return execute.refresh()
+        known = declared()
+        ours = [name for name, run in known.items() if not run["committed"]]
+        chosen = {"all": list(known), "": ours}.get(options.run, [options.run])
         if options.command in ("execute", "all"):
             for name in chosen:
-                runs.execute(name, options.force)
+                execute.execute(name, options.force)
         if options.command in ("check", "all"):
-            check(list(declared) if options.run in ("", "all") else chosen)
+            check(list(known) if options.run in ("", "all") else chosen)
         if options.command in ("html", "all"):
             page = html()
             print(f"{page} ({time.perf_counter() - started:.0f} s)")

@@ -4,8 +4,8 @@ import math
 from pathlib import Path
 
 import pandas
+from pages import experiment
 
-import execute as runs
 from ccfs_lib import paper, results
 from ccfs_lib.errors import InputError
 from ccfs_lib.statistics import Difference, difference, summary
@@ -56,7 +56,7 @@ def write_up(folder: Path, declared: dict[str, dict]) -> str:
     except InputError:
         return NOTHING
     measured = set(table.run)
-    told = {runs.experiment(run).run: run for run in declared.values()}
+    told = {experiment(run).run: run for run in declared.values()}
     names = [n for n in told if n in measured] + sorted(measured - set(told))
     parts = []
     for name in names:
@@ -92,7 +92,8 @@ def orderings(cells: Cells) -> str:
 
 def _sentence(claim: str, d: Difference) -> str:
     seeds = f"{d.n_a} seeds" if d.n_a == d.n_b else f"{d.n_a} against {d.n_b} seeds"
-    interval = f"95\N{NO-BREAK SPACE}% interval [{signed(d.mean - d.half)}, {signed(d.mean + d.half)}]"
+    ends = f"[{signed(d.mean - d.half)}, {signed(d.mean + d.half)}]"
+    interval = f"95\N{NO-BREAK SPACE}% interval {ends}"
     if math.isnan(d.half):
         interval = "no interval from a single seed"
     return f"**{claim}**: {signed(d.mean)} points, {interval}, {seeds}."
@@ -146,5 +147,5 @@ def plus_minus(values) -> str:
 
 
 def signed(value: float) -> str:
-    """+1.2 or −1.2, with a true minus sign."""
+    """Points with a sign, and a true minus."""
     return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")

@@ -3,13 +3,12 @@
 Writes book/_generated/*.md, which the prose pages include.
 """
 
-import json
 from pathlib import Path
 
-import nbformat
-
-import execute as runs
 import findings
+import nbformat
+from pages import ROOT, Page, declared, manifest, pages
+
 import ccfs_lib
 from ccfs_lib import paper
 from ccfs_lib.errors import InputError
@@ -30,16 +29,17 @@ METHODS = {
     "cudd": "CUDD",
     "ccfs": "CCFS",
 }
+NONE = "\N{EN DASH}"
 DATASETS = {"cifar10": "C10", "cifar100": "C100", "tiny-imagenet": "Tiny"}
 MISTAKES = ({"ipc": 200}, {"alpha": 0.01}, {"network": "resnet19"}, {"scale": "huge"})
 
 
-def write(root: Path = runs.ROOT) -> None:
+def write(root: Path = ROOT) -> None:
     """Write every include of the book into book/_generated."""
-    declared, folder = runs.declared(root), root / "book" / "_generated"
+    folder = root / "book" / "_generated"
     folder.mkdir(exist_ok=True)
     texts = {
-        "summary": findings.write_up(root / "data" / "results", declared),
+        "summary": findings.write_up(root / "data" / "results", declared(root)),
         "paper": main_table(),
         "map": cards(root),
         "presets": presets(),
@@ -60,11 +60,11 @@ def main_table() -> str:
     lines = [f"| method | {head} |", "|:--|" + "--:|" * len(cells)]
     for method, told in METHODS.items():
         found = table[table.method == method].set_index(["dataset", "ipc"]).accuracy
-        values = [f"{found[cell]:.1f}" if cell in found else "–" for cell in cells]
+        values = [f"{found[cell]:.1f}" if cell in found else NONE for cell in cells]
         lines.append(f"| {told} | {' | '.join(values)} |")
     caption = (
-        "From the paper's Table 1: test accuracy in percent of a ResNet-18, by data set "
-        "(CIFAR-10, CIFAR-100, Tiny-ImageNet) and images per class."
+        "From the paper's Table 1: test accuracy in percent of a ResNet-18, by data "
+        "set (CIFAR-10, CIFAR-100, Tiny-ImageNet) and images per class."
     )
     return findings.captioned(caption, "tab-paper-main", lines)
 
@@ -72,16 +72,16 @@ def main_table() -> str:
 def cards(root: Path) -> str:
     """A grid of cards for each run that has pages: title, and its opening question."""
     parts = []
-    for name, run in runs.declared(root).items():
-        pages = [page for page in runs.pages(name, root) if page.path.exists()]
-        if pages:
-            grid = "\n".join(_card(page, root) for page in pages)
+    for name, run in declared(root).items():
+        shown = [page for page in pages(name, root) if page.path.exists()]
+        if shown:
+            grid = "\n".join(_card(page, root) for page in shown)
             grid = f"::::{{grid}} 1 2 2 3\n:gutter: 3\n\n{grid}\n::::\n"
             parts.append(f"### {run['title']}\n\n{grid}")
     return "\n".join(parts) or "No notebook has been executed yet.\n"
 
 
-def _card(page: runs.Page, root: Path) -> str:
+def _card(page: Page, root: Path) -> str:
     cells = nbformat.read(page.path, 4).cells
     text = "\n\n".join(c.source for c in cells if c.cell_type == "markdown")
     title, _, rest = text.partition("\n")
@@ -100,7 +100,7 @@ def presets() -> str:
     scales = {SCALES[0]: dict(preset().table()), **scales}
     lines = [f"| parameter | {' | '.join(scales)} |", "|:--|" + ":--|" * len(scales)]
     for name in scales[SCALES[0]]:
-        values = [told[name] or "–" for told in scales.values()]
+        values = [told[name] or NONE for told in scales.values()]
         lines.append(f"| `{name}` | {' | '.join(values)} |")
     caption = "All settings of the presets (the latter two: as for cifar10)."
     return findings.captioned(caption, "tab-presets", lines)
@@ -111,20 +111,19 @@ def library() -> str:
     found = {
         ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
         for path in PACKAGE.rglob("[!_]*.py")
-    }
+    } - {"cli"}  # `ccfs --help` tells it better
     names = [name for name in MODULES if name in found] + sorted(found - set(MODULES))
-    section = (
-        "## {0}\n\n```{{eval-rst}}\n.. automodule:: ccfs_lib.{0}\n   :members:\n```\n"
-    )
-    return "\n".join(section.format(name) for name in names)
+    options = "   :members:\n   :exclude-members: set\n"  # matplotlib gives figures one
+    section = "## {0}\n\n```{{eval-rst}}\n.. automodule:: ccfs_lib.{0}\n{1}```\n"
+    return "\n".join(section.format(name, options) for name in names)
 
 
 def costs(root: Path) -> str:
-    """Seconds of each page that this machine, or the run's, has executed."""
+    """Seconds that each page of each run took when it was executed."""
     lines = ["| page | seconds |", "|:--|--:|"]
-    for manifest in sorted(root.glob("book/runs/*/manifest.json")):
-        for page, made in json.loads(manifest.read_text()).items():
-            lines.append(f"| {manifest.parent.name}/{page} | {made['seconds']:.0f} |")
+    for name in declared(root):
+        for stem, made in manifest(name, root).items():
+            lines.append(f"| {name}/{stem} | {made['seconds']:.0f} |")
     if len(lines) == 2:
         return "No page has been executed yet.\n"
     caption = "Seconds to execute each page; what was in the cache was only read."

@@ -61,6 +61,8 @@ class Sweep:
     """processes; 0 = one per core"""
     time_limit: float | None = None
     """seconds after which to stop at an epoch boundary, with exit code 75"""
+    anyway: bool = False
+    """run the paper's scale without a GPU"""
 
     def __call__(self) -> None:
         """Run and print the table."""
@@ -70,6 +72,7 @@ class Sweep:
                 raise InputError(f"arms holds {arm!r}, but must be among {known}")
         experiment = self.choice.experiment()
         _print(experiment)
+        _afford(experiment, self.anyway)
         from ccfs_lib.sweep import sweep
 
         command = shlex.join(["ccfs", *sys.argv[1:]])
@@ -179,6 +182,26 @@ class Doctor:
             print(f"{name:12} {value}")
         print(f"{'cache':12} {paths.cache()}")
         print(f"{'CCFS_DATA':12} {os.environ.get('CCFS_DATA', 'not set')}")
+
+
+def _afford(experiment: Experiment, anyway: bool) -> None:
+    """Refuse the paper's scale without a GPU, saying what it would take."""
+    if experiment.scale != "paper" or anyway:
+        return
+    import torch
+
+    from ccfs_lib import cost
+
+    if torch.cuda.is_available():
+        return
+    other = preset(experiment.dataset, "laptop", ipc=experiment.ipc)
+    here, there = (
+        cost.told(sum(cost.seconds(e).values())) for e in (experiment, other)
+    )
+    raise InputError(
+        f"scale is 'paper', made for a GPU, and there is none: here, one seed would "
+        f"take about {here}; --scale laptop takes {there}, --anyway runs it nonetheless"
+    )
 
 
 def _print(experiment: Experiment) -> None:

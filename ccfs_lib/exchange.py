@@ -14,6 +14,7 @@ from torchvision.io import encode_jpeg, encode_png
 from ccfs_lib.data import ImageSet
 from ccfs_lib.decode import decode
 from ccfs_lib.errors import InputError
+from ccfs_lib.readers import damaged
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -106,7 +107,8 @@ def read_folder(
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root} is not a folder of distilled images")
-    folders = sorted(folder for folder in root.iterdir() if folder.is_dir())
+    # Hidden ones: macOS leaves ".AppleDouble" folders and "._name.png" twins.
+    folders = sorted(f for f in root.glob("[!.]*") if f.is_dir())
     if len(folders) != len(classes):
         raise InputError(
             f"{root} has {len(folders)} class folders, but there are {len(classes)} "
@@ -114,15 +116,27 @@ def read_folder(
         )
     images, labels = [], []
     for label, folder in enumerate(folders):
-        files = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES)
+        files = sorted(f for f in folder.glob("[!.]*") if f.suffix.lower() in SUFFIXES)
         if len(files) < per_class:
             raise InputError(
                 f"{folder} holds {len(files)} images, but {per_class} per class are "
                 "needed"
             )
-        images += [decode(file.read_bytes()) for file in files[:per_class]]
+        images += [_read_image(file) for file in files[:per_class]]
         labels += [label] * per_class
+        if odd := [i for i in images if i.shape != images[0].shape]:
+            raise InputError(
+                f"{folder} holds an image of {tuple(odd[0].shape[1:])} pixels, but "
+                f"others of {root} have {tuple(images[0].shape[1:])}"
+            )
     return ImageSet(name, torch.stack(images), torch.tensor(labels), classes)
+
+
+def _read_image(file: Path) -> torch.Tensor:
+    try:
+        return decode(file.read_bytes())
+    except Exception as error:  # each decoder has its own kinds
+        raise damaged(file, error) from None
 
 
 def write_parquet(data: ImageSet, path: str | Path) -> Path:

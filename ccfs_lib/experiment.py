@@ -99,6 +99,12 @@ class Experiment:
                     "convnet-W1-W2-... (widths), resnet18[-s2|-imagenet], resnet50, "
                     "resnet101, densenet121[-s1] or regnet_y_8gf[-s1]"
                 )
+        given = os.path.expanduser(self.distilled_from)
+        if given and not os.path.isdir(given):
+            raise InputError(
+                f"distilled_from is {self.distilled_from!r}, but must be a folder of "
+                "distilled images, or empty to recover them"
+            )
         if self.teacher_network == "convnet-in":
             raise InputError(
                 "teacher_network is 'convnet-in', but images are recovered from "

@@ -49,7 +49,7 @@ def sweep(
     deadline = None if time_limit is None else time.monotonic() + time_limit
     stages = Pipeline(experiment, deadline=deadline)
     # What every cell needs comes first: workers would only wait for each other.
-    _ = stages.teacher, stages.difficulty
+    _ = stages.difficulty, stages.teacher
     most = experiment.ipc if "distilled" in arms else experiment.distilled
     cores = os.cpu_count() or 1
     workers = workers or (1 if torch.cuda.is_available() else cores)
@@ -97,8 +97,10 @@ def _done(pool: ProcessPoolExecutor, stages, tasks, label: str, unit: str) -> It
 
 def _start(threads: int, leash: Connection) -> None:
     import torch
+    from tqdm import tqdm
 
     torch.set_num_threads(max(1, threads))
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which _exit would leak
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent decides
     threading.Thread(target=_follow, args=(leash,), daemon=True).start()
 

@@ -59,7 +59,7 @@ def page(browser, site):
 
 @pytest.fixture(scope="module")
 def visits(browser, site):
-    """Every page, opened once: name -> requests, complaints, images, links, overflow."""
+    """Every page, opened once: name -> what it asked for, said, showed and linked."""
     seen = {}
     with browser.new_context(base_url=site) as context:
         for path in sorted(HTML.glob("book/**/*.html")):

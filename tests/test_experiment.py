@@ -71,6 +71,7 @@ from ccfs_lib.store import key
         ({"recipe": {"epochs": 0}}, "recipe.epochs", "is 0: .* 1"),
         ({"recipe": 3}, "recipe", "is 3: "),
         ({"distillation": {"steps": 3}}, "distillation.steps", "is 3: unexpected"),
+        ({"distilled_from": "no/folder"}, "distilled_from", "is 'no/folder', "),
         ({"pahse": 1}, "pahse", "is 1: unexpected"),
     ],
 )
@@ -143,7 +144,7 @@ def other_values() -> dict:
         "recipe": Recipe(epochs=1),
         "teacher": Recipe(epochs=1, loss="hard"),
         "distillation": Distillation(),
-        "distilled_from": "/somebodys/images",
+        "distilled_from": "/",
         "seeds": 99,
         "portable": False,
     }

@@ -176,9 +176,10 @@ def test_logits_need_no_score_and_use_the_filter(tmp_path, counted):
     stages = Pipeline(small(score="logits", score_runs=3), Store(tmp_path))
     assert stages.difficulty is None
     record = next(stages.phases(0))
-    assert record.difficulty.tolist() == (-record.filter.true_logit)[
-        record.chosen
-    ].tolist()
+    assert (
+        record.difficulty.tolist()
+        == (-record.filter.true_logit)[record.chosen].tolist()
+    )
     assert counted["teacher 0"] == 1 and counted["teacher 1"] == 0
 
 
@@ -377,7 +378,7 @@ def test_killed_at_random_moments_then_the_same_rows(undisturbed, tmp_path):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ccfs_lib.pipeline", "safetensors.torch"])
     moments, killed = random.Random(0), 0
-    for _ in range(8):
+    for _ in range(6):
         process = context.Process(target=measure_some, args=(str(tmp_path),))
         process.start()
         # From its first sign of life: starting takes as long as the machine likes.

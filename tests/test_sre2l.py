@@ -133,6 +133,18 @@ def test_a_seed_gives_the_same_bits(digits_teacher):
     assert torch.equal(one, two) and not torch.equal(one, other)
 
 
+def test_batches_may_be_recovered_in_any_order(digits_teacher):
+    plain = sre2l.recover(digits_teacher, CLASSES, 8, 4, SHORT)
+    todo = sre2l.batches(10, 4, 20)
+    done = {
+        n: sre2l.recover_batch(digits_teacher, todo[n], 8, SHORT, 0, n) for n in (1, 0)
+    }
+    again = sre2l.assemble([done[0], done[1]], todo, CLASSES, "again")
+    assert torch.equal(again.images, plain.images)
+    assert again.labels.tolist() == plain.labels.tolist()
+    assert not torch.equal(done[0], done[1])
+
+
 def crops_of(recipe, monkeypatch) -> list[tuple[float, float]]:
     """The scale that each iteration asks of crop_boxes."""
     seen, real = [], sre2l.crop_boxes

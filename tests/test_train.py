@@ -2,6 +2,7 @@
 
 import copy
 import math
+import time
 import warnings
 
 import numpy as np
@@ -11,8 +12,10 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
 from ccfs_lib import networks
-from ccfs_lib.errors import InputError
+from ccfs_lib.checkpoint import Checkpoint
+from ccfs_lib.errors import InputError, TimeUp
 from ccfs_lib.recipes import Recipe
+from ccfs_lib.scores import Forgetting
 from ccfs_lib.train import accuracy, fit, kd_loss, predict
 
 HARD = Recipe(epochs=3, warmup_epochs=1, loss="hard", augment="crop", pad=1, flip=False)
@@ -276,6 +279,92 @@ def test_last_best_and_curve(digits, some):
 def test_testing_does_not_change_the_training(digits, some):
     runs = [fit(convnet(), some, HARD, seed=0, test=t) for t in (None, digits[1])]
     assert same(state(runs[0].network), state(runs[1].network))
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("kind", ["rrc", "crop"])
+@pytest.mark.parametrize("batches", [1, 4, 8, 11])
+def test_a_killed_training_continues_with_the_same_bits(
+    digits, some, digits_teacher, tmp_path, kind, batches
+):
+    recipe = Recipe(epochs=4, augment=kind, tail=0.8, warmup_epochs=1)
+    how = {"seed": 2, "teacher": digits_teacher, "test": digits[1]}
+    whole_events = Forgetting(some.labels)
+    whole = fit(convnet(), some, recipe, watch=whole_events, **how)
+    events, visits = Forgetting(some.labels), []
+
+    class Watch:
+        state, restore = events.state, events.restore
+
+        def __call__(self, indices, logits):
+            visits.append(len(indices))
+            if len(visits) == batches + 1:
+                raise Stop
+            events(indices, logits)
+
+    for _ in range(2):  # the first attempt is stopped within some epoch
+        try:
+            point = Checkpoint(tmp_path / "c", "mine", every=0)
+            done = fit(convnet(), some, recipe, watch=Watch(), checkpoint=point, **how)
+        except Stop:
+            events.__init__(some.labels)  # memory is lost, the file is not
+    assert len(visits) == 12 + 1 + batches % 3  # 3 batches an epoch: no more repeated
+    assert (done.losses, done.curve) == (whole.losses, whole.curve)
+    assert (done.last, done.best, done.images) == (whole.last, whole.best, whole.images)
+    assert same(state(done.network), state(whole.network))
+    for name, counted in whole_events.state().items():
+        assert torch.equal(counted, events.state()[name])
+    assert not (tmp_path / "c").exists()  # a finished training leaves none
+
+
+def test_time_is_up_at_an_epochs_end_and_the_rest_comes_later(some, tmp_path):
+    whole, attempts = fit(convnet(), some, HARD, seed=0), 0
+    while True:
+        attempts += 1
+        point = Checkpoint(tmp_path, "mine", deadline=time.monotonic())
+        try:
+            done = fit(convnet(), some, HARD, seed=0, checkpoint=point)
+            break
+        except TimeUp as stop:
+            assert "\n" not in str(stop)
+    assert attempts == 3  # an epoch each, the last one is the end
+    assert done.losses == whole.losses
+    assert same(state(done.network), state(whole.network))
+
+
+def stopped(some, folder, epochs):
+    """A folder with the checkpoints of so many epochs."""
+    for _ in range(epochs):
+        point = Checkpoint(folder, "mine", deadline=time.monotonic())
+        with pytest.raises(TimeUp):
+            fit(convnet(), some, HARD, seed=0, checkpoint=point)
+
+
+def test_a_damaged_checkpoint_costs_a_step_back_not_the_run(some, tmp_path):
+    whole = fit(convnet(), some, HARD, seed=0)
+    for cut in (0, 100, -1):
+        stopped(some, tmp_path, 2)
+        last = tmp_path / "last.safetensors"
+        raw = bytearray(last.read_bytes())
+        if cut == -1:
+            raw[-9] ^= 1  # one bit of one weight
+        else:
+            raw = raw[:cut]
+        last.write_bytes(raw)
+        with pytest.warns(UserWarning, match=r"last\.safetensors is damaged"):
+            done = fit(
+                convnet(), some, HARD, seed=0, checkpoint=Checkpoint(tmp_path, "mine")
+            )
+        assert same(state(done.network), state(whole.network))
+
+
+def test_a_checkpoint_of_another_training_is_refused(some, tmp_path):
+    stopped(some, tmp_path, 1)
+    with pytest.raises(InputError, match="configuration mine, not to other"):
+        fit(convnet(), some, HARD, seed=0, checkpoint=Checkpoint(tmp_path, "other"))
 
 
 def test_predict_and_accuracy(digits, digits_teacher):

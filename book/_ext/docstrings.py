@@ -1,9 +1,12 @@
-"""Sphinx extension: docstrings of ccfs_lib are sentences, in which * is a wildcard.
+"""Sphinx extension: the library's docstrings and signatures as they are meant.
 
-reStructuredText would read ``data/*.csv`` as the start of emphasis and warn.
+Docstrings are sentences in which * is a wildcard; reStructuredText would read the one
+in ``data/*.csv`` as the start of emphasis, and warn.
 """
 
 import re
+
+BOUNDS = re.compile(r"~?typing\.Annotated\[(\w+), FieldInfo\(.*?metadata=\[.*?\]\)\]")
 
 
 def escape_stars(app, what, name, obj, options, lines):
@@ -13,7 +16,15 @@ def escape_stars(app, what, name, obj, options, lines):
     ]
 
 
+def readable(app, what, name, obj, options, signature, returns):
+    """Show bounded numbers as their type, and defaults that Sphinx can parse."""
+    if signature:
+        signature = BOUNDS.sub(r"\1", signature).replace("<factory>", "...")
+    return signature, returns
+
+
 def setup(app):
     """Run before napoleon (priority 500), whose own output may use stars."""
     app.connect("autodoc-process-docstring", escape_stars, priority=400)
+    app.connect("autodoc-process-signature", readable)
     return {"parallel_read_safe": True}

@@ -1,0 +1,121 @@
+"""The pages of the book: which run has which, and what each one is made of."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import papermill
+import yaml
+from nbformat import NotebookNode
+
+import ccfs_lib
+from ccfs_lib.errors import InputError
+from ccfs_lib.experiment import Experiment, preset
+
+ROOT = Path(__file__).resolve().parents[1]
+FIELDS = {"title", "scale", "committed", "parameters"}
+
+
+@dataclass(frozen=True)
+class Page:
+    """One executed copy of a notebook in a run."""
+
+    run: str
+    notebook: Path  # the source, notebooks/NN_name.ipynb
+    path: Path  # the copy, book/runs/<run>/NN_name[_phase].ipynb
+    parameters: dict
+    committed: bool  # kept in git, not executed again by `make book`
+
+    @property
+    def name(self) -> str:
+        """As sentences call it: digits/05_evaluation."""
+        return f"{self.run}/{self.path.stem}"
+
+
+def declared(root: Path = ROOT) -> dict[str, dict]:
+    """The runs of book/runs.yaml, name -> title, scale, committed, parameters."""
+    runs = yaml.safe_load((root / "book" / "runs.yaml").read_text("utf-8")) or {}
+    for name, run in runs.items():
+        if odd := set(run) ^ FIELDS:
+            raise InputError(
+                f"book/runs.yaml: run {name!r} has or lacks {', '.join(sorted(odd))}; "
+                f"it needs exactly {', '.join(sorted(FIELDS))}"
+            )
+    return runs
+
+
+def experiment(run: dict) -> Experiment:
+    """The experiment that a declared run is about; raises InputError for bad values."""
+    return preset(**(run["parameters"] or {}))
+
+
+def pages(name: str, root: Path = ROOT) -> list[Page]:
+    """The pages of a declared run: one per notebook, one per phase where it has one.
+
+    Raises InputError for an unknown run, a parameter that no notebook has (papermill
+    would only warn), or a value that the library refuses.
+    """
+    runs = declared(root)
+    if name not in runs:
+        raise InputError(f"run is {name!r}; book/runs.yaml has {', '.join(runs)}, all")
+    run, given = runs[name], runs[name]["parameters"] or {}
+    notebooks = sorted(root.glob("notebooks/*.ipynb"))
+    knows = {path: set(papermill.inspect_notebook(path)) for path in notebooks}
+    known = set().union(*knows.values()) - {"phase"}
+    if unknown := sorted(set(given) - known):
+        raise InputError(
+            f"book/runs.yaml: run {name!r} sets {unknown[0]}, but no notebook has that "
+            f"parameter; they have {', '.join(sorted(known))}"
+        )
+    setting = experiment(run)
+    phases = range(1, (setting.curricula if setting.real else 0) + 1)
+    found = []
+    for notebook in notebooks:
+        values = {k: v for k, v in given.items() if k in knows[notebook]}
+        for phase in phases if "phase" in knows[notebook] else [None]:
+            stem = notebook.stem if phase is None else f"{notebook.stem}_{phase}"
+            own = values if phase is None else values | {"phase": phase}
+            path = folder(name, root) / f"{stem}.ipynb"
+            found.append(Page(name, notebook, path, own, run["committed"]))
+    return found
+
+
+def folder(name: str, root: Path = ROOT) -> Path:
+    """Where the pages of a run are."""
+    return root / "book" / "runs" / name
+
+
+def manifest(name: str, root: Path = ROOT) -> dict[str, dict]:
+    """What a run's pages were made of, by file stem; empty where nothing is known."""
+    try:
+        return json.loads((folder(name, root) / "manifest.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def recipe(page: Page) -> dict:
+    """All that a page depends on: text of its notebook, parameters, library."""
+    text = json.dumps(texts(nbformat.read(page.notebook, 4)))
+    source = hashlib.sha256(text.encode()).hexdigest()
+    return {"source": source, "parameters": page.parameters, "library": library_hash()}
+
+
+def texts(notebook: NotebookNode, code_only: bool = False) -> list[tuple[str, str]]:
+    """The cells of a notebook, (type, text), without the one that papermill adds."""
+    return [
+        (cell.cell_type, cell.source)
+        for cell in notebook.cells
+        if "injected-parameters" not in cell.metadata.get("tags", [])
+        and (cell.cell_type == "code" or not code_only)
+    ]
+
+
+def library_hash() -> str:
+    """sha256 over every module of the library: names and contents."""
+    package, total = Path(ccfs_lib.__file__).parent, hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        total.update(path.relative_to(package).as_posix().encode() + b"\0")
+        total.update(path.read_bytes() + b"\0")
+    return total.hexdigest()

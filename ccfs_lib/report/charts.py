@@ -1,0 +1,187 @@
+"""Charts that several chapters share: confusions, intervals, a printed matrix."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
+
+from ccfs_lib.report.style import PALETTE, canvas, drawn, legend, note, short
+from ccfs_lib.report.text import DASH, plain
+
+MOST = 10  # classes in a confusion matrix: more cannot be read
+WRONG = LinearSegmentedColormap.from_list("wrong", ["#FBE3D2", "#D55E00"])
+VALUES = LinearSegmentedColormap.from_list("values", ["#E6F1F8", "#0072B2"])
+
+
+def counts(labels: np.ndarray, answers: np.ndarray, classes: int) -> np.ndarray:
+    """Images by true class (rows) and answer (columns), int (C, C)."""
+    flat = np.bincount(labels * classes + answers, minlength=classes**2)
+    return flat.reshape(classes, classes)
+
+
+def most_confused(matrix: np.ndarray, most: int = MOST) -> list[int]:
+    """The classes of the most frequent confusions, at most `most`, in class order."""
+    if len(matrix) <= most:
+        return list(range(len(matrix)))
+    wrong = matrix + matrix.T
+    upper = np.argwhere(np.triu(np.ones_like(wrong), 1))
+    ranked = upper[np.argsort(-wrong[tuple(upper.T)], kind="stable")]
+    found: dict[int, None] = {}
+    for pair in ranked:
+        if len(found) + sum(int(c) not in found for c in pair) > most:
+            break
+        found |= {int(c): None for c in pair}
+    return sorted(found)
+
+
+@drawn
+def confusion(labels: np.ndarray, answers: np.ndarray, classes: Sequence[str]):
+    """Confusion matrix in percent of each true class; the diagonal stays grey.
+
+    labels, answers: int (N,). Many classes: those of the most frequent confusions.
+    """
+    matrix = counts(labels, answers, len(classes))
+    some = most_confused(matrix)
+    shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    shares = shares[np.ix_(some, some)]
+    figure, ax = canvas(0.9 + 0.42 * len(some))
+    mistakes = np.ma.masked_where(np.eye(len(some), dtype=bool) | (shares == 0), shares)
+    worst = max(5, shares[~np.eye(len(some), dtype=bool)].max(initial=0))
+    ax.imshow(mistakes, cmap=WRONG, vmin=0, vmax=worst, aspect="auto")
+    for (row, column), value in np.ndenumerate(shares):
+        _cell(ax, column, row, value, row == column, worst)
+    names = [short(classes[c], 11) for c in some]
+    slanted = {"rotation": 40, "ha": "right"} if max(map(len, names)) > 3 else {}
+    ax.set_xticks(range(len(some)), names, **slanted)
+    ax.set_yticks(range(len(some)), names)
+    ax.set(xlabel="answered", ylabel="true class")
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    if len(some) < len(classes):
+        note(ax, f"{len(some)} of {len(classes)} classes: the most confused pairs")
+    return figure
+
+
+def _cell(ax, x, y, value, right: bool, worst) -> None:
+    """A number in a cell; a mistake that rounds to zero stays empty."""
+    if right:
+        ax.add_patch(_square(x, y))
+    digits = 1 if value < 1 and not right else 0
+    text = f"{value:.{digits}f}"
+    if float(text) or right:
+        white = not right and value > 0.7 * worst
+        colour = "white" if white else PALETTE["ink"]
+        ax.text(x, y, text, ha="center", va="center", fontsize=9, color=colour)
+
+
+def _square(x, y):
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x - 0.5, y - 0.5), 1, 1, color="#EBEEF0", lw=0)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of an interval chart: mean ± half, and the single values behind it."""
+
+    label: str
+    mean: float
+    half: float  # nan: no interval
+    points: Sequence[float] = ()
+    colour: str = "blue"
+    aside: str = ""  # said at the right end
+    second: float | None = None  # an open mark: best accuracy, the paper's value, ...
+
+
+@drawn
+def intervals(
+    lines: Sequence[Line], xlabel: str, rules: dict[str, float], second="", most=np.inf
+):
+    """Means with intervals and all single values, labels above their lines.
+
+    Labels have lines of their own, so a narrow screen keeps its width for the axis.
+    rules: name -> x of vertical lines. second: what the open marks are. most: the
+    largest possible value; intervals are cut there, as t intervals know no bounds.
+    """
+    figure, ax = canvas(0.95 + 0.56 * len(lines) + 0.22 * bool(second or rules))
+    low, high = window(lines, rules.values(), most)
+    for name, x in rules.items():
+        ax.axvline(x, color=PALETTE["grey"], lw=1.2, ls=(0, (4, 3)), label=name)
+    for y, line in enumerate(lines):
+        colour = PALETTE[line.colour]
+        if not np.isnan(line.half):
+            ends = np.clip([line.mean - line.half, line.mean + line.half], low, high)
+            style = {"color": colour, "alpha": 0.3, "solid_capstyle": "butt"}
+            ax.plot(ends, [y, y], lw=6, **style, gid="interval")
+        ax.plot(line.points, [y] * len(line.points), "|", color=colour, ms=12, mew=1.5)
+        ax.plot([line.mean], [y], "o", color=colour, ms=8, gid="mean")
+        if line.second is not None:
+            ax.plot([line.second], [y + 0.2], "D", **OPEN, gid="second")
+    _labels(ax, lines)
+    handles, names = ax.get_legend_handles_labels()
+    if second:
+        handles += ax.plot([], [], "D", **OPEN)
+        names += [second]
+    if names:
+        legend(ax, handles, names)
+    ax.set(xlabel=xlabel, ylim=(len(lines) - 0.5, -0.75), yticks=[], xlim=(low, high))
+    ax.spines["left"].set_visible(False)
+    ax.grid(axis="x")
+    return figure
+
+
+OPEN = {"mfc": "none", "mec": PALETTE["ink"], "ms": 6, "mew": 1.2}
+
+
+def window(lines: Sequence[Line], rules, most=np.inf) -> tuple[float, float]:
+    """Limits of the axis: all marks, and all intervals that are not enormous.
+
+    An interval over three times the median one would squeeze the others to dots; it
+    runs off the axis, and its numbers stand beside it.
+    """
+    halves = [line.half for line in lines if not np.isnan(line.half)]
+    usual = 3 * np.median(halves) if halves else 0
+    marks = [*rules]
+    for line in lines:
+        half = line.half if line.half <= usual else 0
+        marks += [line.mean - half, line.mean + half, *line.points]
+        marks += [] if line.second is None else [line.second]
+    margin = 0.05 * max(max(marks) - min(marks), 1e-3)
+    return min(marks) - margin, min(max(marks) + margin, most)
+
+
+def _labels(ax, lines) -> None:
+    """The name of a line at the left above it, what is said aside at the right."""
+    place = ax.get_yaxis_transform()
+    for y, line in enumerate(lines):
+        style = {"transform": place, "va": "center", "fontsize": 10.5}
+        ax.text(0, y - 0.42, line.label, **style)
+        ax.text(1, y - 0.42, line.aside, ha="right", **style, color="#5B6770")
+
+
+@drawn
+def printed(matrices: dict[str, np.ndarray], rows, columns, halves=None):
+    """Small matrices of percentages, one below the other, with their numbers inside.
+
+    matrices: title -> float (R, K), nan where nothing is known. halves: title -> the
+    same shape, half widths of the intervals; printed where they are not nan.
+    """
+    height = 0.75 + 0.62 * len(rows)
+    figure, axes = canvas(height * len(matrices), len(matrices), squeeze=False)
+    for ax, (title, matrix) in zip(axes[:, 0], matrices.items(), strict=True):
+        low, high = np.nanmin(matrix), np.nanmax(matrix)
+        ax.imshow(matrix, cmap=VALUES, vmin=low, vmax=max(high, low + 1), aspect="auto")
+        for (row, column), value in np.ndenumerate(matrix):
+            half = (halves or {}).get(title, np.full(matrix.shape, np.nan))[row, column]
+            text = DASH if np.isnan(value) else plain(value)
+            text += "" if np.isnan(half) else f" ± {half:.1f}"
+            white = value > low + 0.6 * max(high - low, 1)
+            ink = "white" if white else PALETTE["ink"]
+            ax.text(column, row, text, ha="center", va="center", color=ink)
+        ax.set_xticks(range(len(columns)), columns)
+        ax.set_yticks(range(len(rows)), rows)
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+        note(ax, title)
+    return figure

@@ -1,0 +1,129 @@
+"""Chapter 1: what is in the data, and how hard each image is.
+
+Curriculum selection ranks images by one number each. What that number can and cannot
+tell apart (ties!) decides what "the simplest" means.
+"""
+
+import numpy as np
+
+from ccfs_lib.data import ImageSet
+from ccfs_lib.report.gallery import COLUMNS, Row, gallery, remark
+from ccfs_lib.report.style import PALETTE, canvas, drawn, ends, note, short, spread
+from ccfs_lib.report.text import (
+    Text,
+    share,
+    table,
+)
+from ccfs_lib.statistics import summary
+
+
+def sizes(train: ImageSet, test: ImageSet) -> Text:
+    """Both splits: images, classes, class sizes, pixels, and the fingerprint's start."""
+    rows = []
+    for split, data in (("training", train), ("test", test)):
+        least, most = min(data.class_sizes), max(data.class_sizes)
+        per_class = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+        side = f"{data.image_size} x {data.images.shape[3]}"
+        row = split, f"{len(data):,}", data.num_classes, per_class, side
+        rows.append((*row, f"`{data.fingerprint[:12]}`"))
+    head = "split", "images", "classes", "per class", "pixels", "fingerprint"
+    return table("The data, with a checksum over pixels and labels.", head, rows)
+
+
+def bins(difficulty: np.ndarray) -> np.ndarray:
+    """Edges of a histogram: one bar per value where they are few, else equal steps.
+
+    Of many event counts, zero keeps a bar of its own: it is a statement, not a bin.
+    """
+    found = np.unique(difficulty)
+    if 1 < len(found) <= 60:
+        step = np.diff(found).min()
+        if (found[-1] - found[0]) / step <= 120:
+            return np.arange(found[0] - step / 2, found[-1] + step, step)
+    low, high = found[0], found[-1]
+    if low < 0 or high <= 2:
+        return np.linspace(low, high if high > low else low + 1, 31)
+    step = max(1, int(np.ceil(high / 40)))
+    return np.concatenate([[-step], np.arange(0, high + step, step) + 1e-9])
+
+
+@drawn
+def histogram(difficulty: np.ndarray):
+    """How many images have which difficulty; the bar of zeros stands apart."""
+    edges = bins(difficulty)
+    heights = np.histogram(difficulty, edges)[0]
+    figure, ax = canvas(2.9)
+    bars = ax.bar(edges[:-1], heights, np.diff(edges) * 0.9, align="edge")
+    for bar in bars:
+        bar.set_color(PALETTE["blue"])
+    if (zeros := int((difficulty == 0).sum())) and difficulty.min() == 0:
+        bars[0].set_color(PALETTE["orange"])
+        legend(ax, [bars[0]], [f"never forgotten: {share(zeros, len(difficulty))}"])
+    ax.set(xlabel="difficulty (higher = harder)", ylabel="training images")
+    ax.yaxis.set_major_formatter("{x:,.0f}")
+    ax.grid(axis="y")
+    return figure
+
+
+@drawn
+def staircase(difficulty: np.ndarray):
+    """All images in order of difficulty; every flat step is a tie."""
+    figure, ax = canvas(2.6)
+    place = 100 * np.arange(len(difficulty)) / len(difficulty)
+    ax.step(place, np.sort(difficulty), where="post", color=PALETTE["blue"])
+    ax.set(xlabel="% of the training images, easiest first", ylabel="difficulty")
+    ax.set_xlim(0, 100)
+    ax.grid()
+    return figure
+
+
+def ties(difficulty: np.ndarray, labels: np.ndarray, take: int) -> np.ndarray:
+    """Per class, how many images share the value of the `take`-th easiest; int (C,)."""
+    shared = []
+    for c in np.unique(labels):
+        values = np.sort(difficulty[labels == c])
+        last = values[min(take, len(values)) - 1]
+        shared.append(int((values == last).sum()))
+    return np.array(shared)
+
+
+def class_means(difficulty: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Mean difficulty of every class, float (C,)."""
+    return np.bincount(labels, difficulty) / np.maximum(np.bincount(labels), 1)
+
+
+@drawn
+def by_class(difficulty: np.ndarray, data: ImageSet):
+    """Mean difficulty of each class with its 95 % interval, easiest above."""
+    labels = data.labels.numpy()
+    order = ends(class_means(difficulty, labels))
+    rows = [summary(difficulty[labels == c]) for c in order]
+    figure, ax = canvas(0.9 + 0.27 * len(order))
+    y = np.arange(len(order))
+    ax.axvline(difficulty.mean(), color=PALETTE["grey"], lw=1.2, ls=(0, (4, 3)))
+    middle, half = [r.mean for r in rows], [r.half for r in rows]
+    ax.errorbar(middle, y, xerr=half, fmt="o", color=PALETTE["blue"], ms=6)
+    ax.set_yticks(y, [short(data.classes[c]) for c in order])
+    ax.set(xlabel="mean difficulty (dashed: all images)", ylim=(len(order) - 0.4, -0.6))
+    ax.grid(axis="x")
+    if len(order) < data.num_classes:
+        half = len(order) // 2
+        note(ax, f"The {half} easiest and {half} hardest of {data.num_classes} classes")
+        ax.axhline(half - 0.5, color=PALETTE["grey"], lw=0.8)
+    return figure
+
+
+def extremes(data: ImageSet, difficulty: np.ndarray, each: int = COLUMNS // 2):
+    """Gallery: the easiest and the hardest images of a class, side by side.
+
+    Ties go to the lower index, as in the selection.
+    """
+    labels = data.labels.numpy()
+    rows = []
+    for c in spread(class_means(difficulty, labels)):
+        members = np.flatnonzero(labels == c)
+        ranked = members[np.argsort(difficulty[members], kind="stable")]
+        pair = data.images[ranked[:each]], data.images[ranked[-each:]]
+        rows.append(Row(short(data.classes[c]), pair))
+    told = remark(len(rows), data.num_classes, "from the easiest to the hardest class")
+    return gallery(rows, ("easiest", "hardest"), told)

@@ -1,0 +1,185 @@
+"""Chapter 4: one curriculum phase: what the filter knows, and what is picked for it.
+
+Records are those that Algorithm 1 yields, the phase that is shown last.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ccfs_lib.curriculum import PhaseRecord, selected
+from ccfs_lib.report import charts
+from ccfs_lib.report.difficulty import bins, class_means
+from ccfs_lib.report.gallery import COLUMNS, Row, evenly, gallery, remark
+from ccfs_lib.report.style import (
+    PALETTE,
+    canvas,
+    drawn,
+    ends,
+    note,
+    short,
+    spread,
+    whole_numbers,
+)
+from ccfs_lib.report.text import (
+    Text,
+    percent,
+    plain,
+    table,
+)
+from ccfs_lib.select import candidates
+
+Records = Sequence[PhaseRecord]
+
+
+def score(stages, record: PhaseRecord) -> np.ndarray:
+    """Difficulty of all training images in that phase, float (N,)."""
+    fixed = stages.difficulty
+    return -record.filter.true_logit if fixed is None else fixed
+
+
+def pool(stages, records: Records) -> np.ndarray:
+    """Who could be picked in the last of `records`, bool (N,): the coarse stage."""
+    e, last = stages.experiment, records[-1]
+    return candidates(
+        stages.train.labels.numpy(),
+        last.filter.predictions,
+        excluded=selected(list(records[:-1])),
+        teacher_predictions=stages.teacher.predictions if e.teacher_correct else None,
+        coarse=e.coarse,
+    )
+
+
+def facts(stages, records: Records) -> Text:
+    """The phase in numbers: the set, the filter, the candidates, the picked."""
+    e, now, train = stages.experiment, records[-1], stages.train
+    distilled = e.distilled * train.num_classes
+    rows = [
+        ("distilled images in the set", f"{distilled:,}"),
+        ("real images in it, from earlier phases", f"{now.synthetic - distilled:,}"),
+        ("filter: training images right", percent(now.train_accuracy)),
+        ("filter: test images right", percent(now.filter.test_accuracy)),
+        ("candidates after the coarse stage", f"{now.pool.sum():,} of {len(train):,}"),
+        ("wanted, of each class", f"{now.quota:,}"),
+        ("picked by the fine stage", f"{len(now.chosen):,}"),
+        ("missing", f"{sum(now.shortfall.values()):,}"),
+    ]
+    caption = f"Phase {now.phase} of {e.curricula}."
+    return table(caption, ("", "images"), rows)
+
+
+def confusion(stages, records: Records):
+    """What the filter answers to the training images, class by class."""
+    answers = records[-1].filter.predictions
+    return charts.confusion(stages.train.labels.numpy(), answers, stages.train.classes)
+
+
+@drawn
+def supply(stages, records: Records):
+    """Candidates of each class against the number wanted; short classes stand out."""
+    now, data = records[-1], stages.train
+    order = ends(now.pool)
+    sizes = now.pool[order]
+    figure, ax = canvas(1.1 + 0.25 * len(order))
+    y = np.arange(len(order))
+    ax.barh(y, sizes, 0.72, color=PALETTE["light"], label="candidates")
+    taken = np.minimum(sizes, now.quota)
+    enough = sizes >= now.quota
+    for mask, colour, name in (
+        (enough, "blue", "picked"),
+        (~enough, "orange", "picked, but short"),
+    ):
+        if mask.any():
+            ax.barh(y[mask], taken[mask], 0.72, color=PALETTE[colour], label=name)
+    ax.axvline(now.quota, color=PALETTE["ink"], lw=1.3, label=f"wanted: {now.quota}")
+    ax.set_yticks(y, [short(data.classes[c]) for c in order])
+    ax.set(xlabel="training images of the class", ylim=(len(order) - 0.4, -0.6))
+    whole_numbers(ax, "x")
+    above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderpad": 0}
+    ax.legend(ncols=2, **above, handlelength=1.2, columnspacing=1.2)
+    if len(order) < data.num_classes:
+        half = len(order) // 2
+        ax.axhline(half - 0.5, color=PALETTE["grey"], lw=0.8)
+        what = f"{half} smallest and {half} largest pools of {data.num_classes} classes"
+        ax.set_xlabel(f"training images of the class\n({what})")
+    return figure
+
+
+@drawn
+def sieve(stages, records: Records):
+    """Difficulty of all training images, of the candidates, and of the picked."""
+    values = score(stages, records[-1])
+    layers = {
+        "all training images": (values, "grey"),
+        "candidates": (values[pool(stages, records)], "sky"),
+        "picked": (values[records[-1].chosen], "blue"),
+    }
+    edges = bins(values)
+    figure, axes = canvas(4.4, 3, sharex=True)
+    for ax, (name, (part, colour)) in zip(axes, layers.items(), strict=True):
+        heights = np.histogram(part, edges)[0]
+        widths = np.diff(edges) * 0.92
+        ax.bar(edges[:-1], heights, widths, align="edge", color=PALETTE[colour])
+        span = f", {plain(part.min())} to {plain(part.max())}" if len(part) else ""
+        note(ax, f"{name}: {len(part):,}{span}")
+        whole_numbers(ax)
+        ax.grid(axis="y")
+    axes[-1].set_xlabel("difficulty (higher = harder)")
+    figure.supylabel("images", fontsize=11)
+    return figure
+
+
+def picked(stages, records: Records, columns: int = COLUMNS):
+    """Gallery of the picked images, easiest at the left, the filter's answer below."""
+    now, data = records[-1], stages.train
+    labels, values = data.labels.numpy()[now.chosen], score(stages, now)[now.chosen]
+    rows = []
+    for c in spread(class_means(score(stages, now), data.labels.numpy())):
+        mine = now.chosen[labels == c]
+        some = evenly(mine[np.argsort(values[labels == c], kind="stable")], columns)
+        said = [short(data.classes[p], 9) for p in now.filter.predictions[some]]
+        rows.append(Row(short(data.classes[c]), (data.images[some],), (said,)))
+    if not any(len(row.blocks[0]) for row in rows):
+        return Text("Nothing was picked in these classes.")
+    return gallery(
+        rows,
+        remark=remark(len(rows), data.num_classes, "from the easiest to the hardest"),
+    )
+
+
+@drawn
+def course(stages, records: Records):
+    """The phases so far: the filter's accuracy; difficulty of candidates and picked."""
+    figure, (top, low) = canvas(4.8, 2, sharex=True, height_ratios=(1, 1.25))
+    x = [r.phase for r in records]
+    for name, colour, values in (
+        ("training images", "blue", [r.train_accuracy for r in records]),
+        ("test images", "green", [r.filter.test_accuracy for r in records]),
+    ):
+        top.plot(x, values, "o-", color=PALETTE[colour], ms=7, label=name)
+    top.set(ylabel="filter right (%)")
+    top.margins(y=0.2)
+    top.legend(loc="lower right", borderpad=0)
+    for i, record in enumerate(records):
+        values = score(stages, record)
+        members = values[pool(stages, records[: i + 1])]
+        _span(low, record.phase - 0.1, members, "sky", "candidates" * (i == 0))
+        _span(
+            low, record.phase + 0.1, values[record.chosen], "blue", "picked" * (i == 0)
+        )
+    low.set(xlabel="phase", ylabel="difficulty", xlim=(0.5, records[-1].phase + 0.5))
+    low.legend(loc="upper left", borderpad=0)
+    low.set_xticks(x)
+    for ax in (top, low):
+        ax.grid(axis="y")
+    return figure
+
+
+def _span(ax, x: float, values: np.ndarray, colour: str, label: str) -> None:
+    """Lowest to highest as a thin line, the middle half thick, the mean as a dot."""
+    if not len(values):
+        return
+    ink, (low, high) = PALETTE[colour], np.percentile(values, [25, 75])
+    ax.plot([x, x], [values.min(), values.max()], color=ink, lw=1.5)
+    ax.plot([x, x], [low, high], color=ink, lw=8, solid_capstyle="butt", alpha=0.45)
+    ax.plot([x], [values.mean()], "o", color=ink, ms=8, label=label)

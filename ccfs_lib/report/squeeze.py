@@ -1,0 +1,118 @@
+"""Chapter 2: the teacher, trained on everything, and what it gets wrong.
+
+It serves three times: images are recovered from it, every later training learns from
+its answers, and the authors' code lets it veto candidates.
+"""
+
+import numpy as np
+
+from ccfs_lib import networks, paper, presets
+from ccfs_lib.report.gallery import COLUMNS, Row, gallery
+from ccfs_lib.report.style import PALETTE, canvas, drawn, short, whole_numbers
+from ccfs_lib.report.text import Text, percent, table
+
+
+def facts(stages) -> Text:
+    """Size, cost and accuracies of the teacher; the paper's, where it has one."""
+    e, teacher = stages.experiment, stages.teacher
+    cost = networks.count(teacher.network.cpu(), stages.train.image_size)
+    rows = [
+        ("network", f"`{e.teacher_network}`"),
+        ("parameters", f"{cost.parameters:,}"),
+        ("multiply-adds for one image", f"{cost.macs / 1e6:,.2f} million"),
+        ("epochs", e.teacher.epochs),
+        ("training images right", percent(teacher.train_accuracy, 2)),
+        ("test accuracy, last epoch", percent(teacher.last, 2)),
+        ("test accuracy, best epoch", percent(teacher.best, 2)),
+    ]
+    if (value := printed(e.dataset)) is not None:
+        rows.append(("paper's teacher, a ResNet-18 (Table 1)", percent(value)))
+    return table("The teacher. The last epoch's weights are used.", ("", "value"), rows)
+
+
+def printed(dataset: str) -> float | None:
+    """Test accuracy of the paper's ResNet-18 on all data, percent, where printed."""
+    base = dataset.removesuffix("-jpeg")
+    size = presets.CLASS_SIZE.get(base)
+    return size and paper.value(1, method="full", dataset=base, ipc=size)
+
+
+@drawn
+def curve(meta: dict):
+    """Training loss of every epoch, and test accuracy where it was measured.
+
+    meta: losses, curve (0-based epoch -> percent), last and best of a training.
+    """
+    figure, (top, low) = canvas(4.2, 2, sharex=True)
+    losses, tested = meta["losses"], {int(k): v for k, v in meta["curve"].items()}
+    top.plot(range(1, len(losses) + 1), losses, color=PALETTE["blue"])
+    top.set(ylabel="training loss", ylim=(0, None))
+    epochs = [epoch + 1 for epoch in tested]
+    low.plot(epochs, list(tested.values()), "o-", color=PALETTE["green"], ms=4, lw=1.2)
+    _ring(low, epochs, list(tested.values()), meta["best"])
+    low.plot(epochs[-1:], [meta["last"]], "o", color=PALETTE["blue"], ms=9)
+    low.plot([], [], "o", color=PALETTE["blue"], ms=9, label="last: the one used")
+    low.plot([], [], "o", **RING, label="best: chosen on the test split")
+    low.set(xlabel="epoch", ylabel="test accuracy (%)")
+    low.margins(y=0.25)
+    low.legend(loc="center left", borderpad=0)
+    whole_numbers(low, "x")
+    for ax in (top, low):
+        ax.grid(axis="y")
+    return figure
+
+
+RING = {"mfc": "none", "mec": PALETTE["orange"], "mew": 2, "ms": 13}
+
+
+def _ring(ax, epochs, values, best) -> None:
+    first = next((e for e, v in zip(epochs, values, strict=True) if v == best), None)
+    if first is not None:
+        ax.plot([first], [best], "o", **RING)
+
+
+def mistakes(stages) -> np.ndarray:
+    """Indices of the training images that the teacher gets wrong, int64, ascending."""
+    return np.flatnonzero(stages.teacher.predictions != stages.train.labels.numpy())
+
+
+def by_tenth(difficulty: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    """Percent of each tenth of the difficulty order that is in `wrong`; float (10,)."""
+    marks = np.zeros(len(difficulty))
+    marks[wrong] = 1
+    order = np.argsort(difficulty, kind="stable")
+    return np.array([100 * part.mean() for part in np.array_split(marks[order], 10)])
+
+
+@drawn
+def excluded(difficulty: np.ndarray, wrong: np.ndarray):
+    """Which part of each tenth of the images the teacher's veto would exclude."""
+    values = by_tenth(difficulty, wrong)
+    figure, ax = canvas(2.7)
+    ax.bar(range(1, 11), values, 0.85, color=PALETTE["orange"])
+    for x, value in enumerate(values, 1):
+        if value:
+            text = f"{value:.1f}" if value < 10 else f"{value:.0f}"
+            style = {"xytext": (0, 2), "textcoords": "offset points", "fontsize": 9.5}
+            ax.annotate(text, (x, value), ha="center", va="bottom", **style)
+    ax.set(xlabel="tenth of the images, easiest first", ylabel="teacher wrong (%)")
+    ax.set(xticks=range(1, 11), ylim=(0, max(1, 1.15 * values.max())))
+    return figure
+
+
+def wrong_gallery(stages, wrong: np.ndarray, difficulty: np.ndarray):
+    """Images the teacher gets wrong, hardest first, with its answers; or that none is."""
+    train, labels = stages.train, stages.train.labels.numpy()
+    if not len(wrong):
+        return Text("The teacher gets every training image right: nothing to show.")
+    hard = wrong[np.argsort(-difficulty[wrong], kind="stable")]
+    per_class = np.bincount(labels[wrong], minlength=train.num_classes)
+    rows = []
+    for c in np.argsort(-per_class, kind="stable")[:8]:
+        some = hard[labels[hard] == c][:COLUMNS]
+        said = [short(train.classes[p], 9) for p in stages.teacher.predictions[some]]
+        if len(some):
+            rows.append(Row(short(train.classes[c]), (train.images[some],), (said,)))
+    left = sum(per_class > 0) - len(rows)
+    remark = f"The {len(rows)} classes with most mistakes" if left else ""
+    return gallery(rows, remark=remark)

@@ -1,0 +1,174 @@
+"""Sentences and tables that are computed: numbers, verdicts, findings, the stamp.
+
+No verdict is typed in a notebook. `verdict` chooses its words from an interval, so a
+sentence changes with the numbers, and "too close to call" is an answer.
+"""
+
+import html
+import math
+from collections.abc import Sequence
+
+import torch
+
+from ccfs_lib import networks, presets
+from ccfs_lib.experiment import preset
+from ccfs_lib.statistics import Difference, Summary, summary
+
+SPACE, MINUS, DASH = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}", "\N{EN DASH}"
+VERDICTS = ("holds", "does not hold", "too close to call")
+# What a reader has to know before the first number.
+REMARKS = {
+    "cifar10-jpeg": "cifar10-jpeg is not CIFAR-10: it is CIFAR-10 re-encoded as JPEG "
+    "(quality 75, halved chroma), real photographs but not the canonical pixels.",
+}
+
+
+class Text:
+    """Markdown that shows itself in a notebook, and as plain text elsewhere."""
+
+    def __init__(self, markdown: str):
+        self.markdown = markdown
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown
+
+    def __repr__(self) -> str:
+        return self.markdown
+
+
+class Html(Text):
+    """The same for a piece of HTML, with the sentence that it stands for."""
+
+    def __init__(self, markdown: str, page: str):
+        super().__init__(markdown)
+        self.page = page
+
+    def _repr_html_(self) -> str:
+        return self.page
+
+
+def finding(*sentences: str) -> Text:
+    """The chapter's answer: sentences as one quoted paragraph; empty ones fall out."""
+    return Text(f"> **Finding.** {' '.join(s for s in sentences if s)}")
+
+
+def verdict(d: Difference) -> str:
+    """One of VERDICTS for "left is higher": whether the interval excludes zero."""
+    if math.isnan(d.half) or abs(d.mean) <= d.half:
+        return VERDICTS[2]
+    return VERDICTS[0] if d.mean > 0 else VERDICTS[1]
+
+
+def told(d: Difference, unit: str = "points", digits: int = 1) -> str:
+    """A difference in words: mean, its 95 % interval, or why there is none."""
+    mean = f"{signed(d.mean, digits)}{SPACE}{unit}"
+    if math.isnan(d.half):
+        return f"{mean}, no interval from a single seed"
+    low, high = (signed(d.mean + s * d.half, digits) for s in (-1, 1))
+    return f"{mean}, 95{SPACE}% interval [{low}, {high}]"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A number with its sign, a true minus; a rounded zero has none."""
+    text = f"{value:+.{digits}f}"
+    zero = float(text) == 0
+    return text[1:] if zero else text.replace("-", MINUS)
+
+
+def plain(value: float, digits: int = 1) -> str:
+    """A number with a true minus sign and without the sign of a rounded zero."""
+    return signed(value, digits).lstrip("+")
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """93.5 %, with a space that does not break."""
+    return f"{value:.{digits}f}{SPACE}%"
+
+
+def share(part: int, whole: int) -> str:
+    """33.5 % (453 of 1,352)."""
+    return f"{percent(100 * part / max(whole, 1))} ({part:,} of {whole:,})"
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """1 image, 2 images."""
+    return f"{number:,}{SPACE}{noun if number == 1 else plural or noun + 's'}"
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """a, b and c; from `most` on "and 4 more"."""
+    names = list(names)
+    if len(names) > most:
+        names = [*names[:most], f"{len(names) - most} more"]
+    head, last = names[:-1], names[-1:]
+    return " and ".join([", ".join(head), *last] if head else last)
+
+
+def plus_minus(values: Sequence[float] | Summary, digits: int = 1) -> str:
+    """Mean ± half of the 95 % t interval; a single value has no width."""
+    s = values if isinstance(values, Summary) else summary(list(values))
+    mean = plain(s.mean, digits)
+    return mean if math.isnan(s.half) else f"{mean} ± {s.half:.{digits}f}"
+
+
+def table(caption: str, head: Sequence[str], rows: Sequence[Sequence], left: int = 1):
+    """A captioned table in MyST; without MyST the rows are still a Markdown table.
+
+    head: column names; rows: cells, turned into text; the first `left` columns are set
+    flush left. The notebook cell needs the metadata ``mystnb.markdown_format: myst``.
+    """
+    rule = [":--"] * left + ["--:"] * (len(head) - left)
+    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    lines = "\n".join(f"| {' | '.join(line)} |" for line in [head, rule, *cells])
+    return Text(f":::{{table}} {caption}\n\n{lines}\n\n:::")
+
+
+def stamp(stages, seeds: bool = False) -> Html:
+    """What was run, in one line, and every setting in a table that opens.
+
+    stages: the chapter's Pipeline. seeds: whether the chapter repeats its trainings.
+    """
+    e, on_gpu = stages.experiment, str(stages.device).startswith("cuda")
+    words = [e.dataset.rstrip("/").rsplit("/", 1)[-1], f"IPC {e.ipc}"]
+    words += [f"alpha {e.alpha:g}", f"J = {e.curricula}", f"network {e.network}"]
+    words += [f"{e.recipe.epochs} epochs"]
+    words += [count(e.seeds, "seed")] * seeds + ["GPU" if on_gpu else "CPU"]
+    line = f"{', '.join(words)}; {_scale(stages)}"
+    remark = REMARKS.get(e.dataset, "")
+    hidden = ("data_root", "dataset", *(() if seeds else ("seeds",)))
+    rows = [(name, value) for name, value in e.table() if name not in hidden]
+    body = "".join(
+        f"<tr><td><code>{html.escape(name)}</code></td><td>{html.escape(value)}</td></tr>"
+        for name, value in rows
+    )
+    more = f"<summary>All {len(rows)} settings</summary><table>{body}</table>"
+    first, rest = html.escape(line).split(",", 1)
+    page = f'<p class="stamp"><strong>{first}</strong>,{rest} {html.escape(remark)}</p>'
+    return Html(f"{line} {remark}".strip(), f"{page}\n<details>{more}</details>")
+
+
+def _scale(stages) -> str:
+    """How far the run is from the paper's, from what they cost."""
+    e = stages.experiment
+    if e.dataset.removesuffix("-jpeg") not in presets.CLASS_SIZE:
+        return f"scale: {e.scale}, not the paper's, which has no such data."
+    paper = preset(e.dataset, "paper", ipc=e.ipc)
+    size = stages.train.image_size
+    with torch.device("meta"):
+        ours, theirs = (
+            networks.count(stages.network(name), size).macs
+            for name in (e.network, paper.network)
+        )
+    same = e.network == paper.network and e.recipe.epochs == paper.recipe.epochs
+    if e.scale == "paper" and same:
+        return "scale: paper."
+    return (
+        f"scale: {e.scale}, not the paper's: one image costs this network "
+        f"{_ratio(ours, theirs)} of what it costs a ResNet-18, and "
+        f"{e.recipe.epochs} epochs stand for {paper.recipe.epochs}."
+    )
+
+
+def _ratio(ours: float, theirs: float) -> str:
+    part = theirs / ours
+    return f"1/{part:.0f}" if part >= 1.5 else percent(100 / part, 0)

@@ -1,0 +1,235 @@
+"""The command line: sentences for mistakes, a real sweep, and stopping one."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import small
+
+from ccfs_lib import cli, data, presets
+from ccfs_lib.exchange import read_indices
+from ccfs_lib.pipeline import Pipeline
+from ccfs_lib.store import Store
+
+# The command itself, with a teacher of 3 epochs and images of 5 iterations.
+SHRINK = """
+from dataclasses import replace
+from ccfs_lib import cli, presets
+digits = presets.DIGITS
+digits |= {"teacher": replace(digits["teacher"], epochs=3)}
+digits |= {"distillation": replace(digits["distillation"], iterations=5)}
+"""
+CCFS = [sys.executable, "-c", SHRINK + "cli.main()"]
+TINY = ["--ipc", "4", "--alpha", "0.25", "--curricula", "2", "--score", "logits"]
+MINI = [*TINY, "--epochs", "2", "--seeds", "1"]
+ARMS = ["--arms", "random", "simple-misclassified", "--workers", "1"]
+
+
+def ccfs(monkeypatch, capsys, *words) -> tuple[int, str, str]:
+    """Run the command in this process: (exit code, stdout, stderr)."""
+    monkeypatch.setattr(sys, "argv", ["ccfs", *map(str, words)])
+    code = 0
+    try:
+        cli.main()
+    except SystemExit as stop:
+        code = stop.code or 0
+    out = capsys.readouterr()
+    assert "Traceback" not in out.out + out.err
+    return code, out.out, out.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["sweep", "--ipc", "1000"], "ipc is 1000, .* 131"),
+        (["sweep", "--ipc", "0"], "ipc is 0: "),
+        (["sweep", "--alpha", "1.5"], r"alpha is 1\.5: "),
+        (["sweep", "--alpha", "nan"], "alpha is nan: "),
+        (["sweep", "--ipc", "4"], r"alpha is 0\.2, .* 0\.25"),
+        (["sweep", "--curricula", "40"], "curricula is 40, "),
+        (["sweep", "--dataset", "mnist"], "dataset is 'mnist', "),
+        (["sweep", "--network", "vgg"], "network is 'vgg', "),
+        (["sweep", "--score", "entropy"], "score is 'entropy', "),
+        (["sweep", "--scale", "huge"], "scale is 'huge', "),
+        (["sweep", "--seeds", "0"], "seeds is 0: "),
+        (["sweep", "--epochs", "0"], "epochs is 0: "),
+        (["sweep", "--arms", "random", "simple"], "arm.* 'simple'"),
+        (["sweep", "--workers", "-1"], "workers is -1, "),
+        (["sweep", "--dataset", "cifar10"], "data_root is not set"),
+        (["sweep", "--score", "/no/scores.npy"], "score file /no/scores.npy "),
+        (["select", "--out", "x.json", "--ipc", "-3"], "ipc is -3: "),
+        (["select", "--out", "x.json", "--seed", "-1"], "seed is -1, "),
+        (["results"], "root is .*results"),
+        (["results", "cifar10-ipc5"], "r.* is .*results"),
+    ],
+)
+def test_a_mistake_is_one_sentence(house, monkeypatch, capsys, words, told):
+    monkeypatch.chdir(house)
+    code, _, err = ccfs(monkeypatch, capsys, *words)
+    assert code == 2 and re.fullmatch(f"ccfs: {told}.*\n", err)
+    assert not list(house.rglob("*.json"))  # nothing was trained or written
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["sweep", "--ipc", "many"], "ipc"),
+        (["sweep", "--icp", "20"], "icp"),
+        (["sweap"], "sweap"),
+        (["select"], "out"),
+        ([], "subcommand"),
+    ],
+)
+def test_a_mistyped_command_is_told(house, monkeypatch, capsys, words, told):
+    code, _, err = ccfs(monkeypatch, capsys, *words)
+    assert code == 2 and told in err
+
+
+def test_stopping_and_running_out_of_time_are_sentences(house, monkeypatch, capsys):
+    def stop(self, seed):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Pipeline, "phases", stop)
+    code, _, err = ccfs(monkeypatch, capsys, "select", "--out", house / "x.json", *MINI)
+    assert code == 130 and err.count("\n") == 1 and "continues" in err
+    words = ["sweep", *MINI, "--time-limit", "0", "--workers", "1"]
+    code, _, err = ccfs(monkeypatch, capsys, *words)
+    assert code == 75 and err.count("\n") == 1 and "time is up" in err
+
+
+def test_doctor_says_what_there_is(house, monkeypatch, capsys):
+    code, out, err = ccfs(monkeypatch, capsys, "doctor")
+    assert code == 0 and not err
+    told = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert told["cache"] == str(house / "cache") and told["CCFS_DATA"] == "not set"
+    assert told["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert {"torch", "device", "threads"} <= told.keys()
+
+
+# -- a sweep in processes of its own ---------------------------------------------------
+
+
+def surroundings(folder: Path) -> dict[str, str]:
+    own = {"CCFS_CACHE": folder / "cache", "CCFS_RESULTS": folder / "results"}
+    return {**os.environ, **{k: str(v) for k, v in own.items()}}
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """A finished `ccfs sweep`: (folder, what it printed)."""
+    folder = tmp_path_factory.mktemp("swept")
+    done = subprocess.run(
+        [*CCFS, "sweep", *MINI, *ARMS],
+        **{"env": surroundings(folder), "cwd": folder, "timeout": 120},
+        **{"capture_output": True, "text": True, "check": False},
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    return folder, done.stdout
+
+
+@pytest.fixture
+def inside(swept, monkeypatch):
+    """Commands in this process find what the sweep left."""
+    monkeypatch.setenv("CCFS_CACHE", str(swept[0] / "cache"))
+    monkeypatch.setenv("CCFS_RESULTS", str(swept[0] / "results"))
+    e = small()
+    for name in ("teacher", "distillation"):
+        monkeypatch.setitem(presets.DIGITS, name, getattr(e, name))
+    return swept
+
+
+def test_sweep_measures_what_the_library_measures(swept):
+    folder, printed = swept
+    stages = Pipeline(small(score="logits"), Store(folder / "cache"))
+    for arm in ("random", "simple-misclassified"):
+        path = folder / f"results/digits-ipc4/{arm}.json"
+        written = json.loads(path.read_text())
+        before = len(list(stages.store.entries("train")))
+        assert written["rows"] == [stages.evaluate(arm, 0)]
+        assert len(list(stages.store.entries("train"))) == before  # all was there
+        assert written["provenance"]["command"].startswith("ccfs ")
+        assert f"{written['rows'][0]['last']:5.2f}" in printed
+    assert re.search(r"^ipc +4$", printed, re.MULTILINE)  # the settings come first
+    assert str(folder / "results/results.csv") in printed
+
+
+def test_results_prints_again_and_gathers(inside, monkeypatch, capsys):
+    code, out, _ = ccfs(monkeypatch, capsys, "results", "digits-ipc4")
+    assert code == 0 and out == inside[1][-len(out) :]
+    rows = (inside[0] / "results/results.csv").read_text().splitlines()
+    assert len(rows) == 3
+
+
+def test_select_writes_a_file_that_is_accepted(inside, monkeypatch, capsys):
+    out = inside[0] / "new/i.json"
+    code, printed, _ = ccfs(monkeypatch, capsys, "select", "--out", out, *MINI)
+    assert code == 0 and f"wrote {out}" in printed
+    indices, alpha = read_indices(out, 4, 1352)
+    stages = Pipeline(small(score="logits"))
+    chosen = [record.chosen for record in stages.phases(0)]
+    assert indices.tolist() == np.concatenate(chosen).tolist() and alpha == 0.25
+    counts = np.bincount(data.load("digits").labels[indices], minlength=10)
+    short = re.findall(r"chose (\d+) of \d+ candidates, (\d+) short", printed)
+    assert [int(n) for n, _ in short] == [len(c) for c in chosen]
+    assert counts.max() <= 3 and sum(int(s) for _, s in short) == 30 - counts.sum()
+
+
+def children(pid: int) -> list[int]:
+    """Processes whose parent is `pid`, and theirs."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it has just ended
+            continue
+        if parent == pid:
+            found += [int(stat.parent.name), *children(int(stat.parent.name))]
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][1] != "Z"
+    except OSError:
+        return False
+
+
+def until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert condition()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_sweep_stops_at_once_and_leaves_no_process(swept, how):
+    """Its cells would train for minutes; only the parent is told to stop."""
+    folder, _ = swept
+    begun = set((folder / "cache/train/.locks").glob("*"))
+    words = [*TINY, "--epochs", str(20_000 + how), "--seeds", "3", *ARMS]
+    process = subprocess.Popen(
+        [*CCFS, "sweep", *words],
+        **{"env": surroundings(folder), "cwd": folder, "text": True},
+        **{"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE},
+    )
+    try:
+        # Teacher and images are there, so the first new lock is a worker's training.
+        until(lambda: set((folder / "cache/train/.locks").glob("*")) - begun)
+        workers = children(process.pid)
+        assert workers
+        process.send_signal(how)
+        err = process.communicate(timeout=15)[1]
+        until(lambda: not any(map(alive, workers)), 15)
+    finally:
+        process.kill()
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert err == "ccfs: stopped; the same command continues where it was\n"
