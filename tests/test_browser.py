@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 HTML = ROOT / "_build" / "html"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PHONE = {"width": 390, "height": 844}
+PATIENCE = 120_000  # ms; a busy machine is no broken book
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
     *("--disable-background-networking", "--disable-component-update"),
@@ -54,6 +55,7 @@ def browser():
 def page(browser, site):
     """A page at desktop size, of a reader who prefers light."""
     with browser.new_context(base_url=site, color_scheme="light") as context:
+        context.set_default_timeout(PATIENCE)
         yield context.new_page()
 
 
@@ -62,6 +64,7 @@ def visits(browser, site):
     """Every page, opened once: name -> what it asked for, said, showed and linked."""
     seen = {}
     with browser.new_context(base_url=site) as context:
+        context.set_default_timeout(PATIENCE)
         for path in sorted(HTML.glob("book/**/*.html")):
             seen[path.relative_to(HTML).as_posix()] = _visit(context, path)
     return seen

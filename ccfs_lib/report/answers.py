@@ -1,99 +1,132 @@
-"""x"""
+"""The findings of chapters 1 to 4: sentences whose words follow from the numbers."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ccfs_lib.curriculum import PhaseRecord
+from ccfs_lib.data import ImageSet
+from ccfs_lib.report.difficulty import class_means, ties
+from ccfs_lib.report.phase import pool, score, undecided
+from ccfs_lib.report.probe import Opinion
+from ccfs_lib.report.text import (
+    Text,
+    count,
+    finding,
+    listed,
+    percent,
+    plain,
+    share,
+    signed,
+    told,
+    verdict,
+)
+from ccfs_lib.statistics import difference
 
 
-def difficulty(difficulty: np.ndarray, data: ImageSet, take: int):
-    """Finding: ties, and whether the hardest class stands out. take: real per class."""
+def difficulty(values: np.ndarray, data: ImageSet, take: int) -> Text:
+    """Chapter 1: ties, and whether the hardest class stands out.
+
+    values: difficulty of each image of `data`, float (N,). take: real images per class
+    in the final set.
+    """
     labels = data.labels.numpy()
-    zeros, values = int((difficulty == 0).sum()), len(np.unique(difficulty))
-    means = class_means(difficulty, labels)
-    order = np.argsort(-means, kind="stable")
-    first, second = (difficulty[labels == c] for c in order[:2])
-    d = difference(first, second)
-    names = [data.classes[c] for c in order]
-    unit = "units" if difficulty.min() < 0 else "events"
-    clear = (
-        f"harder than the next, {names[1]}, by {told(d, unit, 2)}"
-        if verdict(d) == "holds"
-        else f"but too close to the next, {names[1]}, to call"
-    )
+    zeros, distinct = int((values == 0).sum()), len(np.unique(values))
+    never = f"Never forgotten: {share(zeros, len(values))} of the images."
     return finding(
-        f"{share(zeros, len(difficulty))} of the images were never forgotten."
-        if zeros
-        else "",
-        f"The {len(difficulty):,} scores take only {values:,} different values, so ties "
-        "must be broken by an explicit rule (ours: the lower index).",
-        _cut(difficulty, labels, take),
-        f"Hardest class: {names[0]} (mean {plain(means[order[0]], 2)}), {clear}; "
-        f"easiest: {names[-1]} ({plain(means[order[-1]], 2)}).",
+        never if zeros and values.min() == 0 else "",
+        f"The {len(values):,} scores take only {distinct:,} different values, so ties "
+        "must be broken by an explicit rule; ours prefers the lower index.",
+        _cut(values, labels, take),
+        _hardest(values, labels, data.classes),
     )
 
 
-def _cut(difficulty, labels, take: int) -> str:
-    if not take:
-        return ""
-    middle = int(np.median(ties(difficulty, labels, take)))
+def _cut(values, labels, take: int) -> str:
+    middle = int(np.median(ties(values, labels, take))) if take else 1
     if middle == 1:
         return ""
     return (
-        f"Taking the {take} easiest of a class, as many as the real part of the set, "
-        f"cuts through a tie of {middle} images in the median class."
+        f"Taking the {take} easiest images of a class, as many as the set has real "
+        f"ones, cuts through a tie of {middle} in the median class."
     )
 
 
-def squeeze(stages, wrong: np.ndarray, difficulty: np.ndarray) -> Text:
-    """Finding: how good the teacher is, and what its veto would cost."""
+def _hardest(values, labels, classes) -> str:
+    means = class_means(values, labels)
+    order = np.argsort(-means, kind="stable")
+    first, second = (values[labels == c] for c in order[:2])
+    d, names = difference(first, second), [classes[c] for c in order]
+    stands = (
+        f"harder than the next, {names[1]}, by {told(d, 'on average', 2)}"
+        if verdict(d) == "holds"
+        else f"but too close to {names[1]} to call"
+    )
+    return (
+        f"Hardest class: {names[0]} (mean {plain(means[order[0]], 2)}), {stands}. "
+        f"Easiest: {names[-1]} ({plain(means[order[-1]], 2)})."
+    )
+
+
+def squeeze(stages, wrong: np.ndarray, values: np.ndarray) -> Text:
+    """Chapter 2: how good the teacher is, and what its veto would cost.
+
+    wrong: indices of the training images it gets wrong; values: difficulty, (N,).
+    """
     teacher, total = stages.teacher, len(stages.train)
     gap = teacher.best - teacher.last
+    best = (
+        f"the best epoch would add {signed(gap)} points, but only the test split "
+        "could point it out"
+        if gap > 0.05
+        else "no earlier epoch was better"
+    )
     return finding(
-        f"The teacher answers {percent(teacher.last)} of the test images right after its "
-        f"last epoch; the best epoch would look {signed(gap)} points better, but could "
-        "be chosen only with the test split.",
-        f"It gets {share(len(wrong), total)} of its own training images wrong; "
-        + _veto(stages, wrong, difficulty),
+        f"After its last epoch the teacher answers {percent(teacher.last)} of the test "
+        f"images right; {best}.",
+        f"It gets {share(len(wrong), total)} of its own training images wrong.",
+        _veto(stages, wrong, values),
     )
 
 
-def _veto(stages, wrong: np.ndarray, difficulty: np.ndarray) -> str:
+def _veto(stages, wrong: np.ndarray, values: np.ndarray) -> str:
+    used = "on" if stages.experiment.teacher_correct else "off"
+    rule = f"The rule that keeps only teacher-correct candidates, {used} in this run,"
     if not len(wrong):
-        return "a rule that keeps only teacher-correct images excludes nothing."
-    used = "is used" if stages.experiment.teacher_correct else "is off"
-    rank = np.argsort(np.argsort(difficulty, kind="stable")) / max(
-        len(difficulty) - 1, 1
-    )
-    middle = percent(100 * float(np.median(rank[wrong])), 0)
+        return f"{rule} would exclude nothing."
+    rank = np.empty(len(values))
+    rank[np.argsort(values, kind="stable")] = np.arange(len(values)) / len(values)
+    middle = percent(100 * float(np.median(rank[wrong])))
     return (
-        f"the rule that keeps only teacher-correct candidates ({used} in this run) "
-        f"excludes them. The median of them is harder than {middle} of all images."
+        f"{rule} would exclude these; their median stands at {middle} of the "
+        "difficulty order, where 0 is the easiest image and 100 the hardest."
     )
 
 
 def recover(found: dict[str, Opinion], distances: dict[str, list[float]]) -> Text:
-    """Finding: whether the teacher is surer of recovered images than of real ones."""
+    """Chapter 3: what the teacher makes of recovered images, against real ones."""
     ours, real = found["recovered"], found["real, test"]
     d = difference(ours.confidence, real.confidence)
     surer = {
-        "holds": "The teacher is surer of recovered images than of unseen real ones",
-        "does not hold": "The teacher is less sure of recovered images than of unseen "
-        "real ones",
-    }.get(
-        verdict(d),
-        "Whether the teacher is surer of recovered or of unseen real "
-        "images is too close to call",
-    )
-    means = {kind: float(np.mean(v)) for kind, v in distances.items()}
-    ratio = means["recovered"] / means["real, training"]
+        "holds": "surer of recovered images than of unseen real ones",
+        "does not hold": "less sure of recovered images than of unseen real ones",
+        "too close to call": "about as sure of recovered as of unseen real images",
+    }[verdict(d)]
+    far = {kind: float(np.mean(values)) for kind, values in distances.items()}
     return finding(
-        f"{surer}: {told(d)} of confidence in the intended class.",
-        f"It names that class for {percent(100 * ours.right.mean())} of the recovered "
-        f"and {percent(100 * real.right.mean())} of the test images.",
-        f"In batch-norm statistics, a batch of recovered images is {ratio:.1f} times as "
-        "far from what the teacher remembers as a batch of training images; noise is "
-        f"{means['noise'] / means['real, training']:.0f} times as far.",
+        f"The teacher is {surer}: its confidence in the intended class differs by "
+        f"{told(d)}.",
+        f"It names that class for {percent(100 * ours.right.mean())} of the "
+        f"recovered and {percent(100 * real.right.mean())} of the test images.",
+        "In batch-norm statistics, a batch of recovered images is "
+        f"{far['recovered'] / far['real, training']:.1f} times as far from what the "
+        "teacher remembers as a batch of training images; noise is "
+        f"{far['noise'] / far['real, training']:.1f} times as far.",
     )
 
 
-def phase(stages, records: Records) -> Text:
-    """Finding: what the filter lacks, what it gets, and how that moved since before."""
+def phase(stages, records: Sequence[PhaseRecord]) -> Text:
+    """Chapter 4: what the filter lacks, what it gets, and what moved since before."""
     now, e = records[-1], stages.experiment
     members = score(stages, now)[pool(stages, records)]
     middle = (
@@ -105,10 +138,21 @@ def phase(stages, records: Records) -> Text:
     return finding(
         f"Trained on {count(now.synthetic, 'image')}, the filter of phase {now.phase} "
         f"of {e.curricula} gets {percent(now.train_accuracy)} of the training images "
-        f"right, and {count(int(now.pool.sum()), 'candidate')} remain.",
+        f"right; the coarse stage leaves {count(int(now.pool.sum()), 'candidate')}.",
         middle,
+        _tied(stages, records),
         _short(stages, now),
-        _since(records) if len(records) > 1 else "",
+        _since(stages, records) if len(records) > 1 else "",
+    )
+
+
+def _tied(stages, records: Sequence[PhaseRecord]) -> str:
+    number = undecided(stages, records)
+    if not number:
+        return ""
+    return (
+        f"For {share(number, len(records[-1].chosen))} of them the score decided "
+        "nothing: equally hard candidates were left over, and the lower index won."
     )
 
 
@@ -119,31 +163,30 @@ def _short(stages, now: PhaseRecord) -> str:
     missing = sum(now.shortfall.values())
     return (
         f"{count(len(names), 'class', 'classes')} ran short ({listed(names)}): "
-        f"{count(missing, 'image')} of {now.quota * stages.train.num_classes:,} wanted "
-        "are missing, and neither paper nor code refills them."
+        f"{count(missing, 'image')} of the {now.quota * stages.train.num_classes:,} "
+        "wanted are missing, and neither paper nor code refills them."
     )
 
 
-def _since(records: Records) -> str:
+def _since(stages, records: Sequence[PhaseRecord]) -> str:
     """Figure 4's claims, from the phase before to this one; one seed, so a trend."""
     before, now = records[-2:]
     filters = (
         f"Since phase {before.phase} the filter went from "
-        f"{percent(before.filter.test_accuracy)} to {percent(now.filter.test_accuracy)} "
-        "of the test images (one seed)."
+        f"{percent(before.filter.test_accuracy)} to "
+        f"{percent(now.filter.test_accuracy)} of the test images (one seed)."
     )
+    if stages.difficulty is None:
+        return f"{filters} Logits of two filters have no common scale of difficulty."
     if not len(before.chosen) or not len(now.chosen):
         return filters
     d = difference(now.difficulty, before.difficulty)
-    bounds = [
-        f"from {plain(a, 2)} to {plain(b, 2)}"
-        for a, b in (
-            (before.difficulty.min(), now.difficulty.min()),
-            (before.difficulty.max(), now.difficulty.max()),
-        )
-    ]
+    low, high = (
+        f"from {plain(f(before.difficulty), 2)} to {plain(f(now.difficulty), 2)}"
+        for f in (np.min, np.max)
+    )
     return (
-        f"{filters} That each phase picks harder images than the one before: "
-        f"**{verdict(d)}** ({told(d, 'in mean difficulty', 2)}; the lowest went "
-        f"{bounds[0]}, the highest {bounds[1]})."
+        f"{filters} That this phase picked harder images than the one before: "
+        f"**{verdict(d)}** ({told(d, 'in mean difficulty', 2)}; the lowest went {low}, "
+        f"the highest {high})."
     )

@@ -8,16 +8,17 @@ from collections.abc import Sequence
 
 import pandas
 
-from ccfs_lib import paper, paths, results
-from ccfs_lib.errors import InputError
+from ccfs_lib import paths, results
 from ccfs_lib.experiment import Experiment
+from ccfs_lib.report import printed
 from ccfs_lib.report.charts import Line, intervals
 from ccfs_lib.report.text import (
+    DASH,
+    MINUS,
     Text,
     count,
     finding,
     percent,
-    plain,
     plus_minus,
     signed,
     table,
@@ -39,13 +40,13 @@ NAMES = {
     "ccfs-hard": "CCFS, hard labels",
     "random-hard": "random, hard labels",
 }
-# What each comparison isolates: (left, right, in words).
+# What each comparison isolates: selection, real images, teacher.
 PAIRS = (
-    (CCFS, "random", "selection: CCFS − random"),
-    ("ccfs-hard", "random-hard", "selection, hard labels"),
-    (CCFS, "distilled", "real images: CCFS − distilled"),
-    (CCFS, "ccfs-hard", "teacher: CCFS, soft − hard"),
-    ("random", "random-hard", "teacher: random, soft − hard"),
+    (CCFS, "random", f"CCFS {MINUS} random, both with teacher"),
+    ("ccfs-hard", "random-hard", f"CCFS {MINUS} random, both hard labels"),
+    (CCFS, "distilled", f"CCFS {MINUS} distilled images only"),
+    (CCFS, "ccfs-hard", f"CCFS: teacher {MINUS} hard labels"),
+    ("random", "random-hard", f"random: teacher {MINUS} hard labels"),
 )
 COLOURS = {CCFS: "blue", "ccfs-hard": "sky", "distilled": "orange"}
 
@@ -61,30 +62,12 @@ def values(rows: pandas.DataFrame, arm: str, column: str = "last") -> list[float
     return [float(v) for v in rows.loc[rows["cell"] == arm, column]]
 
 
-def printed(experiment: Experiment, arm: str) -> float | None:
-    """The paper's accuracy for an arm in the same data set and IPC, percent, or None.
-
-    The paper's random rows are trained with hard labels; it has no random images with
-    the teacher, and no CCFS without.
-    """
-    where = {"dataset": experiment.dataset.removesuffix("-jpeg"), "ipc": experiment.ipc}
-    rows = {CCFS: "ccfs", "distilled": "cda", "random-hard": "random"}
-    try:
-        if arm in rows:
-            return paper.value(1, method=rows[arm], **where)
-        fine, coarse = arm.split("-")
-        number = {"cifar10": 11, "cifar100": 12, "tiny-imagenet": 13}[where["dataset"]]
-        return paper.value(number, coarse=coarse, fine=fine, **where)
-    except (InputError, KeyError, ValueError):
-        return None
-
-
 def lines(rows: pandas.DataFrame, arms: Sequence[str], experiment) -> list[Line]:
     """Mean, interval and seeds of every arm, for `intervals`."""
     made = []
     for arm in arms:
         last, best = summary(values(rows, arm)), summary(values(rows, arm, "best"))
-        said = printed(experiment, arm)
+        said = printed.arm(experiment, arm)
         aside = plus_minus(last) + (f" (paper: {said:.1f})" if said is not None else "")
         colour = COLOURS.get(arm, "green")
         points = values(rows, arm)
@@ -98,14 +81,14 @@ def dots(rows: pandas.DataFrame, arms: Sequence[str], experiment: Experiment):
     """Test accuracy of every arm: seeds, mean and interval, beside the teacher's."""
     ceiling = {"teacher": float(rows["teacher_last"].iloc[0])}
     made = lines(rows, arms, experiment)
-    return intervals(made, "test accuracy (%)", ceiling, "mean of the best epochs")
+    return intervals(made, "test accuracy (%)", ceiling, "best epochs, mean", 100)
 
 
 def ranking(
     rows: pandas.DataFrame, arms: Sequence[str], experiment: Experiment
 ) -> Text:
     """Table of the arms, highest mean first: accuracies, seeds, images, the paper's."""
-    said = {arm: printed(experiment, arm) for arm in arms}
+    said = {arm: printed.arm(experiment, arm) for arm in arms}
     body = []
     for arm in sorted(arms, key=lambda arm: -summary(values(rows, arm)).mean):
         got, wanted = (values(rows, arm, c) for c in ("images", "wanted"))
@@ -114,7 +97,7 @@ def ranking(
         means = (plus_minus(values(rows, arm, column)) for column in ("last", "best"))
         body.append([NAMES[arm], *means, seeds, filled])
         if any(v is not None for v in said.values()):
-            body[-1].append("–" if said[arm] is None else f"{said[arm]:.1f}")
+            body[-1].append(DASH if said[arm] is None else f"{said[arm]:.1f}")
     head = ["training set", "last (%)", "best (%)", "last, by seed", "images made"]
     caption = (
         "Test accuracy, mean ± half of the 95 % t interval; images of those wanted."
@@ -145,8 +128,8 @@ def differences(rows: pandas.DataFrame, pairs=PAIRS, paired: bool = False):
 
 
 VERDICT_WORDS = {
-    "holds": "left is higher",
-    "does not hold": "left is lower",
+    "holds": "higher",
+    "does not hold": "lower",
     "too close to call": "too close to call",
 }
 
@@ -154,60 +137,57 @@ VERDICT_WORDS = {
 def answer(rows: pandas.DataFrame, experiment: Experiment) -> Text:
     """Finding: does the selection beat chance, and what does the teacher add?"""
     d = compare(rows, CCFS, "random")
-    teacher = compare(rows, "random", "random-hard")
-    seeds = f"{d.n_a} seeds" if d.n_a == d.n_b else f"{d.n_a} and {d.n_b} seeds"
     return finding(
         "That CCFS beats random real images trained with the same teacher: "
-        f"**{verdict(d)}** ({told(d)}, {seeds}).",
+        f"**{verdict(d)}** ({told(d)}; {count(min(d.n_a, d.n_b), 'seed')} each).",
         _blind(rows, d),
-        f"The teacher alone moves random images by {told(teacher)}.",
-        _best(rows),
+        _shares(rows, experiment),
         _filled(rows),
-        _beside(rows, experiment),
+        f"Reporting the best epoch instead of the last would add {signed(_gap(rows))} "
+        "points to CCFS.",
     )
 
 
 def _blind(rows, d: Difference) -> str:
-    if verdict(d) != "too close to call":
+    if verdict(d) != "too close to call" or math.isnan(d.half):
         return ""
     least = minimum_detectable(values(rows, CCFS), values(rows, "random"))
-    if math.isnan(least):
-        return "A single seed cannot tell."
     return (
         "With seeds as many and as spread as these, a true difference would have to be "
-        f"about {least:.1f} points to be seen four times in five."
+        f"about {least:.1f} points to show four times in five."
     )
 
 
-def _best(rows) -> str:
-    gap = summary(values(rows, CCFS, "best")).mean - summary(values(rows, CCFS)).mean
-    return f"Reporting the best epoch instead of the last adds {signed(gap)} to CCFS."
+def _shares(rows, experiment) -> str:
+    """The paper's comparison taken apart: the teacher's part, and the selection's."""
+    total, teacher, selection = (
+        compare(rows, *pair).mean
+        for pair in ((CCFS, "random-hard"), ("random", "random-hard"), (CCFS, "random"))
+    )
+    said = [printed.arm(experiment, arm) for arm in (CCFS, "random-hard")]
+    theirs = (
+        ""
+        if None in said
+        else f" The paper prints {signed(said[0] - said[1])} for it, with a ResNet-18, "
+        "and does not take it apart."
+    )
+    return (
+        "The paper compares CCFS, which learns from a teacher, with random images "
+        f"under hard labels: {signed(total)} points here, of which {signed(teacher)} "
+        f"come with the teacher and {signed(selection)} with the selection.{theirs}"
+    )
 
 
 def _filled(rows) -> str:
     got, wanted = (sum(values(rows, CCFS, c)) for c in ("images", "wanted"))
     if got == wanted:
         return ""
-    seeds = len(values(rows, CCFS))
     return (
-        f"CCFS had {count(round(got / seeds), 'image')} of {round(wanted / seeds):,} "
-        "wanted on average, because classes ran out of candidates; the random set is "
-        "always full."
+        f"CCFS made only {percent(100 * got / wanted, 0)} of the images wanted, "
+        "because classes ran out of candidates; the random set is always full."
     )
 
 
-def _beside(rows, experiment) -> str:
-    ours, theirs = (
-        [f(CCFS), f("random-hard")]
-        for f in (
-            lambda arm: summary(values(rows, arm)).mean,
-            lambda arm: printed(experiment, arm),
-        )
-    )
-    if None in theirs:
-        return ""
-    return (
-        "The paper's own comparison, CCFS with a teacher against random images without, "
-        f"is {signed(theirs[0] - theirs[1])} points with a ResNet-18 and "
-        f"{plain(ours[0] - ours[1])} here."
-    )
+def _gap(rows) -> float:
+    best, last = (summary(values(rows, CCFS, c)).mean for c in ("best", "last"))
+    return best - last

@@ -155,21 +155,22 @@ def _labels(ax, lines) -> None:
     """The name of a line at the left above it, what is said aside at the right."""
     place = ax.get_yaxis_transform()
     for y, line in enumerate(lines):
-        style = {"transform": place, "va": "center", "fontsize": 10.5}
+        box = {"fc": PALETTE["card"], "ec": "none", "pad": 1}  # over vertical rules
+        style = {"transform": place, "va": "center", "fontsize": 10.5, "bbox": box}
         ax.text(0, y - 0.42, line.label, **style)
         ax.text(1, y - 0.42, line.aside, ha="right", **style, color="#5B6770")
 
 
 @drawn
-def printed(matrices: dict[str, np.ndarray], rows, columns, halves=None):
+def matrices(shown: dict[str, np.ndarray], rows, columns, halves=None):
     """Small matrices of percentages, one below the other, with their numbers inside.
 
-    matrices: title -> float (R, K), nan where nothing is known. halves: title -> the
+    shown: title -> float (R, K), nan where nothing is known. halves: title -> the
     same shape, half widths of the intervals; printed where they are not nan.
     """
     height = 0.75 + 0.62 * len(rows)
-    figure, axes = canvas(height * len(matrices), len(matrices), squeeze=False)
-    for ax, (title, matrix) in zip(axes[:, 0], matrices.items(), strict=True):
+    figure, axes = canvas(height * len(shown), len(shown), squeeze=False)
+    for ax, (title, matrix) in zip(axes[:, 0], shown.items(), strict=True):
         low, high = np.nanmin(matrix), np.nanmax(matrix)
         ax.imshow(matrix, cmap=VALUES, vmin=low, vmax=max(high, low + 1), aspect="auto")
         for (row, column), value in np.ndenumerate(matrix):

@@ -8,7 +8,16 @@ import numpy as np
 
 from ccfs_lib.data import ImageSet
 from ccfs_lib.report.gallery import COLUMNS, Row, gallery, remark
-from ccfs_lib.report.style import PALETTE, canvas, drawn, ends, note, short, spread
+from ccfs_lib.report.style import (
+    PALETTE,
+    canvas,
+    drawn,
+    ends,
+    legend,
+    note,
+    short,
+    spread,
+)
 from ccfs_lib.report.text import (
     Text,
     share,
@@ -18,7 +27,7 @@ from ccfs_lib.statistics import summary
 
 
 def sizes(train: ImageSet, test: ImageSet) -> Text:
-    """Both splits: images, classes, class sizes, pixels, and the fingerprint's start."""
+    """Both splits: images, classes, sizes, pixels, and the start of the fingerprint."""
     rows = []
     for split, data in (("training", train), ("test", test)):
         least, most = min(data.class_sizes), max(data.class_sizes)

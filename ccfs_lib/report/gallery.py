@@ -95,7 +95,7 @@ def _place(ax, block: Tensor, captions, start: float, y: float) -> None:
         ax.imshow(image, extent=extent, interpolation="nearest", aspect="auto")
         if i < len(captions):
             middle = x + image.shape[1] / 2, y + side + LINE / 2
-            ax.text(*middle, captions[i], ha="center", va="center", fontsize=9)
+            ax.text(*middle, captions[i], ha="center", va="center", fontsize=8)
     ax.set(xlim=(0, ax.figure.bbox.width), ylim=(ax.figure.bbox.height, 0))
 
 

@@ -16,6 +16,7 @@ from ccfs_lib.report.style import (
     canvas,
     drawn,
     ends,
+    legend,
     note,
     short,
     spread,
@@ -48,6 +49,20 @@ def pool(stages, records: Records) -> np.ndarray:
         teacher_predictions=stages.teacher.predictions if e.teacher_correct else None,
         coarse=e.coarse,
     )
+
+
+def undecided(stages, records: Records) -> int:
+    """How many were picked by index alone: equally hard candidates were left behind."""
+    if stages.experiment.fine == "random":
+        return 0
+    now, labels = records[-1], stages.train.labels.numpy()
+    values, left = score(stages, now), pool(stages, records)
+    left[now.chosen] = False
+    total = 0
+    for c in np.unique(labels[now.chosen]):
+        mine = values[now.chosen[labels[now.chosen] == c]]
+        total += int(np.isin(mine, values[left & (labels == c)]).sum())
+    return total
 
 
 def facts(stages, records: Records) -> Text:
@@ -95,8 +110,7 @@ def supply(stages, records: Records):
     ax.set_yticks(y, [short(data.classes[c]) for c in order])
     ax.set(xlabel="training images of the class", ylim=(len(order) - 0.4, -0.6))
     whole_numbers(ax, "x")
-    above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderpad": 0}
-    ax.legend(ncols=2, **above, handlelength=1.2, columnspacing=1.2)
+    legend(ax)
     if len(order) < data.num_classes:
         half = len(order) // 2
         ax.axhline(half - 0.5, color=PALETTE["grey"], lw=0.8)
@@ -137,10 +151,10 @@ def picked(stages, records: Records, columns: int = COLUMNS):
     for c in spread(class_means(score(stages, now), data.labels.numpy())):
         mine = now.chosen[labels == c]
         some = evenly(mine[np.argsort(values[labels == c], kind="stable")], columns)
-        said = [short(data.classes[p], 9) for p in now.filter.predictions[some]]
+        said = [short(data.classes[p], 10) for p in now.filter.predictions[some]]
         rows.append(Row(short(data.classes[c]), (data.images[some],), (said,)))
     if not any(len(row.blocks[0]) for row in rows):
-        return Text("Nothing was picked in these classes.")
+        return Text("Nothing was picked here.")
     return gallery(
         rows,
         remark=remark(len(rows), data.num_classes, "from the easiest to the hardest"),
@@ -158,8 +172,10 @@ def course(stages, records: Records):
     ):
         top.plot(x, values, "o-", color=PALETTE[colour], ms=7, label=name)
     top.set(ylabel="filter right (%)")
-    top.margins(y=0.2)
-    top.legend(loc="lower right", borderpad=0)
+    middle, span = np.mean(top.get_ylim()), np.ptp(top.get_ylim())
+    reach = max(6, 0.6 * span)  # a tenth of a point must not look like a mountain
+    top.set_ylim(max(0, middle - reach), min(100, middle + reach))
+    legend(top)
     for i, record in enumerate(records):
         values = score(stages, record)
         members = values[pool(stages, records[: i + 1])]
@@ -168,7 +184,7 @@ def course(stages, records: Records):
             low, record.phase + 0.1, values[record.chosen], "blue", "picked" * (i == 0)
         )
     low.set(xlabel="phase", ylabel="difficulty", xlim=(0.5, records[-1].phase + 0.5))
-    low.legend(loc="upper left", borderpad=0)
+    legend(low)
     low.set_xticks(x)
     for ax in (top, low):
         ax.grid(axis="y")

@@ -4,20 +4,19 @@ Recovery moves pixels until the teacher is sure of the wanted class and its batc
 layers see familiar statistics. Both can be measured, on real images as well.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from ccfs_lib.augment import crop_boxes
 from ccfs_lib.data import ImageSet
-from ccfs_lib.distill import sre2l
 from ccfs_lib.recipes import Distillation
 from ccfs_lib.report.charts import Line, intervals
 from ccfs_lib.report.gallery import COLUMNS, Row, enlarged, evenly, gallery, remark
-from ccfs_lib.report.style import PALETTE, canvas, drawn, short, spread
+from ccfs_lib.report.probe import Opinion
+from ccfs_lib.report.style import PALETTE, canvas, drawn, legend, short, spread
 from ccfs_lib.report.text import (
+    MINUS,
     Text,
     plus_minus,
     table,
@@ -25,16 +24,7 @@ from ccfs_lib.report.text import (
 from ccfs_lib.statistics import summary
 
 COLOURS = {"recovered": "orange", "real, training": "blue", "real, test": "green"}
-MOST = 2000  # images of each kind that the teacher is asked about
-
-
-@dataclass(frozen=True)
-class Opinion:
-    """What the teacher says of a set of images, one value per image."""
-
-    confidence: np.ndarray  # percent, of the image's own class
-    right: np.ndarray  # bool, whether that class is its answer
-    entropy: np.ndarray  # bits
+LEAST = 1e-3  # percent of doubt, the left end of an axis
 
 
 @drawn
@@ -58,7 +48,7 @@ def schedule(image: Tensor, recipe: Distillation):
             ax.add_patch(_rectangle(left, top, width, height, box))
         ax.set(xticks=[], yticks=[], xlim=(-0.4, side + 0.4), ylim=(side + 0.4, -0.4))
         ax.spines[:].set_visible(False)
-        ax.set_title(f"{step + 1}", fontsize=9.5)
+        ax.set_title(f"{'iteration ' * (column == 0)}{step + 1}", fontsize=9.5)
     iterations = np.arange(recipe.iterations)
     least = [100 * recipe.crop_at(int(i)) for i in iterations]
     low = axes[1]
@@ -89,42 +79,13 @@ def beside(train: ImageSet, recovered: ImageSet, each: int = COLUMNS // 2):
     return gallery(rows, ("real", "recovered"), told)
 
 
-def some(data: ImageSet, most: int = MOST) -> ImageSet:
-    """At most `most` images at random (always the same), mixed over the classes."""
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
-    return data.subset(order[:most])
-
-
-def opinions(stages, recovered: ImageSet) -> dict[str, Opinion]:
-    """The teacher's opinion of recovered, training and test images."""
-    kinds = zip(COLOURS, (recovered, stages.train, stages.test), strict=True)
-    network, device = stages.teacher.network, stages.device
-    with _quiet(stages):
-        return {k: opinion(network, some(data), device) for k, data in kinds}
-
-
-def opinion(network, data: ImageSet, device="cpu") -> Opinion:
-    """Confidence of the own class (percent), agreement and entropy (bits) per image."""
-    logs = sre2l.relabel(network, data, device).double().log_softmax(1)
-    own = logs.gather(1, data.labels[:, None])[:, 0].exp()
-    entropy = -(logs.exp() * logs).sum(1) / np.log(2)
-    right = logs.argmax(1) == data.labels
-    return Opinion(100 * own.numpy(), right.numpy(), entropy.numpy())
-
-
-def _quiet(stages):
-    """Without oneDNN where the experiment must give the same bits everywhere."""
-    enabled = torch.backends.mkldnn.enabled and not stages.experiment.portable
-    return torch.backends.mkldnn.flags(enabled=enabled)
-
-
 def opinion_table(found: dict[str, Opinion]) -> Text:
     """Agreement, confidence and entropy of each kind of image, with intervals."""
     rows = [
         (
             kind,
             f"{len(o.right):,}",
-            plus_minus(100.0 * o.right),
+            f"{100 * o.right.mean():.1f}",
             plus_minus(o.confidence),
             plus_minus(o.entropy, 2),
         )
@@ -137,64 +98,24 @@ def opinion_table(found: dict[str, Opinion]) -> Text:
 
 
 @drawn
-def confidence(found: dict[str, Opinion]):
-    """Which part of the images the teacher is less sure of than a given confidence."""
-    figure, ax = canvas(2.9)
+def doubt(found: dict[str, Opinion]):
+    """How many images of each kind the teacher doubts less than a given amount.
+
+    Doubt is what confidence in the own class leaves of 100 %; its axis is logarithmic,
+    because a trained teacher is nearly always nearly sure.
+    """
+    figure, ax = canvas(3.0)
     for kind, o in found.items():
-        x = np.sort(o.confidence)
+        x = np.sort(np.maximum(100 - o.confidence, LEAST))
         y = 100 * np.arange(1, len(x) + 1) / len(x)
-        ax.step(
-            np.r_[0, x, 100],
-            np.r_[0, y, 100],
-            where="post",
-            color=_ink(kind),
-            label=kind,
-        )
-    ax.set(xlabel="confidence in the image's own class (%)", ylabel="% of images below")
-    ax.set(xlim=(0, 100), ylim=(0, 100))
-    ax.legend(loc="upper left", borderpad=0)
+        ink = PALETTE[COLOURS.get(kind, "grey")]
+        ax.step(np.r_[x, 100], np.r_[y, 100], where="post", color=ink, label=kind)
+    ax.set(xlabel=f"doubt: 100 {MINUS} confidence (%)", ylabel="% of images below")
+    ax.set(xscale="log", xlim=(LEAST, 100), ylim=(0, 100))
+    ax.xaxis.set_major_formatter("{x:g}")
+    legend(ax, columns=3)
     ax.grid()
     return figure
-
-
-def _ink(kind: str) -> str:
-    return PALETTE[COLOURS.get(kind, "grey")]
-
-
-def distances(stages, recovered: ImageSet, batches: int = 8) -> dict[str, list[float]]:
-    """Batch-norm distance of batches of each kind of image, and of noise.
-
-    All batches have one size, the recovery's where there are images enough: a smaller
-    batch has noisier statistics and would look farther away.
-    """
-    e, size = (
-        stages.experiment,
-        min(stages.experiment.distillation.batch_size, len(recovered)),
-    )
-    shape = (size * batches, *recovered.images.shape[1:])
-    noise = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0))
-    sets = (recovered, stages.train, stages.test)
-    kinds = {
-        k: some(s, size * batches).images for k, s in zip(COLOURS, sets, strict=True)
-    }
-    kinds["noise"] = noise.to(torch.uint8)
-    network = stages.teacher.network.to(stages.device).eval()
-    loss = sre2l.BatchNormLoss(network, e.distillation.first_bn)
-    try:
-        with _quiet(stages), torch.inference_mode():
-            return {
-                k: list(_distances(network, loss, v, size)) for k, v in kinds.items()
-            }
-    finally:
-        loss.close()
-
-
-def _distances(network, loss, images: Tensor, size: int):
-    device = next(network.parameters()).device
-    for batch in images.split(size):
-        if len(batch) == size:
-            network(batch.to(device).float() / 255)
-            yield float(loss.read())
 
 
 def distance_chart(found: dict[str, list[float]]):

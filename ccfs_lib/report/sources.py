@@ -29,8 +29,8 @@ def _source(stages) -> str:
     e = stages.experiment
     if e.score == "published-forgetting":
         return (
-            "Forgetting events per image, the mean of five trainings, as published with "
-            "SelMatch and used by CCFS: we count nothing ourselves."
+            "Forgetting events per image, the mean of five trainings, in the files "
+            "that SelMatch and CCFS publish."
         )
     if e.score == "published-cscore":
         return (
@@ -38,20 +38,18 @@ def _source(stages) -> str:
             "everywhere in this book, higher means harder."
         )
     if e.score != "forgetting":
-        return f"Scores from a file of yours, {e.score.rsplit('/', 1)[-1]}."
+        return f"Scores from a file, {e.score.rsplit('/', 1)[-1]}."
     runs = [stages.squeeze(seed).tensors for seed in range(e.score_runs)]
-    never = sum(
-        int((~run["learned"]).any() and (~run["learned"]).sum()) for run in runs
-    )
+    never = sum(int((~run["learned"]).sum()) for run in runs)
     ending = (
-        "Every image was learned at some time."
-        if not never
-        else f"{count(never, 'time')} an image was never learned; it then counts one "
-        "event more than the most forgotten."
+        f"In {count(never, 'case')} a training never learned an image, which then "
+        "counts one event more than its most forgotten one."
+        if never
+        else "Every training learned every image at some time."
     )
     return (
         f"Forgetting events per image, counted in {count(e.score_runs, 'training')} of "
-        f"{e.teacher_network} for {e.teacher.epochs} epochs each, and averaged. {ending}"
+        f"{e.teacher_network}, {e.teacher.epochs} epochs each, and averaged. {ending}"
     )
 
 
@@ -60,40 +58,42 @@ def agreement(stages) -> Text:
 
     Counted scores are compared between trainings, published ones with the C-score.
     """
-    from scipy.stats import spearmanr
-
     e = stages.experiment
     if e.score == "forgetting" and e.score_runs > 1:
-        runs = [
-            stages.squeeze(s).tensors["events"].numpy() for s in range(e.score_runs)
-        ]
-        pairs = [(a, b) for i, a in enumerate(runs) for b in runs[i + 1 :]]
-        found = np.array([spearmanr(a, b).statistic for a, b in pairs])
-        low, high = found.min(), found.max()
-        between = f"{low:.2f}" if len(found) == 1 else f"{low:.2f} to {high:.2f}"
-        return Text(
-            f"Spearman's rank correlation between two trainings: {between}. One training "
-            "alone is a noisy judge of an image; the mean of "
-            f"{count(e.score_runs, 'training')} is what we use."
-        )
+        return _between_trainings(stages)
     values, _ = scores(stages)
-    other = None if e.score == "published-cscore" else _cscore(stages)
+    known = e.dataset in SCORE_FILES and e.score != "published-cscore"
+    other = _cscore(stages) if known else None
     if other is None:
-        return Text(
-            "There is no second published score of these images to compare with."
-        )
-    rank = spearmanr(values, other).statistic
+        return Text("There is no second score of these images to compare with.")
     return Text(
-        f"Spearman's rank correlation with the C-score, sign turned: {rank:.2f} over "
-        f"{len(values):,} images. Two different notions of difficulty, and a check that "
-        "the file belongs to these images in this order."
+        "Spearman's rank correlation with the C-score, its sign turned, over "
+        f"{len(values):,} images: **{_spearman(values, other):.2f}**. Two notions of "
+        "difficulty that mostly agree, and a check that the file belongs to these "
+        "images in this order."
     )
 
 
+def _between_trainings(stages) -> Text:
+    runs = stages.experiment.score_runs
+    events = [stages.squeeze(seed).tensors["events"].numpy() for seed in range(runs)]
+    found = [_spearman(a, b) for i, a in enumerate(events) for b in events[i + 1 :]]
+    between = " to ".join(dict.fromkeys(f"{v:.2f}" for v in (min(found), max(found))))
+    return Text(
+        "Spearman's rank correlation between the counts of two trainings: "
+        f"**{between}**. Chance has a hand in every count, which is why {runs} are averaged."
+    )
+
+
+def _spearman(a: np.ndarray, b: np.ndarray) -> float:
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(a, b).statistic)
+
+
 def _cscore(stages) -> np.ndarray | None:
-    e = stages.experiment
+    other = replace(stages.experiment, score="published-cscore")
     try:
-        other = replace(e, score="published-cscore")
         return type(stages)(other, stages.store, stages.device).difficulty
-    except InputError:  # none published, or no such file beside the data
+    except InputError:  # no such file beside the data
         return None

@@ -6,9 +6,10 @@ its answers, and the authors' code lets it veto candidates.
 
 import numpy as np
 
-from ccfs_lib import networks, paper, presets
+from ccfs_lib import networks
+from ccfs_lib.report import printed
 from ccfs_lib.report.gallery import COLUMNS, Row, gallery
-from ccfs_lib.report.style import PALETTE, canvas, drawn, short, whole_numbers
+from ccfs_lib.report.style import PALETTE, canvas, drawn, legend, short, whole_numbers
 from ccfs_lib.report.text import Text, percent, table
 
 
@@ -25,16 +26,9 @@ def facts(stages) -> Text:
         ("test accuracy, last epoch", percent(teacher.last, 2)),
         ("test accuracy, best epoch", percent(teacher.best, 2)),
     ]
-    if (value := printed(e.dataset)) is not None:
+    if (value := printed.teacher(e.dataset)) is not None:
         rows.append(("paper's teacher, a ResNet-18 (Table 1)", percent(value)))
     return table("The teacher. The last epoch's weights are used.", ("", "value"), rows)
-
-
-def printed(dataset: str) -> float | None:
-    """Test accuracy of the paper's ResNet-18 on all data, percent, where printed."""
-    base = dataset.removesuffix("-jpeg")
-    size = presets.CLASS_SIZE.get(base)
-    return size and paper.value(1, method="full", dataset=base, ipc=size)
 
 
 @drawn
@@ -51,11 +45,13 @@ def curve(meta: dict):
     low.plot(epochs, list(tested.values()), "o-", color=PALETTE["green"], ms=4, lw=1.2)
     _ring(low, epochs, list(tested.values()), meta["best"])
     low.plot(epochs[-1:], [meta["last"]], "o", color=PALETTE["blue"], ms=9)
-    low.plot([], [], "o", color=PALETTE["blue"], ms=9, label="last: the one used")
-    low.plot([], [], "o", **RING, label="best: chosen on the test split")
+    low.plot([], [], "o", color=PALETTE["blue"], ms=9, label="last, used")
+    low.plot([], [], "o", **RING, label="best, chosen by the test split")
     low.set(xlabel="epoch", ylabel="test accuracy (%)")
     low.margins(y=0.25)
-    low.legend(loc="center left", borderpad=0)
+    low.axvspan(epochs[0] - 0.5, epochs[-1] + 0.5, color=PALETTE["light"], alpha=0.5)
+    low.set_xlim(0.5, len(losses) + 0.5)
+    legend(low)
     whole_numbers(low, "x")
     for ax in (top, low):
         ax.grid(axis="y")
@@ -101,7 +97,7 @@ def excluded(difficulty: np.ndarray, wrong: np.ndarray):
 
 
 def wrong_gallery(stages, wrong: np.ndarray, difficulty: np.ndarray):
-    """Images the teacher gets wrong, hardest first, with its answers; or that none is."""
+    """Images that the teacher gets wrong, hardest first, with its answers."""
     train, labels = stages.train, stages.train.labels.numpy()
     if not len(wrong):
         return Text("The teacher gets every training image right: nothing to show.")
@@ -110,7 +106,7 @@ def wrong_gallery(stages, wrong: np.ndarray, difficulty: np.ndarray):
     rows = []
     for c in np.argsort(-per_class, kind="stable")[:8]:
         some = hard[labels[hard] == c][:COLUMNS]
-        said = [short(train.classes[p], 9) for p in stages.teacher.predictions[some]]
+        said = [short(train.classes[p], 10) for p in stages.teacher.predictions[some]]
         if len(some):
             rows.append(Row(short(train.classes[c]), (train.images[some],), (said,)))
     left = sum(per_class > 0) - len(rows)

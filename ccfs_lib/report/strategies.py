@@ -4,11 +4,13 @@ import numpy as np
 import pandas
 
 from ccfs_lib.experiment import STRATEGIES, Experiment
-from ccfs_lib.report import arms
-from ccfs_lib.report.arms import CCFS, NAMES, compare, printed, values
-from ccfs_lib.report.charts import printed as matrices
+from ccfs_lib.report import arms, printed
+from ccfs_lib.report.arms import CCFS, NAMES, compare, values
+from ccfs_lib.report.charts import matrices
 from ccfs_lib.report.style import PALETTE, canvas, drawn
 from ccfs_lib.report.text import (
+    MINUS,
+    SPACE,
     VERDICTS,
     Text,
     count,
@@ -23,7 +25,9 @@ from ccfs_lib.statistics import summary
 
 COARSE, FINE = ("misclassified", "classified"), ("simple", "random", "hard")
 ORDER = [f"{fine}-{coarse}" for coarse in COARSE for fine in FINE]
-OTHERS = tuple((CCFS, arm, f"CCFS − {NAMES[arm]}") for arm in ORDER if arm != CCFS)
+OTHERS = tuple(
+    (CCFS, arm, f"CCFS {MINUS} {NAMES[arm]}") for arm in ORDER if arm != CCFS
+)
 
 
 def grid(rows: pandas.DataFrame, experiment: Experiment):
@@ -32,7 +36,7 @@ def grid(rows: pandas.DataFrame, experiment: Experiment):
     shape = len(COARSE), len(FINE)
     means = np.array([found[arm].mean for arm in ORDER]).reshape(shape)
     halves = np.array([found[arm].half for arm in ORDER]).reshape(shape)
-    said = [printed(experiment, arm) for arm in ORDER]
+    said = [printed.arm(experiment, arm) for arm in ORDER]
     title = "here: test accuracy (%), last epoch, mean and 95 % interval"
     shown = {title: means}
     if all(value is not None for value in said):
@@ -64,7 +68,8 @@ def taste_chart(picked: dict[str, np.ndarray]):
         if len(found):
             low, high = np.percentile(found, [25, 75])
             ax.plot([found.min(), found.max()], [y, y], color=colour, lw=1.5)
-            ax.plot([low, high], [y, y], color=colour, lw=9, alpha=0.4)
+            style = {"alpha": 0.4, "solid_capstyle": "butt"}
+            ax.plot([low, high], [y, y], color=colour, lw=9, **style)
             ax.plot([found.mean()], [y], "o", color=colour, ms=8)
         style = {
             "transform": ax.get_yaxis_transform(),
@@ -103,42 +108,42 @@ def answer(rows: pandas.DataFrame, experiment: Experiment) -> Text:
     """Finding: whether "simplest of the misclassified" beats the other five."""
     found = {arm: compare(rows, CCFS, arm, paired=True) for _, arm, _ in OTHERS}
     words = [verdict(d) for d in found.values()]
-    tally = ", ".join(f"{words.count(word)} × {word}" for word in VERDICTS)
+    tally = ", ".join(f"{word} for {words.count(word)}" for word in VERDICTS)
     best = max(ORDER, key=lambda arm: summary(values(rows, arm)).mean)
-    rank = 1 + sum(d.mean < 0 for d in found.values())
-    least = min(found, key=lambda arm: found[arm].mean)
+    closest = min(found, key=lambda arm: found[arm].mean)
+    d, rank = found[closest], 1 + sum(d.mean > 0 for d in found.values())
+    lead = "smallest lead" if d.mean > 0 else "largest deficit"
     return finding(
-        f"Highest mean: {NAMES[best]} ({plus_minus(values(rows, best))} %). CCFS's own "
-        f"strategy ranks {rank} of {len(ORDER)}.",
-        f"The paper's claim that it beats each of the other five, tested in pairs: {tally}.",
-        f"Its closest rival or worst loss is to {NAMES[least]}: {told(found[least])}.",
+        f"Highest mean: {NAMES[best]} ({plus_minus(values(rows, best))}{SPACE}%). "
+        f"CCFS's own strategy is number {len(ORDER) + 1 - rank} of {len(ORDER)}.",
+        f"The paper's claim that it beats each of the other five: {tally}.",
+        f"Its {lead} is to {NAMES[closest]}: {told(d)}.",
         _short(rows),
         _paper(experiment),
     )
 
 
 def _short(rows) -> str:
-    parts = {
+    made = {
         arm: sum(values(rows, arm, "images")) / sum(values(rows, arm, "wanted"))
         for arm in ORDER
     }
-    least = min(parts, key=parts.get)
-    if parts[least] == 1:
-        return "Every strategy delivered all the images that were wanted."
+    least = min(made, key=made.get)
+    if made[least] == 1:
+        return "Every strategy made all the images that were wanted."
     return (
-        f"The comparison is not quite fair: {NAMES[least]} delivered only "
-        f"{percent(100 * parts[least], 0)} of the images wanted, the fullest strategy "
-        f"{percent(100 * max(parts.values()), 0)}."
+        f"The comparison is not quite fair: {NAMES[least]} made only "
+        f"{percent(100 * made[least], 0)} of the images wanted, the fullest set "
+        f"{percent(100 * max(made.values()), 0)}."
     )
 
 
 def _paper(experiment) -> str:
-    said = {arm: printed(experiment, arm) for arm in ORDER}
+    said = {arm: printed.arm(experiment, arm) for arm in ORDER}
     if None in said.values():
         return ""
     second = max((arm for arm in ORDER if arm != CCFS), key=said.get)
-    gap = said[CCFS] - said[second]
     return (
-        f"In the paper's table CCFS leads {NAMES[second]}, its runner-up, by "
-        f"{signed(gap)} points."
+        f"In the paper's table CCFS's strategy leads the next, {NAMES[second]}, by "
+        f"{signed(said[CCFS] - said[second])} points."
     )

@@ -1,0 +1,89 @@
+"""What a teacher says of images: its confidence, and how familiar they look to it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ccfs_lib.data import ImageSet
+from ccfs_lib.distill import sre2l
+
+KINDS = ("recovered", "real, training", "real, test")
+MOST = 2000  # images of each kind that the teacher is asked about
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What the teacher says of a set of images, one value per image."""
+
+    confidence: np.ndarray  # percent, of the image's own class
+    right: np.ndarray  # bool, whether that class is its answer
+    entropy: np.ndarray  # bits
+
+
+def some(data: ImageSet, most: int = MOST) -> ImageSet:
+    """At most `most` images at random (always the same), mixed over the classes."""
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
+    return data.subset(order[:most])
+
+
+def opinions(stages, recovered: ImageSet) -> dict[str, Opinion]:
+    """The teacher's opinion of recovered, training and test images."""
+    kinds = zip(KINDS, (recovered, stages.train, stages.test), strict=True)
+    network, device = stages.teacher.network, stages.device
+    with _quiet(stages):
+        return {k: opinion(network, some(data), device) for k, data in kinds}
+
+
+def opinion(network, data: ImageSet, device="cpu") -> Opinion:
+    """Confidence of the own class (percent), agreement and entropy (bits) per image."""
+    logs = sre2l.relabel(network, data, device).double().log_softmax(1)
+    own = logs.gather(1, data.labels[:, None])[:, 0].exp()
+    entropy = -(logs.exp() * logs).sum(1) / np.log(2)
+    right = logs.argmax(1) == data.labels
+    return Opinion(100 * own.numpy(), right.numpy(), entropy.numpy())
+
+
+@contextmanager
+def _quiet(stages):
+    """Without oneDNN where the experiment must give the same bits everywhere."""
+    before = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = before and not stages.experiment.portable
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = before
+
+
+def distances(stages, recovered: ImageSet, batches: int = 8) -> dict[str, list[float]]:
+    """Batch-norm distance of batches of each kind of image, and of noise.
+
+    All batches have one size, the recovery's where there are images enough: a smaller
+    batch has noisier statistics and would look farther away.
+    """
+    recipe = stages.experiment.distillation
+    size = min(recipe.batch_size, len(recovered))
+    shape = (size * batches, *recovered.images.shape[1:])
+    noise = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0))
+    sets = (recovered, stages.train, stages.test)
+    some_of = (some(data, size * batches).images for data in sets)
+    kinds = dict(zip(KINDS, some_of, strict=True))
+    kinds["noise"] = noise.to(torch.uint8)
+    network = stages.teacher.network.to(stages.device).eval()
+    loss = sre2l.BatchNormLoss(network, recipe.first_bn)
+    try:
+        with _quiet(stages), torch.inference_mode():
+            return {k: list(_far(network, loss, v, size)) for k, v in kinds.items()}
+    finally:
+        loss.close()
+
+
+def _far(network, loss, images: Tensor, size: int) -> Iterator[float]:
+    device = next(network.parameters()).device
+    for batch in images.split(size):
+        if len(batch) == size:
+            network(batch.to(device).float() / 255)
+            yield float(loss.read())
