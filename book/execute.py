@@ -1,6 +1,7 @@
 """papermill runs the notebooks: the only executor, each page once until it is stale."""
 
 import json
+import logging
 import os
 import sys
 import time
@@ -41,6 +42,8 @@ def execute(name: str, force: bool = False, root: Path = ROOT) -> None:
     was. Raises InputError with one sentence for a cell that fails.
     """
     os.environ.update(environment(root))
+    # It warns of parameters that only the library has; `pages` has checked them.
+    logging.getLogger("papermill").setLevel(logging.ERROR)
     wanted, made = pages(name, root), manifest(name, root)
     for stray in set(folder(name, root).glob("*.ipynb")) - {p.path for p in wanted}:
         stray.unlink()  # such as a phase that the run no longer has
@@ -90,8 +93,9 @@ def _execute(page: Page, root: Path) -> None:
 
 
 def tidy(notebook: NotebookNode) -> NotebookNode:
-    """Take out what differs between equal executions: times, random cell ids."""
+    """Take out what differs between equal executions: times, versions, random ids."""
     notebook.metadata.pop("papermill", None)
+    notebook.metadata["language_info"] = {"name": "python"}
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"
         for noise in ("papermill", "execution"):

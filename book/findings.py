@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 
 import pandas
-from pages import experiment
 
 from ccfs_lib import paper, results
 from ccfs_lib.errors import InputError
@@ -46,17 +45,17 @@ NOTHING = "Nothing has been measured yet: `data/results` holds no results.\n"
 Cells = dict[str, pandas.DataFrame]  # arm -> one row per seed
 
 
-def write_up(folder: Path, declared: dict[str, dict]) -> str:
+def write_up(folder: Path, told: dict[str, dict]) -> str:
     """MyST text: a section per measured run, those of book/runs.yaml first.
 
-    folder: data/results. Says so, where there are no results.
+    folder: data/results. told: title and scale, by the name under which results are
+    filed. Where there are no results, the text says so.
     """
     try:
         table = results.load(folder)
     except InputError:
         return NOTHING
     measured = set(table.run)
-    told = {experiment(run).run: run for run in declared.values()}
     names = [n for n in told if n in measured] + sorted(measured - set(told))
     parts = []
     for name in names:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import findings
 import nbformat
-from pages import ROOT, Page, declared, manifest, pages
+from pages import ROOT, Page, declared, experiment, manifest, pages
 
 import ccfs_lib
 from ccfs_lib import paper
@@ -42,8 +42,9 @@ def write(root: Path = ROOT) -> None:
     """Write every include of the book into book/_generated."""
     folder = root / "book" / "_generated"
     folder.mkdir(exist_ok=True)
+    told = {experiment(name, root).run: run for name, run in declared(root).items()}
     texts = {
-        "summary": findings.write_up(root / "data" / "results", declared(root)),
+        "summary": findings.write_up(root / "data" / "results", told),
         "paper": main_table(),
         "map": cards(root),
         "presets": presets(),

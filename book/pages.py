@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from ast import literal_eval
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import nbformat
@@ -46,40 +47,63 @@ def declared(root: Path = ROOT) -> dict[str, dict]:
     return runs
 
 
-def experiment(run: dict) -> Experiment:
-    """The experiment that a declared run is about; raises InputError for bad values."""
-    return preset(**(run["parameters"] or {}))
+def experiment(name: str, root: Path = ROOT) -> Experiment:
+    """The experiment that a declared run is about, as its notebooks see it.
 
-
-def pages(name: str, root: Path = ROOT) -> list[Page]:
-    """The pages of a declared run: one per notebook, one per phase where it has one.
-
-    Raises InputError for an unknown run, a parameter that no notebook has (papermill
+    That is: their own defaults, then the run's parameters. Raises InputError for an
+    unknown run, a parameter that neither a notebook nor the library has (papermill
     would only warn), or a value that the library refuses.
     """
     runs = declared(root)
     if name not in runs:
         raise InputError(f"run is {name!r}; book/runs.yaml has {', '.join(runs)}, all")
-    run, given = runs[name], runs[name]["parameters"] or {}
-    notebooks = sorted(root.glob("notebooks/*.ipynb"))
-    knows = {path: set(papermill.inspect_notebook(path)) for path in notebooks}
-    known = set().union(*knows.values()) - {"phase"}
-    if unknown := sorted(set(given) - known):
+    given, defaults = runs[name]["parameters"] or {}, {}
+    for parameters in _notebooks(root).values():
+        defaults |= parameters
+    defaults.pop("phase", None)
+    known = sorted({*defaults, *(f.name for f in fields(Experiment))})
+    if unknown := sorted(set(given) - set(known)):
         raise InputError(
-            f"book/runs.yaml: run {name!r} sets {unknown[0]}, but no notebook has that "
-            f"parameter; they have {', '.join(sorted(known))}"
+            f"book/runs.yaml: run {name!r} sets {unknown[0]}, which is no parameter; "
+            f"there are {', '.join(known)}"
         )
-    setting = experiment(run)
+    return preset(**{**defaults, **given})
+
+
+def pages(name: str, root: Path = ROOT) -> list[Page]:
+    """The pages of a declared run: one per notebook, one per phase where it has one.
+
+    Raises InputError as `experiment`.
+    """
+    setting, run, notebooks = (
+        experiment(name, root),
+        declared(root)[name],
+        _notebooks(root),
+    )
+    # A notebook gets the parameters that it has, and those that only the library has.
+    anywhere = set().union(*notebooks.values())
     phases = range(1, (setting.curricula if setting.real else 0) + 1)
     found = []
-    for notebook in notebooks:
-        values = {k: v for k, v in given.items() if k in knows[notebook]}
-        for phase in phases if "phase" in knows[notebook] else [None]:
+    for notebook, has in notebooks.items():
+        given = (run["parameters"] or {}).items()
+        values = {k: v for k, v in given if k in has or k not in anywhere}
+        for phase in phases if "phase" in has else [None]:
             stem = notebook.stem if phase is None else f"{notebook.stem}_{phase}"
             own = values if phase is None else values | {"phase": phase}
             path = folder(name, root) / f"{stem}.ipynb"
             found.append(Page(name, notebook, path, own, run["committed"]))
     return found
+
+
+def _notebooks(root: Path) -> dict[Path, dict]:
+    """The notebooks in order, with the defaults of their parameters."""
+    return {
+        path: {
+            name: literal_eval(told["default"])
+            for name, told in papermill.inspect_notebook(path).items()
+        }
+        for path in sorted(root.glob("notebooks/*.ipynb"))
+    }
 
 
 def folder(name: str, root: Path = ROOT) -> Path:

@@ -15,6 +15,11 @@ def cache() -> Path:
     return Path(os.environ.get("CCFS_CACHE") or home() / "data" / "cache")
 
 
+def shipped() -> Path:
+    """Artefacts of committed runs: their pages can be executed without training."""
+    return home() / "data" / "artefacts"
+
+
 def results() -> Path:
     """Measured cells: $CCFS_RESULTS, else data/results."""
     return Path(os.environ.get("CCFS_RESULTS") or home() / "data" / "results")

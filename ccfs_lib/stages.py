@@ -62,7 +62,7 @@ class Stages:
     ):
         self.experiment = experiment
         self.deadline = deadline  # time.monotonic() at which trainings stop, resumable
-        self.store = store or Store(paths.cache())
+        self.store = store or Store(paths.cache(), paths.shipped())
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
 
     @cached_property

@@ -99,10 +99,12 @@ def key(recipe: dict) -> str:
 class Store:
     """A folder of finished artefacts, `root/kind/key/`; safe to share and to kill.
 
-    root: default $CCFS_CACHE, else data/cache under the current directory.
+    root: default $CCFS_CACHE, else data/cache under the current directory. shipped: a
+    folder of the same layout that is only read, for artefacts that come with the code.
     """
 
-    def __init__(self, root: str | Path | None = None):
+    def __init__(self, root: str | Path | None = None, shipped: Path | None = None):
+        self.shipped = shipped
         chosen = root or os.environ.get("CCFS_CACHE") or "data/cache"
         # Absolute now: a notebook that changes directory keeps its cache.
         self.root = Path(chosen).expanduser().absolute()
@@ -136,6 +138,11 @@ class Store:
         path, writable = self.path(kind, recipe), True
         with suppress(_Damaged):  # perhaps being replaced: judged again when locked
             if found := _read(path, recipe):  # needs no lock: works read-only
+                return found
+        with suppress(_Damaged):
+            if self.shipped and (
+                found := _read(self.shipped / kind / path.name, recipe)
+            ):
                 return found
         with ExitStack() as stack:
             try:

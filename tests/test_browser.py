@@ -70,6 +70,12 @@ def visits(browser, site):
     return seen
 
 
+def open_page(page, path: str) -> None:
+    """Go there and wait until everything is loaded and formulas are typeset."""
+    page.goto(path)
+    page.evaluate("window.MathJax?.startup?.promise.then(() => null)")
+
+
 def _visit(context, path) -> dict:
     page = context.new_page()
     seen = {"requests": [], "complaints": []}
@@ -79,7 +85,7 @@ def _visit(context, path) -> dict:
     page.on(
         "console", lambda m: m.type == "error" and seen["complaints"].append(m.text)
     )
-    page.goto("/" + path.relative_to(HTML).as_posix(), wait_until="networkidle")
+    open_page(page, "/" + path.relative_to(HTML).as_posix())
     seen["images"] = page.eval_on_selector_all(
         "img", "all => all.map(i => [i.src, i.complete && i.naturalWidth > 0, i.alt])"
     )
@@ -143,7 +149,7 @@ def test_internal_links_lead_somewhere(visits, site):
 
 
 def test_search_opens_with_the_keyboard_and_finds(page):
-    page.goto("/book/index.html", wait_until="networkidle")
+    open_page(page, "/book/index.html")
     page.keyboard.press("Control+k")
     page.wait_for_selector("dialog[open] input[type=search]")
     page.keyboard.type("forgetting event")
@@ -154,7 +160,7 @@ def test_search_opens_with_the_keyboard_and_finds(page):
 
 
 def test_mathematics_is_rendered_by_the_local_script(page):
-    page.goto("/book/method.html", wait_until="networkidle")
+    open_page(page, "/book/method.html")
     assert page.locator("mjx-container svg").count() > 10
     assert page.locator("mjx-merror, [data-mml-node=merror]").count() == 0
 
@@ -168,7 +174,7 @@ def luminance(page, selector: str, what: str) -> float:
 
 def test_dark_mode_follows_the_system_and_the_button(page):
     page.emulate_media(color_scheme="dark")
-    page.goto("/book/method.html", wait_until="networkidle")
+    open_page(page, "/book/method.html")
     assert luminance(page, "body", "backgroundColor") < 0.15
     assert luminance(page, ".bd-article p", "color") > 0.7
     # Figures are drawn for paper: they keep a light card.

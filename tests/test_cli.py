@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import small
 
 from ccfs_lib import cli, data, presets
-from ccfs_lib.exchange import read_indices
+from ccfs_lib.exchange import read_folder, read_indices
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.store import Store
 
@@ -179,6 +180,25 @@ def test_select_writes_a_file_that_is_accepted(inside, monkeypatch, capsys):
     short = re.findall(r"chose (\d+) of \d+ candidates, (\d+) short", printed)
     assert [int(n) for n, _ in short] == [len(c) for c in chosen]
     assert counts.max() <= 3 and sum(int(s) for _, s in short) == 30 - counts.sum()
+
+
+@pytest.mark.parametrize("name", ["set", "set.parquet"])
+def test_export_writes_the_set_that_was_trained_on(
+    inside, monkeypatch, capsys, tmp_path, name
+):
+    words = ["export", "--out", tmp_path / name, "--arm", "random", *MINI]
+    code, printed, _ = ccfs(monkeypatch, capsys, *words)
+    assert code == 0 and printed.endswith(f"wrote 40 images to {tmp_path / name}\n")
+    made = Pipeline(small(score="logits")).synthetic("random", 0)
+    if name == "set":
+        back = read_folder(tmp_path / name, made.classes, 4)
+    else:
+        back = data.load(tmp_path / name, "train", cache_dir=tmp_path)
+    order = back.labels.argsort(stable=True)
+    assert torch.equal(back.images[order], made.images)  # both class by class
+    words[4] = "simple"
+    code, _, err = ccfs(monkeypatch, capsys, *words)
+    assert code == 2 and err.startswith("ccfs: arm is 'simple', ")
 
 
 def children(pid: int) -> list[int]:

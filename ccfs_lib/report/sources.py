@@ -81,7 +81,8 @@ def _between_trainings(stages) -> Text:
     between = " to ".join(dict.fromkeys(f"{v:.2f}" for v in (min(found), max(found))))
     return Text(
         "Spearman's rank correlation between the counts of two trainings: "
-        f"**{between}**. Chance has a hand in every count, which is why {runs} are averaged."
+        f"**{between}**. Chance has a hand in every count, which is why {runs} are "
+        "averaged."
     )
 
 

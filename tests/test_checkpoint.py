@@ -1,0 +1,144 @@
+"""Kill a training anywhere, run it again: the same bits, and nothing foreign accepted."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from ccfs_lib import data, networks
+from ccfs_lib.checkpoint import Checkpoint
+from ccfs_lib.errors import InputError, TimeUp
+from ccfs_lib.recipes import Recipe
+from ccfs_lib.scores import Forgetting
+from ccfs_lib.train import fit
+
+RECIPE = Recipe(
+    epochs=5, loss="hard", augment="crop", pad=1, warmup_epochs=1, flip=False
+)
+
+
+def train(checkpoint=None, recipe=RECIPE):
+    """A small training of 300 digits; returns (Fit, Forgetting)."""
+    digits = data.load("digits").subset(range(300))
+    network, events = (
+        networks.build("convnet-8", 10, 8, seed=0),
+        Forgetting(digits.labels),
+    )
+    done = fit(
+        network,
+        digits,
+        recipe,
+        seed=1,
+        test=digits,
+        watch=events,
+        checkpoint=checkpoint,
+    )
+    return done, events
+
+
+def same(a, b) -> bool:
+    """Whether two trainings ended with the same bits."""
+    (one, seen), (two, too) = a, b
+    pairs = zip(
+        one.network.state_dict().values(),
+        two.network.state_dict().values(),
+        strict=True,
+    )
+    counts = zip(seen.state().values(), too.state().values(), strict=True)
+    figures = one.losses == two.losses and one.curve == two.curve
+    return figures and all(torch.equal(x, y) for x, y in [*pairs, *counts])
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """An undisturbed training."""
+    return train()
+
+
+def test_stopped_at_every_epoch_it_ends_the_same(whole, tmp_path):
+    stops = 0
+    while True:
+        late = Checkpoint(tmp_path / "x", "k", every=0, deadline=time.monotonic())
+        try:
+            resumed = train(late)
+            break
+        except TimeUp:
+            stops += 1
+    assert stops == RECIPE.epochs - 1
+    assert same(whole, resumed)
+    assert not (tmp_path / "x").exists()  # a finished training leaves nothing
+
+
+def stopped(folder: Path, epochs: int) -> None:
+    """Leave a training in `folder` that was stopped after `epochs` epochs."""
+    for _ in range(epochs):
+        with pytest.raises(TimeUp):
+            train(Checkpoint(folder, "k", every=0, deadline=time.monotonic()))
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
+def test_a_damaged_checkpoint_costs_one_epoch(whole, tmp_path, damage):
+    stopped(tmp_path, 3)
+    last = tmp_path / "last.safetensors"
+    content = bytearray(last.read_bytes())
+    if damage == "flip":
+        content[-9] ^= 1
+    last.write_bytes({"cut": content[:-50], "empty": b""}.get(damage, bytes(content)))
+    checkpoint = Checkpoint(tmp_path, "k", every=0)
+    with pytest.warns(UserWarning, match=r"last\.safetensors is damaged"):
+        _, figures = checkpoint.load()
+    assert len(figures["losses"]) == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert same(whole, train(checkpoint))
+
+
+def test_another_configuration_is_refused(tmp_path):
+    stopped(tmp_path, 1)
+    with pytest.raises(InputError, match=r"belongs to configuration k, not to other"):
+        train(Checkpoint(tmp_path, "other"))
+
+
+CHILD = """
+import sys
+sys.path.insert(0, {tests!r})
+from test_checkpoint import Checkpoint, Path, train
+done, events = train(Checkpoint(Path({folder!r}), "k", every=0))
+from safetensors.torch import save_file
+save_file({{k: v.contiguous() for k, v in done.network.state_dict().items()}}, {out!r})
+"""
+
+
+def test_twenty_kills_at_random_moments(whole, tmp_path):
+    """SIGKILL a real process twenty times; the last run must end with the same bits."""
+    moments, out = random.Random(0), tmp_path / "out.safetensors"
+    code = CHILD.format(
+        tests=str(Path(__file__).parent), folder=str(tmp_path / "c"), out=str(out)
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    kills = 0
+    # A fork server keeps the imports: twenty interpreters would take minutes.
+    while kills < 20:
+        child = os.fork()
+        if not child:
+            os.environ.update(environment)
+            exec(compile(code, "child", "exec"), {})
+            os._exit(0)
+        time.sleep(moments.uniform(0.005, 0.12))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        kills += 1
+        if not os.WIFSIGNALED(status):  # it had finished: begin again
+            out.unlink()
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    from safetensors.torch import load_file
+
+    for name, value in load_file(out).items():
+        assert torch.equal(value, whole[0].network.state_dict()[name]), name
