@@ -1,8 +1,5 @@
-"""Kill a training anywhere, run it again: the same bits, and nothing foreign accepted."""
+"""Kill a training anywhere, run it again: the same bits; foreign files are refused."""
 
-import os
-import random
-import signal
 import subprocess
 import sys
 import time
@@ -11,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from ccfs_lib import data, networks
 from ccfs_lib.checkpoint import Checkpoint
@@ -106,39 +104,51 @@ def test_another_configuration_is_refused(tmp_path):
         train(Checkpoint(tmp_path, "other"))
 
 
-CHILD = """
-import sys
+# Imports once, then forks: twenty interpreters would take minutes. Nothing is computed
+# before a fork, since torch's threads would not survive it.
+KILLER = """
+import os, random, signal, sys, time
 sys.path.insert(0, {tests!r})
+import torch
+torch.set_num_threads(1)
 from test_checkpoint import Checkpoint, Path, train
-done, events = train(Checkpoint(Path({folder!r}), "k", every=0))
 from safetensors.torch import save_file
-save_file({{k: v.contiguous() for k, v in done.network.state_dict().items()}}, {out!r})
+
+def child(folder={folder!r}):
+    done, _ = train(Checkpoint(Path(folder), "k", every=0))
+    state = done.network.state_dict()
+    save_file({{k: v.contiguous() for k, v in state.items()}}, {out!r})
+    os._exit(0)
+
+start = time.monotonic()  # how long one takes here, whatever else is running
+os.waitpid(os.fork() or child({folder!r} + "-timed"), 0)
+whole = time.monotonic() - start
+moments, kills, resumed = random.Random(0), 0, 0
+while kills < 20:
+    pid = os.fork() or child()
+    time.sleep(moments.uniform(0.2, 1.0) * whole)
+    os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    kills += os.WIFSIGNALED(status)
+    resumed += Path({folder!r}, "last.safetensors").exists()
+pid = os.fork() or child()
+os.waitpid(pid, 0)
+print(resumed)
 """
 
 
 def test_twenty_kills_at_random_moments(whole, tmp_path):
-    """SIGKILL a real process twenty times; the last run must end with the same bits."""
-    moments, out = random.Random(0), tmp_path / "out.safetensors"
-    code = CHILD.format(
-        tests=str(Path(__file__).parent), folder=str(tmp_path / "c"), out=str(out)
+    """SIGKILL a training twenty times; the last run must end with the same bits."""
+    out = tmp_path / "out.safetensors"
+    code = KILLER.format(
+        tests=str(Path(__file__).parent),
+        folder=str(tmp_path / "c"),
+        out=str(out),
     )
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    kills = 0
-    # A fork server keeps the imports: twenty interpreters would take minutes.
-    while kills < 20:
-        child = os.fork()
-        if not child:
-            os.environ.update(environment)
-            exec(compile(code, "child", "exec"), {})
-            os._exit(0)
-        time.sleep(moments.uniform(0.005, 0.12))
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        kills += 1
-        if not os.WIFSIGNALED(status):  # it had finished: begin again
-            out.unlink()
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
-    from safetensors.torch import load_file
-
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0  # some kill left a checkpoint behind
+    state = whole[0].network.state_dict()
     for name, value in load_file(out).items():
-        assert torch.equal(value, whole[0].network.state_dict()[name]), name
+        assert torch.equal(value, state[name]), name

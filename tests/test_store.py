@@ -450,3 +450,18 @@ def test_finished_entry_needs_no_lock(store):
     locks.rmdir()
     locks.write_text("no lock can be made here, as on a read-only disk")
     assert is_small(store.get("k", RECIPE, never))
+
+
+def test_shipped_artefacts_are_read_and_never_written(tmp_path):
+    shipped, own = tmp_path / "shipped", tmp_path / "own"
+    made = Store(shipped).get("k", {"a": 1}, lambda: ({"x": torch.arange(3)}, {"m": 2}))
+    before = sorted(p for p in shipped.rglob("*"))
+    store = Store(own, shipped)
+    found = store.get("k", {"a": 1}, lambda: pytest.fail("computed again"))
+    assert torch.equal(found.tensors["x"], made.tensors["x"]) and found.meta == {"m": 2}
+    store.get("k", {"a": 2}, lambda: ({"x": torch.zeros(1)}, {}))
+    assert sorted(p for p in shipped.rglob("*")) == before
+    # A damaged one is passed over: computed, and kept among our own.
+    (made.path / "tensors.safetensors").write_bytes(b"rubbish")
+    again = store.get("k", {"a": 1}, lambda: ({"x": torch.ones(2)}, {}))
+    assert torch.equal(again.tensors["x"], torch.ones(2)) and own in again.path.parents
