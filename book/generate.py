@@ -89,10 +89,10 @@ def _card(page: Page, root: Path) -> str:
     title = title.lstrip("# ").strip()
     if "phase" in page.parameters:
         title = f"Phase {page.parameters['phase']}"
-    question = rest.strip().partition("\n\n")[0]
+    question, mark, _ = rest.strip().partition("\n\n")[0].partition("?")
     link = page.path.relative_to(root / "book").with_suffix("").as_posix()
     option = f":link: {link}\n:link-type: doc"
-    return f":::{{grid-item-card}} {title}\n{option}\n\n{question}\n:::"
+    return f":::{{grid-item-card}} {title}\n{option}\n\n{question}{mark}\n:::"
 
 
 def presets() -> str:

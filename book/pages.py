@@ -75,11 +75,8 @@ def pages(name: str, root: Path = ROOT) -> list[Page]:
 
     Raises InputError as `experiment`.
     """
-    setting, run, notebooks = (
-        experiment(name, root),
-        declared(root)[name],
-        _notebooks(root),
-    )
+    setting, notebooks = experiment(name, root), _notebooks(root)
+    run = declared(root)[name]
     # A notebook gets the parameters that it has, and those that only the library has.
     anywhere = set().union(*notebooks.values())
     phases = range(1, (setting.curricula if setting.real else 0) + 1)

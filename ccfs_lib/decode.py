@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
-from tqdm.auto import tqdm
 
 from ccfs_lib.errors import InputError
+from ccfs_lib.progress import progress
 from ccfs_lib.readers import Listing, Record, damaged
 
 VERSION = 1  # of the cache; part of every key
@@ -142,7 +142,7 @@ def decode_all(listing: Listing, name: str) -> Decoded:
         return len(chunk)
 
     workers, waiting = os.cpu_count() or 1, deque()
-    bar = tqdm(total=listing.count, desc=f"decode {name}", disable=None, unit="img")
+    bar = progress(None, f"decode {name}", "image", total=listing.count)
     with bar, ThreadPoolExecutor(workers) as pool:
         # Few chunks wait at a time: little memory, and an error stops the work at once.
         for start, chunk in _chunks(first, listing.records):

@@ -52,7 +52,7 @@ def read_indices(path: str | Path, ipc: int, size: int) -> tuple[np.ndarray, flo
         own, alpha = content["ipc"], float(content["alpha"])
         listed = content["idx_selected"]
         # numpy would cut 1.5 to 1 and read "3" and true as numbers, silently.
-        if type(listed) is not list or any(type(i) is not int for i in listed):
+        if any(type(i) is not int for i in listed):
             raise TypeError("idx_selected is not a list of whole numbers")
         indices = np.asarray(listed, np.int64)
     except READING as error:

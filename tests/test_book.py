@@ -81,6 +81,13 @@ def test_a_run_has_a_page_per_notebook_and_per_phase(tree):
     assert all(page.parameters["ipc"] == 30 for page in made)
 
 
+def test_what_only_the_library_knows_goes_to_every_page(tree):
+    declare(tree, small=RUN | {"parameters": {"network": "resnet18", "curricula": 2}})
+    given = [page.parameters for page in pages.pages("small", tree)]
+    common = {"network": "resnet18", "curricula": 2}
+    assert given == [common, common | {"phase": 1}, common | {"phase": 2}]
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

@@ -163,10 +163,10 @@ def test_table_is_a_captioned_markdown_table():
 def test_stamp_says_what_was_run_and_hides_where(images, values):
     stages = stages_of(images, values, data_root="/home/somebody/data", seeds=7)
     said = text.stamp(stages, seeds=True)
-    for part in ("digits, IPC 8, alpha 0.25, J = 3", "convnet-16-32", "7\xa0seeds"):
+    for part in ("**digits**, IPC 8, alpha 0.25, J = 3", "convnet-16-32", "7\xa0seeds"):
         assert part in repr(said)
     assert "not the paper's" in repr(said)
-    assert "somebody" not in said._repr_html_()
+    assert "somebody" not in repr(said) and "<td>32</td>" in repr(said)
     assert "seed" not in repr(text.stamp(stages))
 
 

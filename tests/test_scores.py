@@ -84,8 +84,8 @@ def written(folder, kind) -> Path:
     match kind:
         case "long":
             np.save(path, np.arange(5.0))
-        case "flat":
-            np.save(path, four.reshape(2, 2))
+        case "column" | "one number":
+            np.save(path, four[:, None] if kind == "column" else four[0])
         case "long npz":
             np.savez(path, labels=LABELS.numpy(), scores=np.arange(5.0))
         case "misaligned npz":
@@ -131,7 +131,15 @@ def written(folder, kind) -> Path:
 
 
 BAD = [
-    *("long", "flat", "long npz", "misaligned npz", "fewer labels npz", "nan"),
+    *(
+        "long",
+        "column",
+        "one number",
+        "long npz",
+        "misaligned npz",
+        "fewer labels npz",
+        "nan",
+    ),
     *("no scores npz", "no labels npz", "inf npz", "text", "complex", "pickled"),
     *("pickled npz", "bare pickle", "npz called npy", "npy called npz", "empty"),
     *("damaged npz", "empty npz", "folder", "text file", "text file npz", "missing"),
@@ -147,6 +155,8 @@ def test_bad_files_are_refused_in_one_sentence(kind, tmp_path, monkeypatch):
     told = str(error.value)
     assert str(path) in told and "\n" not in told
     assert not (tmp_path / "exploded").exists()  # nothing was unpickled
+    if "called" in kind:
+        assert "its content is not what its name says" in told
 
 
 @pytest.mark.parametrize("suffix", ["npy", "npz"])

@@ -213,6 +213,14 @@ def test_bad_input_is_one_sentence_that_names_it(name, value):
     assert told.startswith(name) and "\n" not in told
 
 
+@pytest.mark.parametrize("answers", [[1, 0, 1], [1.0, 0.0], [[1], [0]]])
+def test_candidates_refuses_answers_that_do_not_fit(answers):
+    with pytest.raises(InputError, match="^predictions has shape"):
+        candidates([0, 1], answers)
+    with pytest.raises(InputError, match="^teacher_predictions has shape"):
+        candidates([0, 1], [1, 0], teacher_predictions=answers)
+
+
 def test_candidates_refuses_an_unknown_stage():
     with pytest.raises(InputError, match="coarse is 'clasified'"):
         candidates([0, 1], [1, 0], coarse="clasified")

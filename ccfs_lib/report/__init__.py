@@ -19,10 +19,9 @@ from ccfs_lib.report import (
     strategies,
 )
 from ccfs_lib.report.gallery import samples
-from ccfs_lib.report.text import Html, Text, finding, stamp, table, verdict
+from ccfs_lib.report.text import Text, finding, stamp, table, verdict
 
 __all__ = [
-    "Html",
     "Text",
     "answers",
     "arms",

@@ -34,9 +34,9 @@ def difficulty(values: np.ndarray, data: ImageSet, take: int) -> Text:
     zeros, distinct = int((values == 0).sum()), len(np.unique(values))
     never = f"Never forgotten: {share(zeros, len(values))} of the images."
     return finding(
-        never if zeros and values.min() == 0 else "",
         f"The {len(values):,} scores take only {distinct:,} different values, so ties "
         "must be broken by an explicit rule; ours prefers the lower index.",
+        never if zeros and values.min() == 0 else "",
         _cut(values, labels, take),
         _hardest(values, labels, data.classes),
     )

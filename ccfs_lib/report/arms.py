@@ -42,9 +42,9 @@ NAMES = {
 }
 # What each comparison isolates: selection, real images, teacher.
 PAIRS = (
-    (CCFS, "random", f"CCFS {MINUS} random, both with teacher"),
-    ("ccfs-hard", "random-hard", f"CCFS {MINUS} random, both hard labels"),
-    (CCFS, "distilled", f"CCFS {MINUS} distilled images only"),
+    (CCFS, "random", f"CCFS {MINUS} random, with teacher"),
+    ("ccfs-hard", "random-hard", f"CCFS {MINUS} random, hard labels"),
+    (CCFS, "distilled", f"CCFS {MINUS} distilled only"),
     (CCFS, "ccfs-hard", f"CCFS: teacher {MINUS} hard labels"),
     ("random", "random-hard", f"random: teacher {MINUS} hard labels"),
 )
@@ -120,7 +120,7 @@ def differences(rows: pandas.DataFrame, pairs=PAIRS, paired: bool = False):
         d = compare(rows, left, right, paired)
         word = verdict(d)
         colour = dict(zip(VERDICT_WORDS, ("blue", "orange", "grey"), strict=True))[word]
-        aside = f"{signed(d.mean)}: {VERDICT_WORDS[word]}"
+        aside = f"{signed(d.mean)}, {VERDICT_WORDS[word]}"
         made.append(Line(name, d.mean, d.half, (), colour, aside))
     return intervals(
         made, "difference in test accuracy (points)", {"no difference": 0.0}

@@ -24,7 +24,7 @@ PALETTE = {
     "ink": "#22272B",
     "card": "#FCFCFA",  # figures keep a light card where the page is dark
 }
-WIDTH = 5.6  # inches: 11-point type stays readable when a phone halves the figure
+WIDTH = 5.0  # inches: 11-point type stays readable when a phone halves the figure
 DPI = 144  # of the file; shown at 110, so that fine screens have pixels to spare
 SHOWN = 110
 SETTINGS = {

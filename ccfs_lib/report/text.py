@@ -15,6 +15,7 @@ from ccfs_lib.experiment import preset
 from ccfs_lib.statistics import Difference, Summary, summary
 
 SPACE, MINUS, DASH = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}", "\N{EN DASH}"
+PATHS = ("dataset", "score", "distilled_from")  # settings that may be paths
 VERDICTS = ("holds", "does not hold", "too close to call")
 # What a reader has to know before the first number.
 REMARKS = {
@@ -36,20 +37,10 @@ class Text:
         return self.markdown
 
 
-class Html(Text):
-    """The same for a piece of HTML, with the sentence that it stands for."""
-
-    def __init__(self, markdown: str, page: str):
-        super().__init__(markdown)
-        self.page = page
-
-    def _repr_html_(self) -> str:
-        return self.page
-
-
-def finding(*sentences: str) -> Text:
-    """The chapter's answer: sentences as one quoted paragraph; empty ones fall out."""
-    return Text(f"> **Finding.** {' '.join(s for s in sentences if s)}")
+def finding(answer: str, *more: str) -> Text:
+    """The chapter's answer, quoted, and what else was found as points below it."""
+    points = "\n".join(f"> - {sentence}" for sentence in more if sentence)
+    return Text(f"> **Finding.** {answer}\n>\n{points}".rstrip("\n>"))
 
 
 def verdict(d: Difference) -> str:
@@ -123,28 +114,32 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence], left: int
     return Text(f":::{{table}} {caption}\n\n{lines}\n\n:::")
 
 
-def stamp(stages, seeds: bool = False) -> Html:
+def stamp(stages, seeds: bool = False) -> Text:
     """What was run, in one line, and every setting in a table that opens.
 
     stages: the chapter's Pipeline. seeds: whether the chapter repeats its trainings.
     """
     e, on_gpu = stages.experiment, str(stages.device).startswith("cuda")
-    words = [e.dataset.rstrip("/").rsplit("/", 1)[-1], f"IPC {e.ipc}"]
-    words += [f"alpha {e.alpha:g}", f"J = {e.curricula}", f"network {e.network}"]
-    words += [f"{e.recipe.epochs} epochs"]
+    words = [f"IPC {e.ipc}", f"alpha {e.alpha:g}", f"J = {e.curricula}"]
+    words += [f"network {e.network}", f"{e.recipe.epochs} epochs"]
     words += [count(e.seeds, "seed")] * seeds + ["GPU" if on_gpu else "CPU"]
-    line = f"{', '.join(words)}; {_scale(stages)}"
-    remark = REMARKS.get(e.dataset, "")
-    hidden = ("data_root", "dataset", *(() if seeds else ("seeds",)))
-    rows = [(name, value) for name, value in e.table() if name not in hidden]
+    line = f"**{_leaf(e.dataset)}**, {', '.join(words)}; {_scale(stages)}"
+    hidden = () if seeds else ("seeds",)
+    rows = [(k, v) for k, v in e.table() if k not in ("data_root", *hidden)]
+    # A path says more about its owner than about the run: the last part is enough.
+    rows = [(k, _leaf(v) if k in PATHS else v) for k, v in rows]
+    # HTML in one block, which every Markdown reader passes on.
     body = "".join(
-        f"<tr><td><code>{html.escape(name)}</code></td><td>{html.escape(value)}</td></tr>"
-        for name, value in rows
+        f"<tr><td><code>{k}</code></td><td>{html.escape(v)}</td></tr>" for k, v in rows
     )
-    more = f"<summary>All {len(rows)} settings</summary><table>{body}</table>"
-    first, rest = html.escape(line).split(",", 1)
-    page = f'<p class="stamp"><strong>{first}</strong>,{rest} {html.escape(remark)}</p>'
-    return Html(f"{line} {remark}".strip(), f"{page}\n<details>{more}</details>")
+    more = f"<summary>All {len(rows)} settings</summary>"
+    more += f'<table class="table"><tbody>{body}</tbody></table>'
+    remark = REMARKS.get(e.dataset, "")
+    return Text(f"{line} {remark}".strip() + f"\n\n<details>{more}</details>")
+
+
+def _leaf(path: str) -> str:
+    return path.rstrip("/").rsplit("/", 1)[-1]
 
 
 def _scale(stages) -> str:
