@@ -126,9 +126,9 @@ def arms(name: str, cells: Cells) -> str:
         last, best = (plus_minus(cells[arm][column]) for column in ("last", "best"))
         lines.append(f"| {ARMS.get(arm, arm)} | {last} | {best} | {len(cells[arm])} |")
     caption = (
-        f"Test accuracy in percent, {name}: mean over seeds ± half of the 95\N{NO-BREAK SPACE}% t "
-        "interval. Last: after the last epoch. Best: the highest near the end, chosen "
-        "on the test split, as the paper does."
+        f"Test accuracy in percent, {name}: mean over seeds ± half of the "
+        "95\N{NO-BREAK SPACE}% t interval. Last: after the last epoch. Best: the "
+        "highest near the end, chosen on the test split, as the paper does."
     )
     return captioned(caption, f"tab-summary-{name}", lines)
 

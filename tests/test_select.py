@@ -215,9 +215,9 @@ def test_bad_input_is_one_sentence_that_names_it(name, value):
 
 @pytest.mark.parametrize("answers", [[1, 0, 1], [1.0, 0.0], [[1], [0]]])
 def test_candidates_refuses_answers_that_do_not_fit(answers):
-    with pytest.raises(InputError, match="^predictions has shape"):
+    with pytest.raises(InputError, match=r"^predictions has shape"):
         candidates([0, 1], answers)
-    with pytest.raises(InputError, match="^teacher_predictions has shape"):
+    with pytest.raises(InputError, match=r"^teacher_predictions has shape"):
         candidates([0, 1], [1, 0], teacher_predictions=answers)
 
 

@@ -100,7 +100,8 @@ def ranking(
             body[-1].append(DASH if said[arm] is None else f"{said[arm]:.1f}")
     head = ["training set", "last (%)", "best (%)", "last, by seed", "images made"]
     caption = (
-        "Test accuracy, mean ± half of the 95 % t interval; images of those wanted."
+        "Test accuracy, mean ± half of the 95 % t interval. Images made: percent of "
+        "those wanted."
     )
     if len(body[0]) > len(head):
         head.append("paper")

@@ -80,7 +80,7 @@ def facts(stages, records: Records) -> Text:
         ("missing", f"{sum(now.shortfall.values()):,}"),
     ]
     caption = f"Phase {now.phase} of {e.curricula}."
-    return table(caption, ("", "images"), rows)
+    return table(caption, ("", ""), rows)
 
 
 def confusion(stages, records: Records):

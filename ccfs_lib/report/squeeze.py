@@ -28,7 +28,7 @@ def facts(stages) -> Text:
     ]
     if (value := printed.teacher(e.dataset)) is not None:
         rows.append(("paper's teacher, a ResNet-18 (Table 1)", percent(value)))
-    return table("The teacher. The last epoch's weights are used.", ("", "value"), rows)
+    return table("The teacher. The last epoch's weights are used.", ("", ""), rows)
 
 
 @drawn

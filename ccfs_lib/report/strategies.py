@@ -111,11 +111,11 @@ def answer(rows: pandas.DataFrame, experiment: Experiment) -> Text:
     tally = ", ".join(f"{word} for {words.count(word)}" for word in VERDICTS)
     best = max(ORDER, key=lambda arm: summary(values(rows, arm)).mean)
     closest = min(found, key=lambda arm: found[arm].mean)
-    d, rank = found[closest], 1 + sum(d.mean > 0 for d in found.values())
+    d, place = found[closest], 1 + sum(d.mean < 0 for d in found.values())
     lead = "smallest lead" if d.mean > 0 else "largest deficit"
     return finding(
-        f"Highest mean: {NAMES[best]} ({plus_minus(values(rows, best))}{SPACE}%). "
-        f"CCFS's own strategy is number {len(ORDER) + 1 - rank} of {len(ORDER)}.",
+        f"The highest mean has {NAMES[best]}: {plus_minus(values(rows, best))}{SPACE}%."
+        + f" CCFS's own strategy is number {place} of {len(ORDER)}." * (best != CCFS),
         f"The paper's claim that it beats each of the other five: {tally}.",
         f"Its {lead} is to {NAMES[closest]}: {told(d)}.",
         _short(rows),
