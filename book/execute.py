@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import papermill
+from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from pages import ROOT, Page, folder, manifest, pages, recipe
 
@@ -86,6 +87,11 @@ def _execute(page: Page, root: Path) -> None:
         raise InputError(
             f"{page.name}: cell [{error.exec_count}] raised {error.ename}: "
             f"{error.evalue} (the notebook so far: {raw})"
+        ) from None
+    except DeadKernelError:
+        raise InputError(
+            f"{page.name}: the kernel was killed, most often for want of memory "
+            f"(the notebook so far: {raw})"
         ) from None
     page.path.parent.mkdir(parents=True, exist_ok=True)
     _write(page.path, nbformat.writes(tidy(nbformat.read(raw, 4))) + "\n")

@@ -144,6 +144,22 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Ship:
+    """Copy what finished arms were made of to data/artefacts, to be committed."""
+
+    choice: tyro.conf.OmitArgPrefixes[Choice] = field(default_factory=Choice)
+    arms: tuple[str, ...] = STRATEGIES + CONTROLS
+    """strategies (fine-coarse) and controls"""
+
+    def __call__(self) -> None:
+        """Copy and count."""
+        experiment = self.choice.experiment()
+        from ccfs_lib.ship import ship
+
+        print(f"{ship(experiment, self.arms)} artefacts are in data/artefacts")
+
+
+@dataclass(frozen=True)
 class Results:
     """Print the measured results of a run, and gather all into results.csv."""
 
@@ -212,7 +228,7 @@ def _print(experiment: Experiment) -> None:
 
 def main() -> None:
     """Entry point of `ccfs`; exit code 2 and one sentence for what a user can mend."""
-    command = tyro.cli(Sweep | Select | Export | Results | Doctor, prog="ccfs")
+    command = tyro.cli(Sweep | Select | Export | Ship | Results | Doctor, prog="ccfs")
     try:
         command()
     except TimeUp as stop:

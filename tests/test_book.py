@@ -137,6 +137,12 @@ def test_a_failing_cell_is_one_sentence_and_no_page(tree):
     assert not stored(tree, "01_one").exists()
 
 
+def test_a_kernel_that_is_killed_is_one_sentence(tree):
+    nbformat.write(notebook("import os\nos._exit(9)"), tree / "notebooks/01_one.ipynb")
+    with pytest.raises(InputError, match=r"small/01_one: the kernel was killed"):
+        execute.execute("small", root=tree)
+
+
 def test_pages_that_a_run_no_longer_has_are_removed(tree):
     pretend(tree)
     stray = stored(tree, "02_phase_4")

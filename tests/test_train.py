@@ -4,6 +4,7 @@ import copy
 import math
 import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -273,11 +274,13 @@ def test_last_best_and_curve(digits, some):
     assert done.best == max(done.curve.values())
     untested = fit(convnet(), some, HARD, seed=0)
     assert math.isnan(untested.last) and math.isnan(untested.best)
-    assert untested.curve == {}
+    assert untested.curve == {} and not untested.network.training
 
 
 def test_testing_does_not_change_the_training(digits, some):
-    runs = [fit(convnet(), some, HARD, seed=0, test=t) for t in (None, digits[1])]
+    often = replace(HARD, tail=1.0)
+    runs = [fit(convnet(), some, often, seed=0, test=t) for t in (None, digits[1])]
+    assert list(runs[1].curve) == [1, 2]
     assert same(state(runs[0].network), state(runs[1].network))
 
 

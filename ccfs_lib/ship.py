@@ -1,0 +1,54 @@
+"""Put a finished run's artefacts beside the code, so that others need not train.
+
+Weights, recovered images, filters' answers and test accuracies of a run are a few
+megabytes; the images of the data set are not among them.
+"""
+
+from pathlib import Path
+
+import torch
+
+from ccfs_lib import paths
+from ccfs_lib.errors import InputError
+from ccfs_lib.experiment import Experiment
+from ccfs_lib.pipeline import Pipeline
+from ccfs_lib.store import Artefact, Store
+
+
+class Shipping(Store):
+    """A store that computes nothing and copies whatever is asked of it."""
+
+    def __init__(self, root: Path, shipped: Path):
+        super().__init__(root)
+        self.target = Store(shipped)
+        self.kept: set[Path] = set()
+
+    def get(self, kind, recipe, compute) -> Artefact:
+        """Read from the cache and copy; InputError where it was never computed."""
+        found = super().get(kind, recipe, lambda: _missing(kind))
+        tensors = found.tensors
+        if "true_logit" in tensors:  # older caches hold a filter's classes in 64 bits
+            answers = tensors["predictions"].to(torch.int16)
+            tensors = tensors | {"predictions": answers}
+        copy = self.target.get(kind, recipe, lambda: (tensors, found.meta))
+        self.kept.add(copy.path)
+        return found
+
+
+def _missing(kind: str):
+    raise InputError(f"a stage ({kind}) has not been computed; run the sweep first")
+
+
+def ship(experiment: Experiment, arms: tuple[str, ...], to: Path | None = None) -> int:
+    """Copy all that the arms of an experiment were made of to data/artefacts.
+
+    to: another folder of the same layout. Returns the number of artefacts. Raises
+    InputError if one of them has not been computed.
+    """
+    store = Shipping(paths.cache(), to or paths.shipped())
+    stages = Pipeline(experiment, store)
+    _ = stages.difficulty
+    for arm in arms:
+        for seed in range(experiment.seeds):
+            stages.evaluate(arm, seed)
+    return len(store.kept)

@@ -1,0 +1,29 @@
+"""What is shipped with the code is enough to repeat a run without training."""
+
+import pytest
+from conftest import small
+
+import ccfs_lib.stages
+from ccfs_lib.errors import InputError
+from ccfs_lib.pipeline import Pipeline
+from ccfs_lib.ship import ship
+from ccfs_lib.store import Store
+
+ARMS = ("simple-misclassified", "random")
+
+
+def test_a_shipped_run_repeats_without_training(tmp_path, monkeypatch):
+    monkeypatch.setenv("CCFS_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(InputError, match=r"\(squeeze\) has not been computed"):
+        ship(small(), ARMS, tmp_path / "shipped")
+    stages = Pipeline(small(), Store(tmp_path / "cache"))
+    rows = [stages.evaluate(arm, s) for arm in ARMS for s in range(small().seeds)]
+    assert ship(small(), ARMS, tmp_path / "shipped") > 4
+
+    def refuse(*_, **__):
+        pytest.fail("trained again")
+
+    monkeypatch.setattr(ccfs_lib.stages, "fit", refuse)
+    elsewhere = Pipeline(small(), Store(tmp_path / "empty", tmp_path / "shipped"))
+    again = [elsewhere.evaluate(arm, s) for arm in ARMS for s in range(small().seeds)]
+    assert again == rows
