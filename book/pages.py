@@ -36,10 +36,10 @@ class Page:
 
 
 def declared(root: Path = ROOT) -> dict[str, dict]:
-    """The runs of book/runs.yaml, name -> title, scale, committed, parameters."""
+    """The runs of book/runs.yaml: title, scale, committed, parameters, notebooks."""
     runs = yaml.safe_load((root / "book" / "runs.yaml").read_text("utf-8")) or {}
     for name, run in runs.items():
-        if odd := set(run) ^ FIELDS:
+        if odd := (set(run) - {"notebooks"}) ^ FIELDS:
             raise InputError(
                 f"book/runs.yaml: run {name!r} has or lacks {', '.join(sorted(odd))}; "
                 f"it needs exactly {', '.join(sorted(FIELDS))}"
@@ -82,6 +82,8 @@ def pages(name: str, root: Path = ROOT) -> list[Page]:
     phases = range(1, (setting.curricula if setting.real else 0) + 1)
     found = []
     for notebook, has in notebooks.items():
+        if notebook.stem not in run.get("notebooks", [notebook.stem]):
+            continue
         given = (run["parameters"] or {}).items()
         values = {k: v for k, v in given if k in has or k not in anywhere}
         for phase in phases if "phase" in has else [None]:
