@@ -475,7 +475,7 @@ def test_supply_bars_are_candidates_and_picked(story):
     }
     assert [t.get_text() for t in ax.get_yticklabels()] == ["dog", "cat", "emu"]
     said = repr(report.answers._short(stages, short)).replace("\\xa0", " ")
-    assert "1 class ran short (dog): 2 images of the 12 wanted" in said
+    assert "1 class ran short (dog): 2 of the 12 images wanted are" in said
 
 
 def test_sieve_layers_are_nested(story):
@@ -615,7 +615,9 @@ def test_strategies_rank_tally_and_shortfall():
     }
     rows = rows_of(**cells)
     said = repr(report.strategies.answer(rows, preset())).replace("\xa0", " ")
-    assert "highest mean has CCFS" in said and "number" not in said
+    assert (
+        "CCFS: simplest misclassified has the highest" in said and "number" not in said
+    )
     assert "holds for 5, does not hold for 0" in said
     assert "smallest lead" in said and "all the images that were wanted" in said
     rows.loc[rows["cell"] == "simple-misclassified", "images"] = 40

@@ -160,11 +160,11 @@ def _short(stages, now: PhaseRecord) -> str:
     if not now.shortfall:
         return "Every class had candidates enough."
     names = [stages.train.classes[c] for c in now.shortfall]
-    missing = sum(now.shortfall.values())
+    missing, wanted = sum(now.shortfall.values()), now.quota * stages.train.num_classes
     return (
         f"{count(len(names), 'class', 'classes')} ran short ({listed(names)}): "
-        f"{count(missing, 'image')} of the {now.quota * stages.train.num_classes:,} "
-        "wanted are missing, and neither paper nor code refills them."
+        f"{missing:,} of the {wanted:,} images wanted {'is' if missing == 1 else 'are'}"
+        " missing. Neither paper nor code refills a class."
     )
 
 

@@ -57,10 +57,11 @@ def gallery(rows: Sequence[Row], heads: Sequence[str] = (), remark: str = "") ->
     ]
     step = side + GAP + LINE * any(row.captions for row in rows)
     top = 8 + 30 * bool(remark) + 34 * bool(heads)
-    width = max(starts[-1] + (side + GAP) * widths[-1] + 8, NARROWEST)
+    width = starts[-1] + (side + GAP) * widths[-1] + 8
+    width = max(width, NARROWEST, 32 + 11 * len(remark))
     figure, ax = _sheet(width, top + step * len(rows) + 4)
     if remark:
-        ax.text(label, 20, remark, fontsize=9.5, color="#5B6770", va="center")
+        ax.text(16, 20, remark, fontsize=9.5, color="#5B6770", va="center")
     for start, head in zip(starts, heads, strict=False):
         ax.text(start, top - 16, head, fontsize=11, va="center", weight="bold")
     for r, row in enumerate(rows):

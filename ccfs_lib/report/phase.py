@@ -79,8 +79,7 @@ def facts(stages, records: Records) -> Text:
         ("picked by the fine stage", f"{len(now.chosen):,}"),
         ("missing", f"{sum(now.shortfall.values()):,}"),
     ]
-    caption = f"Phase {now.phase} of {e.curricula}."
-    return table(caption, ("", ""), rows)
+    return table(f"Phase {now.phase} of {e.curricula}.", ("", ""), rows)
 
 
 def confusion(stages, records: Records):
@@ -114,8 +113,8 @@ def supply(stages, records: Records):
     if len(order) < data.num_classes:
         half = len(order) // 2
         ax.axhline(half - 0.5, color=PALETTE["grey"], lw=0.8)
-        what = f"{half} smallest and {half} largest pools of {data.num_classes} classes"
-        ax.set_xlabel(f"training images of the class\n({what})")
+        what = f"({half} smallest and {half} largest pools of {data.num_classes})"
+        ax.set_xlabel(f"{ax.get_xlabel()}\n{what}")
     return figure
 
 

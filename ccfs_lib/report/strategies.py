@@ -114,8 +114,10 @@ def answer(rows: pandas.DataFrame, experiment: Experiment) -> Text:
     d, place = found[closest], 1 + sum(d.mean < 0 for d in found.values())
     lead = "smallest lead" if d.mean > 0 else "largest deficit"
     return finding(
-        f"The highest mean has {NAMES[best]}: {plus_minus(values(rows, best))}{SPACE}%."
-        + f" CCFS's own strategy is number {place} of {len(ORDER)}." * (best != CCFS),
+        f"{NAMES[best][0].upper()}{NAMES[best][1:]} has the highest mean, "
+        f"{plus_minus(values(rows, best))}{SPACE}%."
+        + f" CCFS's own strategy is number {place} of {len(ORDER)}."
+        * (best != CCFS),
         f"The paper's claim that it beats each of the other five: {tally}.",
         f"Its {lead} is to {NAMES[closest]}: {told(d)}.",
         _short(rows),
