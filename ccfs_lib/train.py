@@ -11,15 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ccfs_lib.augment import augment
+from ccfs_lib import memory
 from ccfs_lib.checkpoint import Checkpoint, pack, unpack
 from ccfs_lib.data import ImageSet
 from ccfs_lib.errors import InputError
 from ccfs_lib.progress import progress
 from ccfs_lib.recipes import Recipe
+from ccfs_lib.step import Step, cast
+from ccfs_lib.step import engine as _engine
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,6 @@ class Fit:
     seconds: float
 
 
-def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T^2 KL(teacher || student) of logits (N, C) softened by T, mean over images."""
-    soft = F.log_softmax(student / temperature, 1)
-    target = F.log_softmax(teacher / temperature, 1)
-    kl = F.kl_div(soft, target, reduction="batchmean", log_target=True)
-    return kl * temperature**2
-
-
 def fit(
     network: nn.Module,
     train: ImageSet,
@@ -55,6 +48,7 @@ def fit(
     checkpoint: Checkpoint | None = None,
     device: str | torch.device = "cpu",
     label: str = "train",
+    engine: str = "auto",
 ) -> Fit:
     """Train `network` on `train` by `recipe`, in place.
 
@@ -62,35 +56,31 @@ def fit(
     needed for ``loss="kd"``. `watch(indices, logits)` sees every batch's training
     predictions, so that forgetting events cost no extra pass. With `checkpoint` a
     killed training continues at its last epoch boundary, with the same bits on a CPU;
-    `watch` then needs ``state()`` and ``restore(tensors)``. Raises InputError for a
-    recipe that cannot run, FloatingPointError for a loss that is not finite, TimeUp at
-    the checkpoint's deadline.
+    `watch` then needs ``state()`` and ``restore(tensors)``. `engine`: how the steps
+    run, a name of `step.ENGINES`. Raises InputError for a recipe that cannot run and
+    for a batch that does not fit into memory, FloatingPointError for a loss that is
+    not finite, TimeUp at the checkpoint's deadline.
     """
     if recipe.loss == "kd" and teacher is None:
         raise InputError("teacher is None, but loss='kd' needs a teacher network")
     network = network.to(device, memory_format=torch.channels_last)
     if teacher is not None:
         teacher = teacher.to(device, memory_format=torch.channels_last).eval()
-    images, labels = train.images.to(device), train.labels.to(device)
-    optimiser = _sgd(network, recipe)
-    # On the device, so that no draw of a step has to be copied there.
     generator = torch.Generator(device).manual_seed(seed)
-    losses, curve, spent = [], {}, 0.0
-    parts = network, optimiser, generator, watch
-    if checkpoint is not None and (found := checkpoint.load()):
-        unpack(found[0], *parts)
-        losses, spent = found[1]["losses"], found[1]["seconds"]
-        curve = {int(epoch): value for epoch, value in found[1]["curve"].items()}
+    images, labels = train.images.to(device), train.labels.to(device)
+    step = Step(network, images, labels, recipe, generator, teacher, watch)
+    run = _engine(step, engine)
+    parts = network, step.optimiser, generator, watch
+    losses, curve, spent = _resume(checkpoint, parts)
     start = time.perf_counter() - spent
     todo = range(len(losses), recipe.epochs)
     bar = progress(todo, label, "epoch", initial=len(losses), total=recipe.epochs)
     for epoch in bar:
-        loss = _epoch(epoch, images, labels, recipe, teacher, *parts)
-        losses.append(loss)
+        losses.append(_epoch(epoch, step, run))
         _finite(losses, recipe, label)
         if test is not None and recipe.tests_at(epoch):
             curve[epoch] = accuracy(network, test, device, recipe.precision)
-            bar.set_postfix(test=f"{curve[epoch]:.1f}", loss=f"{loss:.3f}")
+            bar.set_postfix(test=f"{curve[epoch]:.1f}", loss=f"{losses[-1]:.3f}")
         if checkpoint is not None and epoch + 1 < recipe.epochs:
             seconds = time.perf_counter() - start
             figures = {"losses": losses, "curve": curve, "seconds": seconds}
@@ -104,53 +94,31 @@ def fit(
     return Fit(network.eval(), last, best, losses, curve, passed, seconds)
 
 
-def _sgd(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    return torch.optim.SGD(
-        network.parameters(),
-        recipe.lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,  # on every parameter, as the authors do
-        nesterov=recipe.nesterov,
-        fused=True,
-    )
+def _resume(checkpoint: Checkpoint | None, parts) -> tuple[list, dict, float]:
+    """Losses, test curve and seconds so far; the parts stand where they were left."""
+    if checkpoint is None or not (found := checkpoint.load()):
+        return [], {}, 0.0
+    tensors, figures = found
+    unpack(tensors, *parts)
+    curve = {int(epoch): value for epoch, value in figures["curve"].items()}
+    return figures["losses"], curve, figures["seconds"]
 
 
-def _epoch(
-    epoch, images, labels, recipe, teacher, network, optimiser, generator, watch
-) -> float:
-    """One pass over the training set; returns the mean loss."""
-    for group in optimiser.param_groups:
-        group["lr"] = recipe.lr_at(epoch)
-    network.train()
-    total = torch.zeros((), device=images.device)
-    order = torch.randperm(len(labels), generator=generator, device=images.device)
-    for batch in order.split(recipe.batch_size):
-        x = augment(images[batch], recipe, generator)
-        with _cast(x.device, recipe.precision):
-            logits = network(x.contiguous(memory_format=torch.channels_last))
-        loss = _loss(logits.float(), labels[batch], x, teacher, recipe)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        total += loss.detach() * len(batch)
-        if watch is not None:
-            watch(batch, logits.detach())
-    return total.item() / len(labels)
-
-
-def _loss(logits, labels, x, teacher, recipe: Recipe) -> Tensor:
-    if recipe.loss == "hard":
-        return F.cross_entropy(logits, labels)
-    with torch.no_grad(), _cast(x.device, recipe.precision):
-        soft = teacher(x.contiguous(memory_format=torch.channels_last))
-    return kd_loss(logits, soft.float(), recipe.temperature)
-
-
-def _cast(device: str | torch.device, precision: str):
-    """Autocast to bfloat16 where the recipe asks; weights and losses stay float32."""
-    return torch.autocast(
-        torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"
-    )
+def _epoch(epoch: int, step: Step, run: Callable[[Tensor], None]) -> float:
+    """One pass over the training set in a fresh order; returns the mean loss."""
+    step.begin(epoch)
+    count, device = len(step.labels), step.labels.device
+    order = torch.randperm(count, generator=step.generator, device=device)
+    short = False
+    try:
+        for batch in order.split(step.recipe.batch_size):
+            run(batch)
+    except RuntimeError as error:
+        if not (short := memory.ran_out(error)):
+            raise
+    if short:  # only here: until the except clause ends, the step's tensors live on
+        raise InputError(memory.advice(step))
+    return step.total.item() / count  # the only wait for the device
 
 
 def _finite(losses: list[float], recipe: Recipe, label: str) -> None:
@@ -175,7 +143,7 @@ def predict(
     out = []
     for chunk in images.split(batch_size):
         x = chunk.to(device).float().div_(255)
-        with _cast(device, precision):
+        with cast(device, precision):
             out.append(network(x.contiguous(memory_format=torch.channels_last)))
     return torch.cat(out).float().cpu()
 

@@ -17,7 +17,8 @@ from ccfs_lib.checkpoint import Checkpoint
 from ccfs_lib.errors import InputError, TimeUp
 from ccfs_lib.recipes import Recipe
 from ccfs_lib.scores import Forgetting
-from ccfs_lib.train import accuracy, fit, kd_loss, predict
+from ccfs_lib.step import kd_loss
+from ccfs_lib.train import accuracy, fit, predict
 
 HARD = Recipe(epochs=3, warmup_epochs=1, loss="hard", augment="crop", pad=1, flip=False)
 
