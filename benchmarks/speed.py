@@ -1,17 +1,23 @@
 """Speed of the KD step: ours beside a plain PyTorch loop, in turn, in one process.
 
     python benchmarks/speed.py                       # ConvNet and ResNet-18 at 32 px
-    python benchmarks/speed.py --network resnet18 --size 64 --batch 64 128
+    python benchmarks/speed.py --network resnet18 --size 64 --batch 64 128 --together 5
 
 The plain loop has the shape of the public code: per-image transforms in a DataLoader,
 float32, contiguous memory, `loss.item()` every step. Both do the same work: the same
 images, network, teacher, batch size and loss. Images are random pixels of a real set's
-size: the arithmetic does not mind. Quote the ratio; machines are noisy.
+size: the arithmetic does not mind. Quote the ratio; machines are noisy. "share" is of
+the multiply-adds per second of a large matrix product in the same precision; "peak" is
+the memory taken on top of what was taken before the training.
 """
 
 import argparse
 import time
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import median
 
 import torch
 from torch import nn
@@ -42,8 +48,8 @@ class PlainSet(Dataset):
         return self.transform(self.images[index]), self.labels[index]
 
 
-def plain(network: nn.Module, teacher, data, recipe: Recipe, device, workers) -> float:
-    """One epoch of the plain loop; returns the mean loss."""
+def plain(network: nn.Module, teacher, data, recipe: Recipe, device, workers=2):
+    """The recipe's epochs by a plain loop."""
     network, teacher = network.to(device).train(), teacher.to(device).eval()
     loader = DataLoader(
         PlainSet(data, data.image_size),
@@ -66,54 +72,104 @@ def plain(network: nn.Module, teacher, data, recipe: Recipe, device, workers) ->
             loss.backward()
             optimiser.step()
             total += loss.item()
-    return total
 
 
-def ours(network, teacher, data, recipe, device, workers) -> float:
-    """The same epochs by `train.fit`."""
-    return fit(network, data, recipe, seed=0, teacher=teacher, device=device).losses[-1]
+@dataclass
+class Way:
+    """One way to train, and what was seen of it."""
+
+    name: str
+    train: object  # (network, teacher, data, recipe, device)
+    precision: str = "fp32"
+    count: int = 1  # networks at once
+    rates: tuple = ()  # images per second of each round, all networks together
+    peak: float = 0.0  # bytes
 
 
-def measure(args, name: str, batch: int) -> list[tuple[str, list[float]]]:
-    """Images per second of each way, `--rounds` times in turn, after one warm-up."""
+def ways(args) -> list[Way]:
+    """The plain loop first: the others are told as a ratio to it."""
+
+    def ours(network, teacher, data, recipe, device, engine="auto"):
+        fit(
+            network, data, recipe, seed=0, teacher=teacher, device=device, engine=engine
+        )
+
+    found = [Way("plain loop", partial(plain, workers=args.workers))]
+    engines = ("plain", "graph", "compile") if args.device == "cuda" else ("plain",)
+    for engine in engines:
+        train = partial(ours, engine=engine)
+        name = "ours" if args.device == "cpu" else f"ours, {engine}"
+        found += [Way(name, train, precision) for precision in ("fp32", "bf16")]
+    if args.together > 1:
+        found.append(Way(f"ours x{args.together}", ours, "bf16", args.together))
+    return found
+
+
+def turn(way: Way, name: str, data: ImageSet, recipe: Recipe, device: str) -> float:
+    """Train once this way; returns images per second and notes the memory's peak."""
+    recipe = replace(recipe, precision=way.precision)
+    pairs = [
+        [networks.build(name, CLASSES, data.image_size, seed=s) for s in (i, 9 + i)]
+        for i in range(way.count)
+    ]
+
+    def one(pair):
+        stream = torch.cuda.Stream() if device == "cuda" else None
+        with torch.cuda.stream(stream):
+            way.train(*pair, data, recipe, device)
+
+    before = _memory(device, reset=True)
+    start = time.perf_counter()
+    with ThreadPoolExecutor(way.count) as pool:
+        list(pool.map(one, pairs))
+    if device == "cuda":
+        torch.cuda.synchronize()
+    seconds = time.perf_counter() - start
+    way.peak = max(way.peak, _memory(device) - before)
+    return way.count * len(data) * recipe.epochs / seconds
+
+
+def measure(args, name: str, batch: int) -> list[Way]:
+    """Every way in turn, `--rounds` times after one round of warm-up."""
     shape = (args.images, 3, args.size, args.size)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
     labels = torch.arange(args.images) % CLASSES
     data = ImageSet("pixels", pixels, labels, tuple("0123456789"))
-    base = Recipe(epochs=args.epochs, batch_size=batch, warmup_epochs=0)
-    ways = [("plain fp32", plain, base), ("ours fp32", ours, base)]
-    ways += [("ours bf16", ours, replace(base, precision="bf16"))] * args.bf16
-    seen = {way: [] for way, _, _ in ways}
-    for turn in range(args.rounds + 1):
-        for way, function, recipe in ways:
-            made = [networks.build(name, CLASSES, args.size, seed=s) for s in (0, 1)]
-            _wait(args.device)
-            start = time.perf_counter()
-            function(*made, data, recipe, args.device, args.workers)
-            _wait(args.device)
-            if turn:  # the first turn warms caches and worker processes
-                passed = args.images * args.epochs
-                seen[way].append(passed / (time.perf_counter() - start))
-    return list(seen.items())
+    recipe = Recipe(epochs=args.epochs, batch_size=batch, warmup_epochs=0)
+    found = ways(args)
+    for i in range(args.rounds + 1):
+        for way in found:
+            rate = turn(way, name, data, recipe, args.device)
+            if i:  # the first round warms caches, compilers and worker processes
+                way.rates += (rate,)
+    return found
 
 
-def _wait(device: str) -> None:
+def _memory(device: str, reset: bool = False) -> float:
+    """Highest memory in bytes since the last reset; with `reset`, what is taken now."""
     if device == "cuda":
-        torch.cuda.synchronize()
+        if reset:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.max_memory_allocated()
+    if reset:  # Linux: the high-water mark of this process starts anew
+        Path("/proc/self/clear_refs").write_text("5")
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(x.split()[1]) for x in lines if x.startswith("VmHWM"))
 
 
-def peak_flops(device: str, size: int = 1024, seconds: float = 0.5) -> float:
-    """Multiply-adds per second of a float32 matrix product: what this device can do."""
-    a, b = (torch.randn(size, size, device=device) for _ in range(2))
-    a @ b
-    _wait(device)
-    start, count = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds:
-        a @ b
-        _wait(device)
-        count += 1
-    return count * size**3 / (time.perf_counter() - start)
+def peak_rate(device: str, precision: str, seconds: float = 1.0) -> float:
+    """Multiply-adds per second of a matrix product: what this device can do."""
+    size = 8192 if device == "cuda" else 1024
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
+    best = 0.0
+    end = time.perf_counter() + seconds
+    while (start := time.perf_counter()) < end:
+        (a @ b)[0, 0].item()  # waits for the device
+        best = max(best, size**3 / (time.perf_counter() - start))
+    return best
 
 
 def main() -> None:
@@ -125,26 +181,30 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--workers", type=int, default=2, help="of the plain loop")
+    parser.add_argument("--together", type=int, default=1, help="networks at once")
     default = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", default=default)
     args = parser.parse_args()
-    peak = peak_flops(args.device)
-    print(f"{args.device}, {torch.get_num_threads()} threads, {peak / 1e9:.0f} GMAC/s")
-    print("network batch way         images/s (median)  ratio  share of peak")
+    peaks = {p: peak_rate(args.device, p) for p in ("fp32", "bf16")}
+    told = ", ".join(f"{p} {rate / 1e9:.0f} GMAC/s" for p, rate in peaks.items())
+    print(f"{args.device}, {torch.get_num_threads()} threads, {told}")
+    print(
+        f"{'network':10} px batch {'way':14} precision   images/s  ratio  share    peak"
+    )
     for name in args.network:
-        work = (
-            4 * networks.count(networks.build(name, CLASSES, args.size), args.size).macs
-        )
+        built = networks.build(name, CLASSES, args.size)
+        work = 4 * networks.count(built, args.size).macs
         for batch in args.batch:
-            rows = measure(args, name, batch)
-            baseline = sorted(rows[0][1])[args.rounds // 2]
-            for way, rates in rows:
-                rate = sorted(rates)[args.rounds // 2]
+            found = measure(args, name, batch)
+            for way in found:
+                rate = median(way.rates)
                 print(
-                    f"{name:12} {batch:4} {way:12} {rate:10.0f}  "
-                    f"{rate / baseline:5.2f}x  {100 * rate * work / peak:4.0f} %"
+                    f"{name:10} {args.size} {batch:5} {way.name:14} {way.precision:9} "
+                    f"{rate:10.0f} {rate / median(found[0].rates):5.2f}x "
+                    f"{rate * work / peaks[way.precision]:6.1%} "
+                    f"{way.peak / 2**20:5.0f} MiB",
+                    flush=True,
                 )
 
 
