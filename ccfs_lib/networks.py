@@ -138,7 +138,7 @@ def _convnet(name: str, num_classes: int, size: int) -> nn.Module:
         instance = name == "convnet-in"
         norm = nn.GroupNorm(width, width) if instance else nn.BatchNorm2d(width)
         layers += [nn.Conv2d(channels, width, 3, padding=1), norm]
-        layers += [nn.ReLU(), nn.AvgPool2d(2)]
+        layers += [nn.ReLU(inplace=True), nn.AvgPool2d(2)]
         channels = width
     layers += [nn.Flatten(), nn.Linear(channels * side**2, num_classes)]
     return nn.Sequential(*layers)
