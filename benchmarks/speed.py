@@ -114,9 +114,7 @@ def turn(way: Way, name: str, data: ImageSet, recipe: Recipe, device: str) -> fl
     ]
 
     def one(pair):
-        stream = torch.cuda.Stream() if device == "cuda" else None
-        with torch.cuda.stream(stream):
-            way.train(*pair, data, recipe, device)
+        way.train(*pair, data, recipe, device)
 
     before = _memory(device, reset=True)
     start = time.perf_counter()

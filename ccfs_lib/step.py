@@ -8,6 +8,7 @@ for the device, so all ways do the same arithmetic in the same order.
 
 import os
 import threading
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,23 @@ def cast(device: str | torch.device, precision: str):
     return torch.autocast(
         torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"
     )
+
+
+@contextmanager
+def own_stream(device: str | torch.device):
+    """A CUDA stream for one training; nothing on a CPU.
+
+    Trainings in several threads overlap on streams of their own, and only such a
+    stream, never the default one, can be captured as a graph.
+    """
+    if torch.device(device).type != "cuda":
+        yield
+        return
+    outer, own = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    own.wait_stream(outer)
+    with torch.cuda.stream(own):
+        yield
+    outer.wait_stream(own)
 
 
 class Step:

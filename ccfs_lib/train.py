@@ -19,7 +19,7 @@ from ccfs_lib.data import ImageSet
 from ccfs_lib.errors import InputError
 from ccfs_lib.progress import progress
 from ccfs_lib.recipes import Recipe
-from ccfs_lib.step import Step, cast
+from ccfs_lib.step import Step, cast, own_stream
 from ccfs_lib.step import engine as _engine
 
 
@@ -63,35 +63,36 @@ def fit(
     """
     if recipe.loss == "kd" and teacher is None:
         raise InputError("teacher is None, but loss='kd' needs a teacher network")
-    network = network.to(device, memory_format=torch.channels_last)
-    if teacher is not None:
-        teacher = teacher.to(device, memory_format=torch.channels_last).eval()
-    generator = torch.Generator(device).manual_seed(seed)
-    images, labels = train.images.to(device), train.labels.to(device)
-    step = Step(network, images, labels, recipe, generator, teacher, watch)
-    run = _engine(step, engine)
-    parts = network, step.optimiser, generator, watch
-    losses, curve, spent = _resume(checkpoint, parts)
-    start = time.perf_counter() - spent
-    todo = range(len(losses), recipe.epochs)
-    bar = progress(todo, label, "epoch", initial=len(losses), total=recipe.epochs)
-    for epoch in bar:
-        losses.append(_epoch(epoch, step, run))
-        _finite(losses, recipe, label)
-        if test is not None and recipe.tests_at(epoch):
-            curve[epoch] = accuracy(network, test, device, recipe.precision)
-            bar.set_postfix(test=f"{curve[epoch]:.1f}", loss=f"{losses[-1]:.3f}")
-        if checkpoint is not None and epoch + 1 < recipe.epochs:
-            seconds = time.perf_counter() - start
-            figures = {"losses": losses, "curve": curve, "seconds": seconds}
-            checkpoint.step(lambda f=figures: (pack(*parts), f), label)
-    if checkpoint is not None:
-        checkpoint.clear()
-    seconds = time.perf_counter() - start
-    last = curve.get(recipe.epochs - 1, math.nan)
-    best = max(curve.values(), default=math.nan)
-    passed = recipe.epochs * len(train)
-    return Fit(network.eval(), last, best, losses, curve, passed, seconds)
+    with own_stream(device):
+        network = network.to(device, memory_format=torch.channels_last)
+        if teacher is not None:
+            teacher = teacher.to(device, memory_format=torch.channels_last).eval()
+        generator = torch.Generator(device).manual_seed(seed)
+        images, labels = train.images.to(device), train.labels.to(device)
+        step = Step(network, images, labels, recipe, generator, teacher, watch)
+        run = _engine(step, engine)
+        parts = network, step.optimiser, generator, watch
+        losses, curve, spent = _resume(checkpoint, parts)
+        start = time.perf_counter() - spent
+        todo = range(len(losses), recipe.epochs)
+        bar = progress(todo, label, "epoch", initial=len(losses), total=recipe.epochs)
+        for epoch in bar:
+            losses.append(_epoch(epoch, step, run))
+            _finite(losses, recipe, label)
+            if test is not None and recipe.tests_at(epoch):
+                curve[epoch] = accuracy(network, test, device, recipe.precision)
+                bar.set_postfix(test=f"{curve[epoch]:.1f}", loss=f"{losses[-1]:.3f}")
+            if checkpoint is not None and epoch + 1 < recipe.epochs:
+                seconds = time.perf_counter() - start
+                figures = {"losses": losses, "curve": curve, "seconds": seconds}
+                checkpoint.step(lambda f=figures: (pack(*parts), f), label)
+        if checkpoint is not None:
+            checkpoint.clear()
+        seconds = time.perf_counter() - start
+        last = curve.get(recipe.epochs - 1, math.nan)
+        best = max(curve.values(), default=math.nan)
+        passed = recipe.epochs * len(train)
+        return Fit(network.eval(), last, best, losses, curve, passed, seconds)
 
 
 def _resume(checkpoint: Checkpoint | None, parts) -> tuple[list, dict, float]:

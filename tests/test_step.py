@@ -146,8 +146,7 @@ def test_graphs_side_by_side_keep_the_bits_of_each_alone(some, digits_teacher):
 
     def train(seed, teacher):
         network = student(some, seed)
-        with torch.cuda.stream(torch.cuda.Stream()):
-            fit(network, some, RECIPE, seed=seed, teacher=teacher, device="cuda")
+        fit(network, some, RECIPE, seed=seed, teacher=teacher, device="cuda")
         return network
 
     alone = [train(seed, teachers[seed]) for seed in range(3)]
