@@ -8,7 +8,7 @@ and read once an epoch, and the test split is only run in epochs that are report
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +69,8 @@ def fit(
             teacher = teacher.to(device, memory_format=torch.channels_last).eval()
         generator = torch.Generator(device).manual_seed(seed)
         images, labels = train.images.to(device), train.labels.to(device)
+        if test is not None:  # moved once, not for every test
+            test = replace(test, images=test.images.to(device))
         step = Step(network, images, labels, recipe, generator, teacher, watch)
         run = _engine(step, engine)
         parts = network, step.optimiser, generator, watch
