@@ -1,28 +1,20 @@
-"""What the measured runs say, in words and tables computed from their rows."""
+"""What the measured runs say, in words and tables computed from their rows.
+
+Verdicts, arm names and differences are the library's (`ccfs_lib.compare`), the same as
+in the chapters: the front page cannot say otherwise than the page it sums up.
+"""
 
 import math
 from pathlib import Path
 
 import pandas
 
-from ccfs_lib import paper, results
+from ccfs_lib import compare, paper, results
+from ccfs_lib.compare import CCFS, NAMES, PAIRED, VERDICTS, verdict
 from ccfs_lib.errors import InputError
-from ccfs_lib.statistics import Difference, difference, summary
+from ccfs_lib.report.text import DASH, SPACE, count, plus_minus, signed, told
+from ccfs_lib.verdict import UNTESTED, ledger
 
-# The cells of a run, in the order of the tables, as a reader calls them.
-ARMS = {
-    "simple-misclassified": "CCFS: simplest misclassified",
-    "random-misclassified": "random misclassified",
-    "hard-misclassified": "hardest misclassified",
-    "simple-classified": "simplest classified",
-    "random-classified": "random classified",
-    "hard-classified": "hardest classified",
-    "random": "random real images",
-    "distilled": "distilled images only",
-    "ccfs-hard": "CCFS, hard labels",
-    "random-hard": "random real images, hard labels",
-}
-CCFS = "simple-misclassified"
 # Orderings that the paper claims or that its claims need; left should be higher.
 ORDERINGS = (
     (CCFS, "random", "CCFS beats random real images with the same teacher"),
@@ -40,15 +32,15 @@ ORDERINGS = (
     (CCFS, "hard-misclassified", "The simplest misclassified beat the hardest"),
     ("ccfs-hard", "random-hard", "With hard labels, CCFS beats random real images"),
 )
-VERDICTS = {"holds": "yes", "does not hold": "no", "too close to call": "open"}
+# The look of a verdict in the book's style sheet, in the order of VERDICTS.
+BADGES = dict(zip(VERDICTS, ("yes", "no", "open"), strict=True))
 NOTHING = "Nothing has been measured yet: `data/results` holds no results.\n"
-Cells = dict[str, pandas.DataFrame]  # arm -> one row per seed
 
 
-def write_up(folder: Path, told: dict[str, dict]) -> str:
+def write_up(folder: Path, declared: dict[str, dict]) -> str:
     """MyST text: a section per measured run, those of book/runs.yaml first.
 
-    folder: data/results. told: title and scale, by the name under which results are
+    folder: data/results. declared: title and scale, by the name under which results are
     filed. Where there are no results, the text says so.
     """
     try:
@@ -56,75 +48,93 @@ def write_up(folder: Path, told: dict[str, dict]) -> str:
     except InputError:
         return NOTHING
     measured = set(table.run)
-    names = [n for n in told if n in measured] + sorted(measured - set(told))
+    names = [n for n in declared if n in measured] + sorted(measured - set(declared))
     parts = []
     for name in names:
-        cells = dict(list(table[table.run == name].groupby("cell")))
-        title, scale = (told.get(name, {}).get(k, "") for k in ("title", "scale"))
-        parts += [f"### {title or name}", scale, orderings(cells), arms(name, cells)]
+        rows = table[table.run == name]
+        title, scale = (declared.get(name, {}).get(k, "") for k in ("title", "scale"))
+        parts += [f"### {title or name}", scale, orderings(rows), arms(name, rows)]
     return "\n\n".join(part for part in parts if part) + "\n" if parts else NOTHING
 
 
-def verdict(d: Difference) -> str:
-    """The words of VERDICTS for "left is higher", from the interval alone."""
-    if math.isnan(d.half) or abs(d.mean) <= d.half:
-        return "too close to call"
-    return "holds" if d.mean > 0 else "does not hold"
+def orderings(rows: pandas.DataFrame) -> str:
+    """What a run says of each ordering: a counting sentence, then a list.
 
-
-def orderings(cells: Cells) -> str:
-    """What a run says of each ordering: a counting sentence, then a list."""
+    rows: those of one run. An ordering without both arms is left out; one whose arms
+    were measured under different settings is listed with the reason, not with a number.
+    """
     lines, words = [], []
     for left, right, claim in ORDERINGS:
-        if left not in cells or right not in cells:
+        if not {left, right} <= set(rows["cell"]):
             continue
-        d = difference(list(cells[left]["last"]), list(cells[right]["last"]))
+        try:
+            d = compare.compare(rows, left, right)
+        except InputError as error:
+            lines.append(f"- **{claim}**: not compared, because {error}.")
+            continue
         words.append(verdict(d))
-        badge = f"[{words[-1]}]{{.verdict .{VERDICTS[words[-1]]}}}"
-        lines.append(f"- {badge} {_sentence(claim, d)}{_printed(left, right, cells)}")
+        badge = f"[{words[-1]}]{{.verdict .{BADGES[words[-1]]}}}"
+        # Spaces that may break: these lines are long, and a phone is narrow.
+        said = f"{told(d)}, {count(d.n_a, 'seed')}".replace(SPACE, " ")
+        lines.append(f"- {badge} **{claim}**: {said}.{_printed(left, right, rows)}")
     if not lines:
         return ""
     yes, no, unclear = (words.count(word) for word in VERDICTS)
-    counted = f"Orderings tested: {len(words)}. Hold: {yes}. Do not hold: {no}."
-    return "\n".join([f"{counted} Too close to call: {unclear}.", "", *lines])
+    counted = f"Orderings tested, {PAIRED}: {len(words)}. Hold: {yes}."
+    counted += f" Do not hold: {no}. Too close to call: {unclear}."
+    return "\n".join([counted, "", *lines])
 
 
-def _sentence(claim: str, d: Difference) -> str:
-    seeds = f"{d.n_a} seeds" if d.n_a == d.n_b else f"{d.n_a} against {d.n_b} seeds"
-    ends = f"[{signed(d.mean - d.half)}, {signed(d.mean + d.half)}]"
-    interval = f"95\N{NO-BREAK SPACE}% interval {ends}"
-    if math.isnan(d.half):
-        interval = "no interval from a single seed"
-    return f"**{claim}**: {signed(d.mean)} points, {interval}, {seeds}."
-
-
-def _printed(left: str, right: str, cells: Cells) -> str:
+def _printed(left: str, right: str, rows: pandas.DataFrame) -> str:
     """The paper's own difference, where it has the same data set and IPC."""
-    row = cells[left].iloc[0]
-    where = {"dataset": str(row.get("dataset")).removesuffix("-jpeg")}
-    where["ipc"] = row.get("ipc")
-    try:
-        gap = _paper_value(left, **where) - _paper_value(right, **where)
-    except (InputError, KeyError):
+    first = rows.iloc[0]
+    where = str(first.get("dataset")), first.get("ipc")
+    ours, theirs = (paper.arm(arm, *where) for arm in (left, right))
+    if ours is None or theirs is None:
         return ""
-    return f" The paper, with ResNet-18: {signed(gap)}."
+    return f" The paper, with ResNet-18: {signed(ours - theirs)}."
 
 
-def _paper_value(arm: str, dataset: str, ipc: int) -> float:
-    """What the paper prints for an arm; KeyError where it has no such arm."""
-    if arm == "distilled":
-        return paper.value(1, method="cda", dataset=dataset, ipc=ipc)
-    fine, coarse = {a: a.split("-") for a in ARMS if a.endswith("classified")}[arm]
-    number = {"cifar10": 11, "cifar100": 12, "tiny-imagenet": 13}[dataset]
-    return paper.value(number, coarse=coarse, fine=fine, dataset=dataset, ipc=ipc)
+def claims(folder: Path) -> str:
+    """MyST text: the paper's claims that a run could test, and how many none could.
+
+    folder: data/results. One row per claim and run, in the order of the paper's ledger.
+    """
+    try:
+        found = ledger(results.load(folder))
+    except InputError as error:  # no results, or rows that contradict each other
+        return f"No claim is tested: {error}.\n"
+    tested = found[found.verdict != UNTESTED]
+    sentences = paper.claims().set_index("id").claim
+    lines = ["| claim | run | difference | would show | paper | |"]
+    lines.append("|:--|:--|--:|--:|--:|:--|")
+    for line in tested.itertuples():
+        badge = f"[{line.verdict}]{{.verdict .{BADGES[line.verdict]}}}"
+        where = f"{line.dataset}, IPC {line.ipc:.0f}, {line.scale}, {line.seeds} seeds"
+        width = "" if math.isnan(line.half) else f" ± {line.half:.1f}"
+        least = DASH if math.isnan(line.detectable) else f"{line.detectable:.1f}"
+        theirs = DASH if math.isnan(line.paper) else signed(line.paper)
+        cells = sentences[line.claim], where, f"{signed(line.difference)}{width}"
+        lines.append(f"| {' | '.join([*cells, least, theirs, badge])} |")
+    known, seen = len(sentences), tested.claim.nunique()
+    rest = f"{known - seen} of the paper's {known} claims are not tested here.\n"
+    caption = (
+        "The paper's claims in the runs of this book, in points, with half of the 95 % "
+        f"interval ({PAIRED}). Would show: the true difference that so many seeds show "
+        "four times in five. Paper: its own in the same cell, with a ResNet-18."
+    )
+    table = captioned(caption, "tab-claims", lines) if seen else ""
+    return f"{table}\n{rest}".lstrip()
 
 
-def arms(name: str, cells: Cells) -> str:
+def arms(name: str, rows: pandas.DataFrame) -> str:
     """Table of a run: last and best test accuracy of every arm, mean and t interval."""
     lines = ["| training set | last | best | seeds |", "|:--|--:|--:|--:|"]
-    for arm in [a for a in ARMS if a in cells] + sorted(set(cells) - set(ARMS)):
-        last, best = (plus_minus(cells[arm][column]) for column in ("last", "best"))
-        lines.append(f"| {ARMS.get(arm, arm)} | {last} | {best} | {len(cells[arm])} |")
+    measured = set(rows["cell"])
+    for arm in [a for a in NAMES if a in measured] + sorted(measured - set(NAMES)):
+        seen = [compare.values(rows, arm, column) for column in ("last", "best")]
+        last, best = map(plus_minus, seen)
+        lines.append(f"| {NAMES.get(arm, arm)} | {last} | {best} | {len(seen[0])} |")
     caption = (
         f"Test accuracy in percent, {name}: mean over seeds ± half of the "
         "95\N{NO-BREAK SPACE}% t interval. Last: after the last epoch. Best: the "
@@ -137,14 +147,3 @@ def captioned(caption: str, label: str, lines: list[str]) -> str:
     """A numbered table, as MyST."""
     body = "\n".join(lines)
     return f":::{{table}} {caption}\n:name: {label}\n\n{body}\n:::\n"
-
-
-def plus_minus(values) -> str:
-    """Mean ± half width, in points; one seed has no width."""
-    s = summary(list(values))
-    return f"{s.mean:.1f}" if math.isnan(s.half) else f"{s.mean:.1f} ± {s.half:.1f}"
-
-
-def signed(value: float) -> str:
-    """Points with a sign, and a true minus."""
-    return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")

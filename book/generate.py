@@ -18,7 +18,8 @@ PACKAGE = Path(ccfs_lib.__file__).parent
 MODULES = (
     *("data", "networks", "recipes", "augment", "train", "scores", "distill.sre2l"),
     *("select", "curriculum", "experiment", "presets", "stages", "pipeline", "sweep"),
-    *("store", "results", "statistics", "report", "paper", "exchange", "errors"),
+    *("store", "results", "statistics", "compare", "metrics", "report", "paper"),
+    *("claims", "verdict", "exchange", "errors"),
 )
 # Hard-label methods first, then those that learn from a teacher; see book/method.md.
 METHODS = {
@@ -35,6 +36,7 @@ DATASETS = {
     "cifar100": "CIFAR-100",
     "tiny-imagenet": "Tiny-ImageNet",
 }
+# One of each kind: too large, too small, unknown, misspelt.
 MISTAKES = ({"ipc": 200}, {"alpha": 0.01}, {"network": "resnet19"}, {"scale": "huge"})
 
 
@@ -42,9 +44,11 @@ def write(root: Path = ROOT) -> None:
     """Write every include of the book into book/_generated."""
     folder = root / "book" / "_generated"
     folder.mkdir(exist_ok=True)
+    # Results are filed under what was run; runs.yaml has the names that readers see.
     told = {experiment(name, root).run: run for name, run in declared(root).items()}
     texts = {
         "summary": findings.write_up(root / "data" / "results", told),
+        "claims": findings.claims(root / "data" / "results"),
         "paper": main_table(),
         "map": cards(root),
         "presets": presets(),
@@ -83,6 +87,7 @@ def cards(root: Path) -> str:
 
 
 def _card(page: Page, root: Path) -> str:
+    """A page's card: its title and the question that its first paragraph opens with."""
     cells = nbformat.read(page.path, 4).cells
     text = "\n\n".join(c.source for c in cells if c.cell_type == "markdown")
     title, _, rest = text.partition("\n")
@@ -98,7 +103,7 @@ def _card(page: Page, root: Path) -> str:
 def presets() -> str:
     """Every setting of the presets, side by side."""
     scales = {scale: dict(preset("cifar10", scale).table()) for scale in SCALES[1:]}
-    scales = {SCALES[0]: dict(preset().table()), **scales}
+    scales = {SCALES[0]: dict(preset().table()), **scales}  # digits know no cifar10
     lines = [f"| parameter | {' | '.join(scales)} |", "|:--|" + ":--|" * len(scales)]
     for name in scales[SCALES[0]]:
         values = [told[name] or NONE for told in scales.values()]

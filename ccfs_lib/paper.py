@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ccfs_lib import presets
 from ccfs_lib.errors import InputError
 
 NUMBERS = range(1, 14)
@@ -16,6 +17,10 @@ NUMBERS = range(1, 14)
 SETTINGS = range(6, 10)
 # What a table reports; every other column says which cell is meant.
 REPORTED = ("accuracy", "std", "value", "note")
+STRATEGIES = {"cifar10": 11, "cifar100": 12, "tiny-imagenet": 13}  # six ways to select
+# Our controls among the methods of Table 1. Its random images are trained with hard
+# labels; random images that learn from the teacher are what the paper never shows.
+CONTROLS = {"distilled": "cda", "random-hard": "random"}
 
 
 def table(number: int) -> pd.DataFrame:
@@ -61,6 +66,34 @@ def value(number: int, **where) -> float:
         raise InputError(
             f"Table {number} says {entry!r} for {told}, not a number; use table()"
         ) from None
+
+
+def arm(name: str, dataset: str, ipc: int) -> float | None:
+    """What the paper prints for one of our arms, percent, or None where it has nothing.
+
+    name: a strategy ("simple-misclassified") or a control ("random-hard"); dataset: may
+    end in "-jpeg", which is compared with the paper's own. A ResNet-18 at its own
+    scale, best of its last epochs: to be shown beside a measurement, not mixed with it.
+    """
+    base = dataset.removesuffix("-jpeg")
+    try:
+        if name in CONTROLS:
+            return value(1, method=CONTROLS[name], dataset=base, ipc=ipc)
+        fine, coarse = name.split("-")
+        number = STRATEGIES[base]
+        return value(number, coarse=coarse, fine=fine, dataset=base, ipc=ipc)
+    except (InputError, KeyError, ValueError):
+        return None
+
+
+def full(dataset: str) -> float | None:
+    """Accuracy with all training images (Table 1), percent; None for other data sets.
+
+    dataset: as for `arm`.
+    """
+    base = dataset.removesuffix("-jpeg")
+    size = presets.CLASS_SIZE.get(base)
+    return size and value(1, method="full", dataset=base, ipc=size)
 
 
 def claims() -> pd.DataFrame:

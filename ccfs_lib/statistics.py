@@ -52,22 +52,16 @@ def difference(
 ) -> Difference:
     """Compare two sets of seeds, (n_a,) and (n_b,), by Welch's or the paired t test.
 
-    Welch (1947) assumes neither equal variances nor equal numbers. Pair only values
-    that share what the seed draws, such as the same teacher and distilled images.
-    With one seed on a side (one pair) half and p are nan; without any spread half is
-    0 and p nan. Raises InputError as `summary`, and for pairs of unequal length.
+    Welch (1947) assumes neither equal variances nor equal numbers, but independent
+    samples; within a pair, values may depend on each other in any way. Arms of one run
+    are paired by seed (`ccfs_lib.compare` says why), two groups of images are not. With
+    one seed on a side (one pair) half and p are nan; without any spread half is 0 and p
+    nan. Raises InputError as `summary`, and for pairs of unequal length.
     """
     x, y = _sample(a, "a"), _sample(b, "b")
     _inside(level, "level")
-    if paired and len(x) != len(y):
-        raise InputError(
-            f"a and b have {len(x)} and {len(y)} values; pairs need equal numbers"
-        )
-    mean = float(x.mean() - y.mean())
-    if paired:
-        error, df = _sd(x - y) / math.sqrt(len(x)), len(x) - 1
-    else:
-        error, df = _welch(x, y)
+    error, df = _paired(x, y) if paired else _welch(x, y)
+    mean = float((x - y).mean() if paired else x.mean() - y.mean())
     half, p = _t(level, df) * error, math.nan
     if error > 0:
         from scipy.stats import t
@@ -77,20 +71,20 @@ def difference(
 
 
 def minimum_detectable(
-    a: Sequence[float], b: Sequence[float], power: float = 0.8
+    a: Sequence[float], b: Sequence[float], power: float = 0.8, paired: bool = False
 ) -> float:
     """Smallest true difference that seeds as many and as spread as these would detect.
 
-    Detect: Welch's two-sided 5 % test rejects with probability `power`, by the
-    noncentral t distribution with the observed spreads taken as the true ones. A guide,
-    not a promise: three seeds know their spread badly, and for 3 against 3 Welch's own
-    estimate of the freedom makes 70 % of the nominal 80 % (simulated in the tests).
-    With one seed on a side: nan. Raises InputError as `summary`, and for a power
-    outside 0.05..1.
+    Detect: the two-sided 5 % test of `difference` rejects with probability `power`, by
+    the noncentral t distribution with the observed spread taken as the true one. A
+    guide, not a promise: three seeds know their spread badly, and for 3 against 3
+    Welch's own estimate of the freedom makes 70 % of the nominal 80 % (simulated in the
+    tests). With one seed on a side: nan. Raises InputError as `difference`, and for a
+    power outside 0.05..1.
     """
     x, y = _sample(a, "a"), _sample(b, "b")
     _inside(power, "power", low=0.05)  # less than 5 % is "detected" without any effect
-    error, df = _welch(x, y)
+    error, df = _paired(x, y) if paired else _welch(x, y)
     if not error > 0:
         return error  # no spread: any difference shows; nan: none can
     from scipy.optimize import brentq
@@ -140,6 +134,15 @@ def _t(level: float, df: float) -> float:
     from scipy.stats import t
 
     return float(t.ppf((1 + level) / 2, df))
+
+
+def _paired(x: np.ndarray, y: np.ndarray) -> tuple[float, int]:
+    """Standard error of the mean difference within pairs, and degrees of freedom."""
+    if len(x) != len(y):
+        raise InputError(
+            f"a and b have {len(x)} and {len(y)} values; pairs need equal numbers"
+        )
+    return _sd(x - y) / math.sqrt(len(x)), len(x) - 1
 
 
 def _welch(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:

@@ -426,6 +426,25 @@ def test_value_refuses(number, where, message):
     assert "\n" not in str(caught.value)
 
 
+def test_our_arms_among_the_papers():
+    assert paper.arm("simple-misclassified", "cifar10-jpeg", 500) == 92.5
+    assert paper.arm("hard-classified", "cifar10", 250) == 86.0
+    assert paper.arm("random-hard", "cifar10", 500) == 79.3  # its random: hard labels
+    assert paper.arm("distilled", "cifar100", 50) == 59.7  # by CDA
+    # It has no random images with a teacher, no CCFS without, and no other cells.
+    for name in ("random", "ccfs-hard", "no-such", "selmatch"):
+        assert paper.arm(name, "cifar10", 500) is None
+    for cell in (("cifar10", 123), ("digits", 20), ("cifar100", 250)):
+        assert paper.arm("simple-misclassified", *cell) is None
+        assert paper.arm("distilled", *cell) is None
+
+
+def test_the_full_data_sets():
+    assert paper.full("cifar10-jpeg") == paper.full("cifar10") == 95.5
+    assert paper.full("tiny-imagenet") == 60.5
+    assert paper.full("digits") is None
+
+
 def test_the_folder_can_be_named(monkeypatch, tmp_path):
     monkeypatch.setenv("CCFS_PAPER", str(tmp_path))
     with pytest.raises(InputError, match=r"table04\.csv: set CCFS_PAPER"):

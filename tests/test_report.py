@@ -553,20 +553,6 @@ def test_ranking_is_sorted_and_shows_seeds():
     assert "58.0 59.0" in body[1] and "100\xa0%" in body[1]
 
 
-def test_the_papers_numbers_only_where_it_has_them():
-    ours = preset("cifar10-jpeg", ipc=500)
-    printed = report.arms.printed
-    assert printed.arm(ours, "simple-misclassified") == 92.5
-    assert printed.arm(ours, "random-hard") == 79.3  # its random rows: hard labels
-    assert printed.arm(ours, "random") is None
-    assert printed.arm(ours, "ccfs-hard") is None
-    assert printed.arm(preset("cifar10", ipc=123), "simple-misclassified") is None
-    assert printed.arm(preset(), "hard-classified") is None
-    assert printed.arm(preset("cifar10", ipc=250), "hard-classified") == 86.0
-    assert printed.teacher("cifar10-jpeg") == 95.5
-    assert printed.teacher("digits") is None
-
-
 @pytest.mark.parametrize(
     ("ours", "word"),
     [
@@ -592,19 +578,98 @@ def test_evaluation_finding(ours, word):
     )
 
 
-def test_differences_are_welch_and_strategies_are_paired():
+def test_differences_are_paired_by_seed_and_show_each_seed():
     ours, other = [60.0, 62.0, 61.0], [59.0, 60.8, 60.1]
     rows = rows_of(simple_misclassified=ours, random=other)
+    # The order in which seeds were filed must not matter.
+    mixed = rows.iloc[[4, 0, 2, 5, 1, 3]]
     pairs = [("simple-misclassified", "random", "x")]
-    for paired in (False, True):
-        figure = arms.differences(rows, pairs, paired)
-        d = difference(ours, other, paired)
+    for some in (rows, mixed):
+        figure = arms.differences(some, pairs)
+        d = difference(ours, other, paired=True)
         bar = marks(figure, "interval")[0].get_xdata()
         assert bar == pytest.approx([d.mean - d.half, d.mean + d.half])
-        word = arms.VERDICT_WORDS[text.verdict(d)]
-        assert any(word in t.get_text() for t in figure.axes[0].texts)
+        ticks = next(li for li in figure.axes[0].lines if li.get_marker() == "|")
+        assert ticks.get_xdata() == pytest.approx(np.subtract(ours, other))
+        assert "+1.0, higher" in {t.get_text() for t in figure.axes[0].texts}
+        assert "paired by seed" in figure.axes[0].get_xlabel()
+    # Welch's interval would have been too wide for a verdict.
     assert text.verdict(difference(ours, other)) == "too close to call"
-    assert text.verdict(difference(ours, other, paired=True)) == "holds"
+
+
+RIVALS = [arm for arm in STRATEGIES if arm != "simple-misclassified"]
+
+
+def strategies_of(ours, closest, others) -> str:
+    """The finding where "random classified" has `closest`, four rivals `others`."""
+    cells = dict.fromkeys((arm.replace("-", "_") for arm in RIVALS), others)
+    cells |= {"simple_misclassified": ours, "random_classified": closest}
+    said = repr(report.strategies.answer(rows_of(**cells), preset()))
+    return said.replace("\xa0", " ")
+
+
+@pytest.mark.parametrize(
+    ("closest", "said"),
+    [
+        (
+            [58.0, 59.2, 60.0],
+            "Its smallest lead is over random classified, and clear: +2.0 points",
+        ),
+        (
+            [62.0, 63.2, 64.0],
+            "Its largest deficit is to random classified, and clear: "
+            f"{text.MINUS}2.0 points",
+        ),
+        (
+            [60.4, 59.9, 61.9],
+            "Its mean is above that of its closest rival, random classified, but too "
+            "close to call: +0.3 points",
+        ),
+        (
+            [62.5, 61.0, 60.8],
+            "Its mean is below that of its strongest rival, random classified, but too "
+            f"close to call: {text.MINUS}0.4 points",
+        ),
+        # Rounds to 0.0, and is not equal.
+        (
+            [60.04, 61.06, 61.97],
+            "Its mean is above that of its closest rival, random classified, but too "
+            "close to call: 0.0 points",
+        ),
+        # Equal, though the sums differ in their last bits.
+        (
+            [62.0, 60.0, 61.1],
+            "Its closest rival, random classified, has exactly the same mean: 0.0",
+        ),
+        # Equal seed by seed.
+        (
+            [60.0, 61.1, 62.0],
+            "Its closest rival, random classified, has exactly the same mean: 0.0 "
+            "points, 95 % interval [0.0, 0.0]",
+        ),
+    ],
+)
+def test_the_closest_rival_is_told_as_its_interval_allows(closest, said):
+    finding = strategies_of([60.0, 61.1, 62.0], closest, [40.0, 41.0, 42.5])
+    assert said in finding
+    # Only a clear difference is called a lead or a deficit.
+    clear = "smallest lead" in finding or "largest deficit" in finding
+    assert clear == ("and clear" in finding)
+
+
+def test_the_closest_rival_of_a_single_seed_is_open():
+    said = strategies_of([60.0], [58.0], [40.0])
+    assert "too close to call: +2.0 points, no interval from a single seed" in said
+
+
+def test_equal_means_share_the_first_place():
+    ours = [60.0, 61.1, 62.0]
+    said = strategies_of(ours, [62.0, 60.0, 61.1], [40.0, 41.0, 42.0])
+    assert "misclassified and random classified share the highest mean, 61.0 %" in said
+    assert "number" not in said
+    said = strategies_of(ours, ours, [62.0, 63.1, 64.0])
+    assert "and hardest classified share the highest mean, 63.0 %" in said
+    assert "CCFS's own strategy is number 5 of 6" in said  # level with the sixth
 
 
 def test_strategies_rank_tally_and_shortfall():
@@ -619,14 +684,15 @@ def test_strategies_rank_tally_and_shortfall():
         "CCFS: simplest misclassified has the highest" in said and "number" not in said
     )
     assert "holds for 5, does not hold for 0" in said
-    assert "smallest lead" in said and "all the images that were wanted" in said
+    assert "smallest lead is over" in said
+    assert "all the images that were wanted" in said
     rows.loc[rows["cell"] == "simple-misclassified", "images"] = 40
     assert "made only 50 %" in repr(report.strategies.answer(rows, preset())).replace(
         "\xa0", " "
     )
     worst = rows.assign(last=[-v + 130 for v in rows["last"]])
     said = repr(report.strategies.answer(worst, preset())).replace("\xa0", " ")
-    assert "number 6 of 6" in said and "largest deficit" in said
+    assert "number 6 of 6" in said and "largest deficit is to" in said
     for figure in (
         report.strategies.grid(rows, preset()),
         report.strategies.grid(rows, preset("cifar10", ipc=250)),

@@ -130,6 +130,16 @@ def test_minimum_detectable_is_detected_that_often():
     assert welch == pytest.approx(0.70, abs=0.02)
 
 
+def test_paired_minimum_detectable_against_scipy():
+    base = np.random.default_rng(4).normal(60, 5, 20)  # what a pair shares: no matter
+    shift = minimum_detectable(base + of_unit_spread(20), base, 0.7, paired=True)
+    shift, critical = shift * math.sqrt(20), stats.t.ppf(0.975, 19)
+    power = stats.nct.sf(critical, 19, shift) + stats.nct.cdf(-critical, 19, shift)
+    assert power == pytest.approx(0.7, abs=1e-4)
+    with pytest.raises(InputError, match="pairs need equal numbers"):
+        minimum_detectable([1.0, 2.0], [1.0], paired=True)
+
+
 def test_minimum_detectable_with_hardly_any_freedom():
     # About one degree of freedom: scipy's nct is nan around the answer.
     few = minimum_detectable([1.0, 2.0], [1.0, 1.001])

@@ -1,9 +1,15 @@
-"""The findings of chapters 1 to 4: sentences whose words follow from the numbers."""
+"""The findings of chapters 1 to 4: sentences whose words follow from the numbers.
+
+Differences here are between two groups of images, and so Welch's and not paired: no
+image of one belongs to an image of the other. Their intervals are over images, for the
+one teacher or filter that was trained; another one may answer otherwise.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from ccfs_lib.compare import FAILS, HOLDS, OPEN, verdict
 from ccfs_lib.curriculum import PhaseRecord
 from ccfs_lib.data import ImageSet
 from ccfs_lib.report.difficulty import class_means, ties
@@ -19,7 +25,6 @@ from ccfs_lib.report.text import (
     share,
     signed,
     told,
-    verdict,
 )
 from ccfs_lib.statistics import difference
 
@@ -28,9 +33,11 @@ def difficulty(values: np.ndarray, data: ImageSet, take: int) -> Text:
     """Chapter 1: ties, and whether the hardest class stands out.
 
     values: difficulty of each image of `data`, float (N,). take: real images per class
-    in the final set.
+    in the final set. "Hardest" is chosen by the means that are then compared, so the
+    verdict leans to "stands out" where many classes are nearly as hard.
     """
     labels = data.labels.numpy()
+    # Distinct values against images: how much is left to the rule for ties.
     zeros, distinct = int((values == 0).sum()), len(np.unique(values))
     never = f"Never forgotten: {share(zeros, len(values))} of the images."
     return finding(
@@ -43,8 +50,9 @@ def difficulty(values: np.ndarray, data: ImageSet, take: int) -> Text:
 
 
 def _cut(values, labels, take: int) -> str:
+    # What a strategy of "the simplest" would meet without a filter; alpha 1 takes none.
     middle = int(np.median(ties(values, labels, take))) if take else 1
-    if middle == 1:
+    if middle == 1:  # in most classes the cut falls between two values
         return ""
     return (
         f"Taking the {take} easiest images of a class, as many as the set has real "
@@ -59,7 +67,7 @@ def _hardest(values, labels, classes) -> str:
     d, names = difference(first, second), [classes[c] for c in order]
     stands = (
         f"harder than the next, {names[1]}, by {told(d, 'on average', 2)}"
-        if verdict(d) == "holds"
+        if verdict(d) == HOLDS
         else f"but too close to {names[1]} to call"
     )
     return (
@@ -71,10 +79,12 @@ def _hardest(values, labels, classes) -> str:
 def squeeze(stages, wrong: np.ndarray, values: np.ndarray) -> Text:
     """Chapter 2: how good the teacher is, and what its veto would cost.
 
-    wrong: indices of the training images it gets wrong; values: difficulty, (N,).
+    stages: the chapter's Pipeline. wrong: indices of the training images it gets wrong;
+    values: difficulty, float (N,), of all training images.
     """
     teacher, total = stages.teacher, len(stages.train)
     gap = teacher.best - teacher.last
+    # Below half of the digit that is printed there is nothing to report.
     best = (
         f"the best epoch would add {signed(gap)} points, but only the test split "
         "could point it out"
@@ -94,6 +104,7 @@ def _veto(stages, wrong: np.ndarray, values: np.ndarray) -> str:
     rule = f"The rule that keeps only teacher-correct candidates, {used} in this run,"
     if not len(wrong):
         return f"{rule} would exclude nothing."
+    # Place in the order, 0 to 1, and not the score: scores have no common scale.
     rank = np.empty(len(values))
     rank[np.argsort(values, kind="stable")] = np.arange(len(values)) / len(values)
     middle = percent(100 * float(np.median(rank[wrong])))
@@ -104,14 +115,22 @@ def _veto(stages, wrong: np.ndarray, values: np.ndarray) -> str:
 
 
 def recover(found: dict[str, Opinion], distances: dict[str, list[float]]) -> Text:
-    """Chapter 3: what the teacher makes of recovered images, against real ones."""
+    """Chapter 3: what the teacher makes of recovered images, against real ones.
+
+    found, distances: kind of image -> those of `probe.opinions`, `probe.distances`. The
+    fair rival is the test split: training images were what made the teacher sure.
+    """
+    # Confidence and not agreement: the recovery's loss asks for the intended class, so
+    # nearly all have it, and agreement near 100 % tells kinds of images apart badly.
     ours, real = found["recovered"], found["real, test"]
     d = difference(ours.confidence, real.confidence)
     surer = {
-        "holds": "surer of recovered images than of unseen real ones",
-        "does not hold": "less sure of recovered images than of unseen real ones",
-        "too close to call": "about as sure of recovered as of unseen real images",
+        HOLDS: "surer of recovered images than of unseen real ones",
+        FAILS: "less sure of recovered images than of unseen real ones",
+        OPEN: "not clearly surer or less sure of recovered than of unseen real images",
     }[verdict(d)]
+    # As multiples of the training images', which the statistics were taken from: the
+    # distance itself has no unit that two teachers share.
     far = {kind: float(np.mean(values)) for kind, values in distances.items()}
     return finding(
         f"The teacher is {surer}: its confidence in the intended class differs by "
@@ -126,7 +145,10 @@ def recover(found: dict[str, Opinion], distances: dict[str, list[float]]) -> Tex
 
 
 def phase(stages, records: Sequence[PhaseRecord]) -> Text:
-    """Chapter 4: what the filter lacks, what it gets, and what moved since before."""
+    """Chapter 4: what the filter lacks, what it gets, and what moved since before.
+
+    stages: the chapter's Pipeline; records: the phases so far, this one last.
+    """
     now, e = records[-1], stages.experiment
     members = score(stages, now)[pool(stages, records)]
     middle = (
@@ -170,6 +192,7 @@ def _short(stages, now: PhaseRecord) -> str:
 
 def _since(stages, records: Sequence[PhaseRecord]) -> str:
     """Figure 4's claims, from the phase before to this one; one seed, so a trend."""
+    # Two of Figure 4's claims, (a) in numbers alone: one filter each, without a spread.
     before, now = records[-2:]
     filters = (
         f"Since phase {before.phase} the filter went from "
@@ -180,6 +203,8 @@ def _since(stages, records: Sequence[PhaseRecord]) -> str:
         return f"{filters} Logits of two filters have no common scale of difficulty."
     if not len(before.chosen) or not len(now.chosen):
         return filters
+    # The picked of two phases are different images: Welch. That both bounds
+    # rise is told in numbers only, since a minimum has no t interval.
     d = difference(now.difficulty, before.difficulty)
     low, high = (
         f"from {plain(f(before.difficulty), 2)} to {plain(f(now.difficulty), 2)}"

@@ -6,11 +6,24 @@ Everything here is read from results files; nothing is trained.
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pandas
 
-from ccfs_lib import paths, results
+from ccfs_lib import paper, paths, results
+from ccfs_lib.compare import (
+    CCFS,
+    FAILS,
+    HOLDS,
+    NAMES,
+    OPEN,
+    PAIRED,
+    compare,
+    detectable,
+    matched,
+    values,
+    verdict,
+)
 from ccfs_lib.experiment import Experiment
-from ccfs_lib.report import printed
 from ccfs_lib.report.charts import Line, intervals
 from ccfs_lib.report.text import (
     DASH,
@@ -23,24 +36,13 @@ from ccfs_lib.report.text import (
     signed,
     table,
     told,
-    verdict,
 )
-from ccfs_lib.statistics import Difference, difference, minimum_detectable, summary
+from ccfs_lib.statistics import Difference, summary
 
-CCFS = "simple-misclassified"
-NAMES = {
-    "simple-misclassified": "CCFS: simplest misclassified",
-    "random-misclassified": "random misclassified",
-    "hard-misclassified": "hardest misclassified",
-    "simple-classified": "simplest classified",
-    "random-classified": "random classified",
-    "hard-classified": "hardest classified",
-    "random": "random real images",
-    "distilled": "distilled images only",
-    "ccfs-hard": "CCFS, hard labels",
-    "random-hard": "random, hard labels",
-}
-# What each comparison isolates: selection, real images, teacher.
+# What each comparison isolates: the selection (twice, since a teacher's answers might
+# stand in for it), the real images, and the teacher (on two sets, since what it adds
+# might depend on the images). The paper's own, CCFS with a teacher minus random without
+# one, is not among them: it changes two things at once.
 PAIRS = (
     (CCFS, "random", f"CCFS {MINUS} random, with teacher"),
     ("ccfs-hard", "random-hard", f"CCFS {MINUS} random, hard labels"),
@@ -48,29 +50,37 @@ PAIRS = (
     (CCFS, "ccfs-hard", f"CCFS: teacher {MINUS} hard labels"),
     ("random", "random-hard", f"random: teacher {MINUS} hard labels"),
 )
+# One colour per training set's origin: selected, distilled, and green for all the rest.
 COLOURS = {CCFS: "blue", "ccfs-hard": "sky", "distilled": "orange"}
+# How a verdict on "left is higher" looks in a chart: its colour, and what it is called.
+SHOWN = {HOLDS: ("blue", "higher"), FAILS: ("orange", "lower"), OPEN: ("grey", OPEN)}
 
 
 def read(experiment: Experiment, arms: Sequence[str]) -> pandas.DataFrame:
-    """The measured rows of these arms, one per seed, from the run's results files."""
+    """The measured rows of these arms, one per seed, from the run's results files.
+
+    Raises InputError where the run has no results.
+    """
     rows = results.load(paths.results(), experiment.run)
+    # A run's folder may hold other arms, measured by another chapter or by a sweep.
     return rows[rows["cell"].isin(arms)]
 
 
-def values(rows: pandas.DataFrame, arm: str, column: str = "last") -> list[float]:
-    """One number per seed of an arm, in the order of the seeds."""
-    return [float(v) for v in rows.loc[rows["cell"] == arm, column]]
+def lines(
+    rows: pandas.DataFrame, arms: Sequence[str], experiment: Experiment
+) -> list[Line]:
+    """Mean, interval and seeds of every arm, percent, for `charts.intervals`.
 
-
-def lines(rows: pandas.DataFrame, arms: Sequence[str], experiment) -> list[Line]:
-    """Mean, interval and seeds of every arm, for `intervals`."""
+    rows: those of `read`. The interval is that of the last epochs; the best epochs,
+    which are what the paper reports and the test split chose, are an open mark only.
+    """
     made = []
     for arm in arms:
-        last, best = summary(values(rows, arm)), summary(values(rows, arm, "best"))
-        said = printed.arm(experiment, arm)
+        points = values(rows, arm)
+        last, best = summary(points), summary(values(rows, arm, "best"))
+        said = paper.arm(arm, experiment.dataset, experiment.ipc)
         aside = plus_minus(last) + (f" (paper: {said:.1f})" if said is not None else "")
         colour = COLOURS.get(arm, "green")
-        points = values(rows, arm)
         made.append(
             Line(NAMES[arm], last.mean, last.half, points, colour, aside, best.mean)
         )
@@ -78,7 +88,13 @@ def lines(rows: pandas.DataFrame, arms: Sequence[str], experiment) -> list[Line]
 
 
 def dots(rows: pandas.DataFrame, arms: Sequence[str], experiment: Experiment):
-    """Test accuracy of every arm: seeds, mean and interval, beside the teacher's."""
+    """Test accuracy of every arm, percent: seeds, mean, interval; teacher dashed.
+
+    Table 1 as a picture, for the arms that were measured. Whether two arms differ is
+    not to be read off it: intervals may overlap where the difference is clear, since
+    seeds are paired. That is what `differences` shows.
+    """
+    # What the students learn from: how far there is to go on all of the data.
     ceiling = {"teacher": float(rows["teacher_last"].iloc[0])}
     made = lines(rows, arms, experiment)
     return intervals(made, "test accuracy (%)", ceiling, "best epochs, mean", 100)
@@ -88,59 +104,60 @@ def ranking(
     rows: pandas.DataFrame, arms: Sequence[str], experiment: Experiment
 ) -> Text:
     """Table of the arms, highest mean first: accuracies, seeds, images, the paper's."""
-    said = {arm: printed.arm(experiment, arm) for arm in arms}
+    said = {arm: paper.arm(arm, experiment.dataset, experiment.ipc) for arm in arms}
+    printed = any(value is not None for value in said.values())
     body = []
     for arm in sorted(arms, key=lambda arm: -summary(values(rows, arm)).mean):
         got, wanted = (values(rows, arm, c) for c in ("images", "wanted"))
+        # Three numbers tell more than their interval, and let a reader check it.
         seeds = " ".join(f"{v:.1f}" for v in values(rows, arm))
+        # A smaller set is a handicap that its accuracy does not mention.
         filled = percent(100 * sum(got) / sum(wanted), 0)
         means = (plus_minus(values(rows, arm, column)) for column in ("last", "best"))
         body.append([NAMES[arm], *means, seeds, filled])
-        if any(v is not None for v in said.values()):
+        # Only where it has some: a column of dashes would suggest that it should.
+        if printed:
             body[-1].append(DASH if said[arm] is None else f"{said[arm]:.1f}")
     head = ["training set", "last (%)", "best (%)", "last, by seed", "images made"]
     caption = (
         "Test accuracy, mean ± half of the 95 % t interval. Images made: percent of "
         "those wanted."
     )
-    if len(body[0]) > len(head):
+    if printed:
         head.append("paper")
         caption += " Paper: ResNet-18 at its own scale, best epoch."
     return table(caption, head, body)
 
 
-def compare(rows, left: str, right: str, paired: bool = False) -> Difference:
-    """Last accuracy of one arm minus another's, points; Welch's test unless paired."""
-    return difference(values(rows, left), values(rows, right), paired)
+def differences(rows: pandas.DataFrame, pairs: Sequence[tuple] = PAIRS):
+    """Differences between arms with their 95 % intervals, and the verdict of each.
 
-
-def differences(rows: pandas.DataFrame, pairs=PAIRS, paired: bool = False):
-    """Differences between arms with their 95 % intervals, and the verdict of each."""
+    pairs: (left, right, name). Points, left minus right; a tick is one seed's own
+    difference, so that the pairing can be seen.
+    """
     made = []
     for left, right, name in pairs:
-        d = compare(rows, left, right, paired)
-        word = verdict(d)
-        colour = dict(zip(VERDICT_WORDS, ("blue", "orange", "grey"), strict=True))[word]
-        aside = f"{signed(d.mean)}, {VERDICT_WORDS[word]}"
-        made.append(Line(name, d.mean, d.half, (), colour, aside))
-    return intervals(
-        made, "difference in test accuracy (points)", {"no difference": 0.0}
-    )
-
-
-VERDICT_WORDS = {
-    "holds": "higher",
-    "does not hold": "lower",
-    "too close to call": "too close to call",
-}
+        d, by_seed = (
+            compare(rows, left, right),
+            np.subtract(*matched(rows, left, right)),
+        )
+        colour, word = SHOWN[verdict(d)]
+        aside = f"{signed(d.mean)}, {word}"
+        made.append(Line(name, d.mean, d.half, by_seed, colour, aside))
+    # Zero is the question, so it is drawn; the test is named where its result is read.
+    label = f"difference in test accuracy (points, {PAIRED})"
+    return intervals(made, label, {"no difference": 0.0})
 
 
 def answer(rows: pandas.DataFrame, experiment: Experiment) -> Text:
-    """Finding: does the selection beat chance, and what does the teacher add?"""
+    """Finding: does the selection beat chance, and what does the teacher add?
+
+    rows: those of `read`, with CCFS, "random" and "random-hard" among the arms.
+    """
     d = compare(rows, CCFS, "random")
     return finding(
         "That CCFS beats random real images trained with the same teacher: "
-        f"**{verdict(d)}** ({told(d)}; {count(min(d.n_a, d.n_b), 'seed')} each).",
+        f"**{verdict(d)}** ({told(d)}; {count(d.n_a, 'seed')}, {PAIRED}).",
         _blind(rows, d),
         _shares(rows, experiment),
         _filled(rows),
@@ -150,9 +167,12 @@ def answer(rows: pandas.DataFrame, experiment: Experiment) -> Text:
 
 
 def _blind(rows, d: Difference) -> str:
-    if verdict(d) != "too close to call" or math.isnan(d.half):
+    """Too close to call is not "no difference": how large a one would have shown."""
+    if verdict(d) != OPEN or math.isnan(d.half) or d.half == 0:
         return ""
-    least = minimum_detectable(values(rows, CCFS), values(rows, "random"))
+    # Of the observed spread, and not of the observed difference: power worked out from
+    # the difference itself would only say again that it was not significant.
+    least = detectable(rows, CCFS, "random")
     return (
         "With seeds as many and as spread as these, a true difference would have to be "
         f"about {least:.1f} points to show four times in five."
@@ -160,12 +180,17 @@ def _blind(rows, d: Difference) -> str:
 
 
 def _shares(rows, experiment) -> str:
-    """The paper's comparison taken apart: the teacher's part, and the selection's."""
+    """The paper's comparison taken apart: the teacher's part, and the selection's.
+
+    Table 1 sets CCFS, taught by a teacher, against random images without one; the two
+    parts add up to that distance, because each changes one thing only.
+    """
     total, teacher, selection = (
         compare(rows, *pair).mean
         for pair in ((CCFS, "random-hard"), ("random", "random-hard"), (CCFS, "random"))
     )
-    said = [printed.arm(experiment, arm) for arm in (CCFS, "random-hard")]
+    where = experiment.dataset, experiment.ipc
+    said = [paper.arm(arm, *where) for arm in (CCFS, "random-hard")]
     theirs = (
         ""
         if None in said
@@ -180,6 +205,7 @@ def _shares(rows, experiment) -> str:
 
 
 def _filled(rows) -> str:
+    # Not a flaw of the run: neither Algorithm 1 nor the code refills a short class.
     got, wanted = (sum(values(rows, CCFS, c)) for c in ("images", "wanted"))
     if got == wanted:
         return ""
@@ -190,5 +216,6 @@ def _filled(rows) -> str:
 
 
 def _gap(rows) -> float:
+    """Points that the paper's habit of reporting the best epoch adds to CCFS."""
     best, last = (summary(values(rows, CCFS, c)).mean for c in ("best", "last"))
     return best - last

@@ -10,24 +10,33 @@ from ccfs_lib.report.style import PALETTE, canvas, drawn, legend, note, short
 from ccfs_lib.report.text import DASH, plain
 
 MOST = 10  # classes in a confusion matrix: more cannot be read
+# Each scale is one hue from pale to full, so that grey print keeps the order. Orange is
+# for mistakes, blue for what is good when it is much.
 WRONG = LinearSegmentedColormap.from_list("wrong", ["#FBE3D2", "#D55E00"])
 VALUES = LinearSegmentedColormap.from_list("values", ["#E6F1F8", "#0072B2"])
 
 
 def counts(labels: np.ndarray, answers: np.ndarray, classes: int) -> np.ndarray:
-    """Images by true class (rows) and answer (columns), int (C, C)."""
+    """Images by true class (rows) and answer (columns), int (C, C).
+
+    labels, answers: int (N,), 0 to classes - 1.
+    """
     flat = np.bincount(labels * classes + answers, minlength=classes**2)
     return flat.reshape(classes, classes)
 
 
 def most_confused(matrix: np.ndarray, most: int = MOST) -> list[int]:
-    """The classes of the most frequent confusions, at most `most`, in class order."""
+    """The classes of the most frequent confusions, at most `most`, in class order.
+
+    matrix: that of `counts`. Pairs are taken whole, either way round: a class without
+    its double would show mistakes whose column is not in the picture.
+    """
     if len(matrix) <= most:
         return list(range(len(matrix)))
     wrong = matrix + matrix.T
     upper = np.argwhere(np.triu(np.ones_like(wrong), 1))
     ranked = upper[np.argsort(-wrong[tuple(upper.T)], kind="stable")]
-    found: dict[int, None] = {}
+    found: dict[int, None] = {}  # a set that keeps its order
     for pair in ranked:
         if len(found) + sum(int(c) not in found for c in pair) > most:
             break
@@ -39,10 +48,14 @@ def most_confused(matrix: np.ndarray, most: int = MOST) -> list[int]:
 def confusion(labels: np.ndarray, answers: np.ndarray, classes: Sequence[str]):
     """Confusion matrix in percent of each true class; the diagonal stays grey.
 
-    labels, answers: int (N,). Many classes: those of the most frequent confusions.
+    labels, answers: int (N,). Many classes: those of the most frequent confusions. The
+    colour scale is that of the mistakes, since a diagonal near 100 % would leave them
+    all pale; it never starts below 5 %, or a nearly perfect network would look bad.
     """
     matrix = counts(labels, answers, len(classes))
     some = most_confused(matrix)
+    # Percent of all of a class, also where only some answers are shown: rows of a part
+    # need not add up to 100, and the note above says that it is a part.
     shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     shares = shares[np.ix_(some, some)]
     figure, ax = canvas(0.9 + 0.42 * len(some))
@@ -67,6 +80,7 @@ def _cell(ax, x, y, value, right: bool, worst) -> None:
     """A number in a cell; a mistake that rounds to zero stays empty."""
     if right:
         ax.add_patch(_square(x, y))
+    # One digit below one percent, where a mistake would round to nothing.
     digits = 1 if value < 1 and not right else 0
     text = f"{value:.{digits}f}"
     if float(text) or right:
@@ -102,7 +116,8 @@ def intervals(
 
     Labels have lines of their own, so a narrow screen keeps its width for the axis.
     rules: name -> x of vertical lines. second: what the open marks are. most: the
-    largest possible value; intervals are cut there, as t intervals know no bounds.
+    largest possible value; intervals are cut there, as t intervals know no bounds. The
+    single values are drawn because of three seeds an interval alone hides too much.
     """
     figure, ax = canvas(0.95 + 0.56 * len(lines) + 0.22 * bool(second or rules))
     low, high = window(lines, rules.values(), most)
@@ -111,6 +126,7 @@ def intervals(
     for y, line in enumerate(lines):
         colour = PALETTE[line.colour]
         if not np.isnan(line.half):
+            # Cut where the axis ends, for accuracies at 100 % or before.
             ends = np.clip([line.mean - line.half, line.mean + line.half], low, high)
             style = {"color": colour, "alpha": 0.3, "solid_capstyle": "butt"}
             ax.plot(ends, [y, y], lw=6, **style, gid="interval")
@@ -135,10 +151,11 @@ OPEN = {"mfc": "none", "mec": PALETTE["ink"], "ms": 6, "mew": 1.2}
 
 
 def window(lines: Sequence[Line], rules, most=np.inf) -> tuple[float, float]:
-    """Limits of the axis: all marks, and all intervals that are not enormous.
+    """Limits (low, high) of the axis: all marks, and intervals that are not enormous.
 
-    An interval over three times the median one would squeeze the others to dots; it
-    runs off the axis, and its numbers stand beside it.
+    The axis does not start at 0, because differences of a point are what the chart is
+    about. An interval over three times the median one would squeeze the others to dots;
+    it runs off the axis, and its numbers stand beside it.
     """
     halves = [line.half for line in lines if not np.isnan(line.half)]
     usual = 3 * np.median(halves) if halves else 0
@@ -147,6 +164,7 @@ def window(lines: Sequence[Line], rules, most=np.inf) -> tuple[float, float]:
         half = line.half if line.half <= usual else 0
         marks += [line.mean - half, line.mean + half, *line.points]
         marks += [] if line.second is None else [line.second]
+    # Never zero: one line of one value must still have an axis.
     margin = 0.05 * max(max(marks) - min(marks), 1e-3)
     return min(marks) - margin, min(max(marks) + margin, most)
 
@@ -165,19 +183,22 @@ def _labels(ax, lines) -> None:
 def matrices(shown: dict[str, np.ndarray], rows, columns, halves=None):
     """Small matrices of percentages, one below the other, with their numbers inside.
 
+    As Table 3 has them. Every matrix has its own colours, from its lowest number to its
+    highest, at least a point apart: patterns can be compared between them, shades not.
     shown: title -> float (R, K), nan where nothing is known. halves: title -> the
     same shape, half widths of the intervals; printed where they are not nan.
     """
     height = 0.75 + 0.62 * len(rows)
     figure, axes = canvas(height * len(shown), len(shown), squeeze=False)
     for ax, (title, matrix) in zip(axes[:, 0], shown.items(), strict=True):
+        # At least a point of range, or noise in the last digit would be full colour.
         low, high = np.nanmin(matrix), np.nanmax(matrix)
         ax.imshow(matrix, cmap=VALUES, vmin=low, vmax=max(high, low + 1), aspect="auto")
         for (row, column), value in np.ndenumerate(matrix):
             half = (halves or {}).get(title, np.full(matrix.shape, np.nan))[row, column]
             text = DASH if np.isnan(value) else plain(value)
             text += "" if np.isnan(half) else f" ± {half:.1f}"
-            white = value > low + 0.6 * max(high - low, 1)
+            white = value > low + 0.6 * max(high - low, 1)  # legible on both ends
             ink = "white" if white else PALETTE["ink"]
             ax.text(column, row, text, ha="center", va="center", color=ink)
         ax.set_xticks(range(len(columns)), columns)

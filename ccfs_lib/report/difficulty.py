@@ -1,7 +1,8 @@
 """Chapter 1: what is in the data, and how hard each image is.
 
-Curriculum selection ranks images by one number each. What that number can and cannot
-tell apart (ties!) decides what "the simplest" means.
+Curriculum selection ranks images by one number each (Section 5.4, Table 4). What that
+number can and cannot tell apart (ties!) decides what "the simplest" means. `difficulty`
+is everywhere a float (N,), one value per training image, higher = harder.
 """
 
 import numpy as np
@@ -27,9 +28,14 @@ from ccfs_lib.statistics import summary
 
 
 def sizes(train: ImageSet, test: ImageSet) -> Text:
-    """Both splits: images, classes, sizes, pixels, and the start of the fingerprint."""
+    """Both splits: images, classes, sizes, pixels, and the start of the fingerprint.
+
+    Two runs whose fingerprints differ were not about the same data, whatever their name
+    says: CIFAR-10 from another archive may be in another order, or JPEG-compressed.
+    """
     rows = []
     for split, data in (("training", train), ("test", test)):
+        # "Equally many of each class" meets a smallest class: it limits the IPC.
         least, most = min(data.class_sizes), max(data.class_sizes)
         per_class = f"{least:,}" if least == most else f"{least:,} to {most:,}"
         side = f"{data.image_size} x {data.images.shape[3]}"
@@ -40,31 +46,41 @@ def sizes(train: ImageSet, test: ImageSet) -> Text:
 
 
 def bins(difficulty: np.ndarray) -> np.ndarray:
-    """Edges of a histogram: one bar per value where they are few, else equal steps.
+    """Edges of a histogram, float (B + 1,): a bar per value if few, else equal steps.
 
     Of many event counts, zero keeps a bar of its own: it is a statement, not a bin.
     """
     found = np.unique(difficulty)
+    # Counts averaged over a few trainings lie on a grid of thirds or fifths. Bins that
+    # do not match the grid would show a comb that is the histogram's, not the data's.
     if 1 < len(found) <= 60:
         step = np.diff(found).min()
         if (found[-1] - found[0]) / step <= 120:
             return np.arange(found[0] - step / 2, found[-1] + step, step)
     low, high = found[0], found[-1]
+    # Not counts: logits have both signs, C-scores with their sign turned are negative.
     if low < 0 or high <= 2:
         return np.linspace(low, high if high > low else low + 1, 31)
     step = max(1, int(np.ceil(high / 40)))
+    # Edges a hair higher: numpy closes bins at the left, but a count of 5 belongs to
+    # the bar that ends at 5, so that the first bar holds the zeros and nothing else.
     return np.concatenate([[-step], np.arange(0, high + step, step) + 1e-9])
 
 
 @drawn
 def histogram(difficulty: np.ndarray):
-    """How many images have which difficulty; the bar of zeros stands apart."""
+    """How many images have which difficulty; the bar of zeros stands apart.
+
+    The zeros are the images that were never forgotten (Toneva et al., 2019): learned
+    once, and among themselves not ranked at all.
+    """
     edges = bins(difficulty)
     heights = np.histogram(difficulty, edges)[0]
     figure, ax = canvas(2.9)
     bars = ax.bar(edges[:-1], heights, np.diff(edges) * 0.9, align="edge")
     for bar in bars:
         bar.set_color(PALETTE["blue"])
+    # Zero is special only as the least of counts; logits have it as any other value.
     if (zeros := int((difficulty == 0).sum())) and difficulty.min() == 0:
         bars[0].set_color(PALETTE["orange"])
         legend(ax, [bars[0]], [f"never forgotten: {share(zeros, len(difficulty))}"])
@@ -76,8 +92,13 @@ def histogram(difficulty: np.ndarray):
 
 @drawn
 def staircase(difficulty: np.ndarray):
-    """All images in order of difficulty; every flat step is a tie."""
+    """All images in order of difficulty, easiest first; every flat step is a tie.
+
+    Taking "the k simplest" means a cut somewhere on this curve. On a step the cut is
+    not the score's doing but the tie-break's.
+    """
     figure, ax = canvas(2.6)
+    # In percent of the images, so that an IPC's share can be read off the axis.
     place = 100 * np.arange(len(difficulty)) / len(difficulty)
     ax.step(place, np.sort(difficulty), where="post", color=PALETTE["blue"])
     ax.set(xlabel="% of the training images, easiest first", ylabel="difficulty")
@@ -87,28 +108,38 @@ def staircase(difficulty: np.ndarray):
 
 
 def ties(difficulty: np.ndarray, labels: np.ndarray, take: int) -> np.ndarray:
-    """Per class, how many images share the value of the `take`-th easiest; int (C,)."""
+    """Per class, how many images share the value of the `take`-th easiest; int (C,).
+
+    labels: int (N,). 1 means that the cut is unique; a class smaller than `take` is cut
+    at its hardest image.
+    """
     shared = []
     for c in np.unique(labels):
         values = np.sort(difficulty[labels == c])
+        # All that tie with it, on both sides of the cut: so many were interchangeable.
         last = values[min(take, len(values)) - 1]
         shared.append(int((values == last).sum()))
     return np.array(shared)
 
 
 def class_means(difficulty: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Mean difficulty of every class, float (C,)."""
+    """Mean difficulty of every class, float (C,); labels: int (N,)."""
     return np.bincount(labels, difficulty) / np.maximum(np.bincount(labels), 1)
 
 
 @drawn
 def by_class(difficulty: np.ndarray, data: ImageSet):
-    """Mean difficulty of each class with its 95 % interval, easiest above."""
+    """Mean difficulty of each class with its 95 % interval, easiest above.
+
+    The interval is over the images of the class: whether the classes of this data set
+    differ by more than their images scatter, not what another training would count.
+    """
     labels = data.labels.numpy()
     order = ends(class_means(difficulty, labels))
     rows = [summary(difficulty[labels == c]) for c in order]
     figure, ax = canvas(0.9 + 0.27 * len(order))
     y = np.arange(len(order))
+    # The mean of all images: classes right of it give harder images than a draw by lot.
     ax.axvline(difficulty.mean(), color=PALETTE["grey"], lw=1.2, ls=(0, (4, 3)))
     middle, half = [r.mean for r in rows], [r.half for r in rows]
     ax.errorbar(middle, y, xerr=half, fmt="o", color=PALETTE["blue"], ms=6)
@@ -123,9 +154,10 @@ def by_class(difficulty: np.ndarray, data: ImageSet):
 
 
 def extremes(data: ImageSet, difficulty: np.ndarray, each: int = COLUMNS // 2):
-    """Gallery: the easiest and the hardest images of a class, side by side.
+    """Gallery: the `each` easiest and hardest images of a class, side by side.
 
-    Ties go to the lower index, as in the selection.
+    Ties go to the lower index, as in the selection, so the easiest shown are those that
+    a "simplest" strategy without any filter would take.
     """
     labels = data.labels.numpy()
     rows = []

@@ -1,4 +1,8 @@
-"""Galleries: rows of small images, enlarged pixel by pixel, class names beside them."""
+"""Galleries: rows of small images, enlarged pixel by pixel, class names beside them.
+
+Laid out by hand, in the pixels of the file: matplotlib's grids would resample images to
+a size that is no multiple of their own, and a blurred 8x8 digit looks like any other.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +17,7 @@ from ccfs_lib.report.style import DPI, PALETTE, Figure, drawn, short, spread
 
 CELL = 96  # pixels an image is enlarged to, or shrunk below
 GAP, BLOCK, LINE = 6, 28, 22  # pixels between images, between blocks, of a caption
-COLUMNS = 8
+COLUMNS = 8  # as many as stay recognisable on a phone
 NARROWEST = 460  # pixels: a figure of one image still has a caption below it
 
 
@@ -23,7 +27,7 @@ class Row:
 
     label: str
     blocks: Sequence[Tensor]
-    captions: Sequence[Sequence[str]] = ()
+    captions: Sequence[Sequence[str]] = ()  # per block, one for each of its images
 
 
 def enlarged(images: Tensor) -> np.ndarray:
@@ -32,6 +36,7 @@ def enlarged(images: Tensor) -> np.ndarray:
     Whole multiples by repetition, so that an 8-pixel digit keeps its pixels; images
     larger than a cell shrink by averages.
     """
+    # Averages and not single pixels: a shrunk photograph that skips pixels flickers.
     side = max(images.shape[2:])
     if side > CELL:
         pooled = F.avg_pool2d(images.float(), -(-side // CELL), ceil_mode=True)
@@ -46,11 +51,14 @@ def gallery(rows: Sequence[Row], heads: Sequence[str] = (), remark: str = "") ->
     """A figure of image rows.
 
     heads: a title for each block of columns. remark: above all, small: which classes
-    were left out. Rows may be shorter than the widest; they leave their places empty.
+    were left out. Rows may be shorter than the widest; they leave their places empty,
+    and a class of which too few were found is seen to be short. At least one row must
+    hold an image.
     """
     widths = [max(len(r.blocks[b]) for r in rows) for b in range(len(rows[0].blocks))]
     sample = next(block for row in rows for block in row.blocks if len(block))
     side = enlarged(sample[:1]).shape[1]
+    # Text is measured by its letters: the exact width is known only when it is drawn.
     label = 26 + 12.5 * max(len(row.label) for row in rows)
     starts = [
         label + BLOCK * b + (side + GAP) * sum(widths[:b]) for b in range(len(widths))
@@ -58,6 +66,7 @@ def gallery(rows: Sequence[Row], heads: Sequence[str] = (), remark: str = "") ->
     step = side + GAP + LINE * any(row.captions for row in rows)
     top = 8 + 30 * bool(remark) + 34 * bool(heads)
     width = starts[-1] + (side + GAP) * widths[-1] + 8
+    # As wide as its longest line of text, or that line would be cut.
     width = max(width, NARROWEST, 32 + 11 * len(remark))
     figure, ax = _sheet(width, top + step * len(rows) + 4)
     if remark:
@@ -77,7 +86,7 @@ def _sheet(width: float, height: float):
     """An empty figure whose data coordinates are its own pixels, y downwards."""
     width, height = round(width), round(height)
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
-    figure.photographs = True
+    figure.photographs = True  # 128 colours are too few for them
     ax = figure.add_axes([0, 0, 1, 1])
     ax.set(xlim=(0, width), ylim=(height, 0))
     ax.axis("off")
@@ -85,6 +94,7 @@ def _sheet(width: float, height: float):
 
 
 def _place(ax, block: Tensor, captions, start: float, y: float) -> None:
+    """Draw one block of a row, its upper left corner at (start, y)."""
     if not len(block):
         ax.text(
             start, y + 48, "none", va="center", color=PALETTE["grey"], style="italic"
@@ -97,18 +107,20 @@ def _place(ax, block: Tensor, captions, start: float, y: float) -> None:
         if i < len(captions):
             middle = x + image.shape[1] / 2, y + side + LINE / 2
             ax.text(*middle, captions[i], ha="center", va="center", fontsize=8)
-    ax.set(xlim=(0, ax.figure.bbox.width), ylim=(ax.figure.bbox.height, 0))
 
 
 def remark(shown: int, classes: int, order: str) -> str:
-    """Which classes a gallery leaves out, where it does."""
+    """The sentence on classes that a gallery leaves out; empty where it shows all.
+
+    order: the ranking that the shown ones are evenly spread over, for `style.spread`.
+    """
     if shown == classes:
         return ""
     return f"{shown} of {classes} classes, evenly spread {order}"
 
 
 def samples(data: ImageSet, columns: int = COLUMNS) -> Figure:
-    """Images of every class, at even steps of the data's own order."""
+    """`columns` images of every class, at even steps of the data's own order."""
     classes = spread(range(data.num_classes))
     rows = []
     for c in classes:

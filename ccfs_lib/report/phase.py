@@ -1,6 +1,9 @@
 """Chapter 4: one curriculum phase: what the filter knows, and what is picked for it.
 
-Records are those that Algorithm 1 yields, the phase that is shown last.
+Figure 4 of the paper, (a) the filter, (b) the difficulty and (c) the picked, for any
+phase and with the coarse stage between them, which the paper does not show. `records`
+are those that Algorithm 1 yields, the phase that is shown last; `stages` is the
+chapter's Pipeline.
 """
 
 from collections.abc import Sequence
@@ -22,42 +25,48 @@ from ccfs_lib.report.style import (
     spread,
     whole_numbers,
 )
-from ccfs_lib.report.text import (
-    Text,
-    percent,
-    plain,
-    table,
-)
+from ccfs_lib.report.text import Text, percent, plain, table
 from ccfs_lib.select import candidates
 
 Records = Sequence[PhaseRecord]
 
 
 def score(stages, record: PhaseRecord) -> np.ndarray:
-    """Difficulty of all training images in that phase, float (N,)."""
+    """Difficulty of all training images in that phase, float (N,), higher = harder.
+
+    With ``score="logits"`` (Table 4) it is the filter's own, and changes every phase.
+    """
     fixed = stages.difficulty
     return -record.filter.true_logit if fixed is None else fixed
 
 
 def pool(stages, records: Records) -> np.ndarray:
-    """Who could be picked in the last of `records`, bool (N,): the coarse stage."""
+    """Who could be picked in the last of `records`, bool (N,): the coarse stage, Eq. 5.
+
+    Computed again and not recorded: a record keeps counts only, and it is one call.
+    """
     e, last = stages.experiment, records[-1]
     return candidates(
         stages.train.labels.numpy(),
         last.filter.predictions,
         excluded=selected(list(records[:-1])),
+        # The veto is in the authors' code, and not in Equation 5.
         teacher_predictions=stages.teacher.predictions if e.teacher_correct else None,
         coarse=e.coarse,
     )
 
 
 def undecided(stages, records: Records) -> int:
-    """How many were picked by index alone: equally hard candidates were left behind."""
+    """How many were picked by index alone: equally hard candidates were left behind.
+
+    Equation 6 says nothing of ties, so another implementation would take other images
+    here and be just as right. A random fine stage has no ties to break.
+    """
     if stages.experiment.fine == "random":
         return 0
     now, labels = records[-1], stages.train.labels.numpy()
     values, left = score(stages, now), pool(stages, records)
-    left[now.chosen] = False
+    left[now.chosen] = False  # candidates that the fine stage passed over
     total = 0
     for c in np.unique(labels[now.chosen]):
         mine = values[now.chosen[labels[now.chosen] == c]]
@@ -66,8 +75,14 @@ def undecided(stages, records: Records) -> int:
 
 
 def facts(stages, records: Records) -> Text:
-    """The phase in numbers: the set, the filter, the candidates, the picked."""
+    """The phase in numbers: the set, the filter, the candidates, the picked.
+
+    Percent are of all training or test images. The filter's test accuracy is shown and
+    never used: selection looks at the training split only.
+    """
     e, now, train = stages.experiment, records[-1], stages.train
+    # From the configuration; the record has only the sum. The rest came in phase by
+    # phase, and is less than planned where classes ran short.
     distilled = e.distilled * train.num_classes
     rows = [
         ("distilled images in the set", f"{distilled:,}"),
@@ -83,20 +98,29 @@ def facts(stages, records: Records) -> Text:
 
 
 def confusion(stages, records: Records):
-    """What the filter answers to the training images, class by class."""
+    """What the filter answers to the training images, percent of each class.
+
+    Off the diagonal are the candidates, before earlier picks and the teacher's veto.
+    """
     answers = records[-1].filter.predictions
     return charts.confusion(stages.train.labels.numpy(), answers, stages.train.classes)
 
 
 @drawn
 def supply(stages, records: Records):
-    """Candidates of each class against the number wanted; short classes stand out."""
+    """Candidates of each class against the number wanted; short classes stand out.
+
+    Every class wants the same number (Algorithm 1), but mistakes are not spread evenly:
+    a class the filter has learned runs out first, and stays short.
+    """
     now, data = records[-1], stages.train
+    # Sorted by supply: where the bars cross the line of the quota is the finding.
     order = ends(now.pool)
     sizes = now.pool[order]
     figure, ax = canvas(1.1 + 0.25 * len(order))
     y = np.arange(len(order))
     ax.barh(y, sizes, 0.72, color=PALETTE["light"], label="candidates")
+    # What was picked lies on top of what could be, so its length reads as a share.
     taken = np.minimum(sizes, now.quota)
     enough = sizes >= now.quota
     for mask, colour, name in (
@@ -111,6 +135,7 @@ def supply(stages, records: Records):
     whole_numbers(ax, "x")
     legend(ax)
     if len(order) < data.num_classes:
+        # The middle is left out; a line shows where.
         half = len(order) // 2
         ax.axhline(half - 0.5, color=PALETTE["grey"], lw=0.8)
         what = f"({half} smallest and {half} largest pools of {data.num_classes})"
@@ -120,13 +145,19 @@ def supply(stages, records: Records):
 
 @drawn
 def sieve(stages, records: Records):
-    """Difficulty of all training images, of the candidates, and of the picked."""
+    """Difficulty of all training images, of the candidates, and of the picked.
+
+    Each layer has an axis of its own height, since the picked are few:
+    shapes are to be compared, not heights. The picked need not be the leftmost of the
+    candidates, because each class takes its own simplest.
+    """
     values = score(stages, records[-1])
     layers = {
         "all training images": (values, "grey"),
         "candidates": (values[pool(stages, records)], "sky"),
         "picked": (values[records[-1].chosen], "blue"),
     }
+    # One set of bins for all three, or the layers could not be laid over each other.
     edges = bins(values)
     figure, axes = canvas(4.4, 3, sharex=True)
     for ax, (name, (part, colour)) in zip(axes, layers.items(), strict=True):
@@ -143,10 +174,15 @@ def sieve(stages, records: Records):
 
 
 def picked(stages, records: Records, columns: int = COLUMNS):
-    """Gallery of the picked images, easiest at the left, the filter's answer below."""
+    """Gallery of the picked images, easiest at the left, the filter's answer below.
+
+    Figure 4(c), which shows one image of median difficulty per phase and class; a whole
+    row shows how far the difficulty reaches.
+    """
     now, data = records[-1], stages.train
     labels, values = data.labels.numpy()[now.chosen], score(stages, now)[now.chosen]
     rows = []
+    # Classes from easy to hard, so that the rows themselves have an order.
     for c in spread(class_means(score(stages, now), data.labels.numpy())):
         mine = now.chosen[labels == c]
         some = evenly(mine[np.argsort(values[labels == c], kind="stable")], columns)
@@ -162,9 +198,15 @@ def picked(stages, records: Records, columns: int = COLUMNS):
 
 @drawn
 def course(stages, records: Records):
-    """The phases so far: the filter's accuracy; difficulty of candidates and picked."""
+    """The phases so far: the filter's accuracy; difficulty of candidates and picked.
+
+    Figure 4(a) and (b), the candidates added: if the picked get harder only because the
+    candidates do, the curriculum is the filter's and not the fine stage's.
+    """
     figure, (top, low) = canvas(4.8, 2, sharex=True, height_ratios=(1, 1.25))
     x = [r.phase for r in records]
+    # Both, as in Figure 4(a): training accuracy is what selection sees, test accuracy
+    # what it is for. The filter was trained on neither set as a whole.
     for name, colour, values in (
         ("training images", "blue", [r.train_accuracy for r in records]),
         ("test images", "green", [r.filter.test_accuracy for r in records]),
@@ -178,6 +220,7 @@ def course(stages, records: Records):
     for i, record in enumerate(records):
         values = score(stages, record)
         members = values[pool(stages, records[: i + 1])]
+        # Named once, or the legend would repeat itself for every phase.
         _span(low, record.phase - 0.1, members, "sky", "candidates" * (i == 0))
         _span(
             low, record.phase + 0.1, values[record.chosen], "blue", "picked" * (i == 0)

@@ -1,4 +1,9 @@
-"""What a teacher says of images: its confidence, and how familiar they look to it."""
+"""What a teacher says of images: its confidence, and how familiar they look to it.
+
+The two terms of SRe2L's recovery loss, classification and batch-norm statistics, put to
+images that were not recovered. The teacher sees them whole here, without the random
+crops of the recovery.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,13 +30,21 @@ class Opinion:
 
 
 def some(data: ImageSet, most: int = MOST) -> ImageSet:
-    """At most `most` images at random (always the same), mixed over the classes."""
+    """At most `most` images at random (always the same), mixed over the classes.
+
+    Mixed, because batch-norm statistics of a batch of one class are far from those of
+    all classes, whatever the images are like.
+    """
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
     return data.subset(order[:most])
 
 
 def opinions(stages, recovered: ImageSet) -> dict[str, Opinion]:
-    """The teacher's opinion of recovered, training and test images."""
+    """The teacher's opinion of recovered, training and test images, by kind.
+
+    stages: the chapter's Pipeline; recovered: its distilled images. At most MOST each.
+    """
+    # Seen and unseen real images: the gap between them is what "familiar" can mean.
     kinds = zip(KINDS, (recovered, stages.train, stages.test), strict=True)
     network, device = stages.teacher.network, stages.device
     with _quiet(stages):
@@ -39,7 +52,11 @@ def opinions(stages, recovered: ImageSet) -> dict[str, Opinion]:
 
 
 def opinion(network, data: ImageSet, device="cpu") -> Opinion:
-    """Confidence of the own class (percent), agreement and entropy (bits) per image."""
+    """Confidence of the own class (percent), agreement and entropy (bits) per image.
+
+    network: answers uint8 images as (N, C) logits. Doubles: a trained teacher's doubt
+    is often below what 1 minus a float32 can hold.
+    """
     logs = sre2l.relabel(network, data, device).double().log_softmax(1)
     own = logs.gather(1, data.labels[:, None])[:, 0].exp()
     entropy = -(logs.exp() * logs).sum(1) / np.log(2)
@@ -59,16 +76,19 @@ def _quiet(stages):
 
 
 def distances(stages, recovered: ImageSet, batches: int = 8) -> dict[str, list[float]]:
-    """Batch-norm distance of batches of each kind of image, and of noise.
+    """Batch-norm distance of batches of each kind of image, and of noise, by kind.
 
-    All batches have one size, the recovery's where there are images enough: a smaller
-    batch has noisier statistics and would look farther away.
+    stages, recovered: as for `opinions`. The distance is that of the recovery's loss,
+    summed over layers. The noise, uniform in every pixel, stands for where a recovery
+    begins. All batches have one size, the recovery's where there are images enough: a
+    smaller batch has noisier statistics and would look farther away.
     """
     recipe = stages.experiment.distillation
     size = min(recipe.batch_size, len(recovered))
     shape = (size * batches, *recovered.images.shape[1:])
     noise = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0))
     sets = (recovered, stages.train, stages.test)
+    # Recovered images may be fewer than eight batches; they give as many as they have.
     some_of = (some(data, size * batches).images for data in sets)
     kinds = dict(zip(KINDS, some_of, strict=True))
     kinds["noise"] = noise.to(torch.uint8)
@@ -78,10 +98,11 @@ def distances(stages, recovered: ImageSet, batches: int = 8) -> dict[str, list[f
         with _quiet(stages), torch.inference_mode():
             return {k: list(_far(network, loss, v, size)) for k, v in kinds.items()}
     finally:
-        loss.close()
+        loss.close()  # its hooks would collect from every later use of the teacher
 
 
 def _far(network, loss, images: Tensor, size: int) -> Iterator[float]:
+    """The distance of each full batch; a smaller last one is left out."""
     device = next(network.parameters()).device
     for batch in images.split(size):
         if len(batch) == size:

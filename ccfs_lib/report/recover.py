@@ -1,7 +1,8 @@
 """Chapter 3: distilled images, and what the teacher makes of them.
 
 Recovery moves pixels until the teacher is sure of the wanted class and its batch-norm
-layers see familiar statistics. Both can be measured, on real images as well.
+layers see familiar statistics (SRe2L; CDA adds the narrowing crop). Both terms of that
+loss can be measured, and measured on real images as well, which says more than a loss.
 """
 
 import numpy as np
@@ -23,19 +24,22 @@ from ccfs_lib.report.text import (
 )
 from ccfs_lib.statistics import summary
 
+# The same kinds in the same colours in both charts; noise is grey.
 COLOURS = {"recovered": "orange", "real, training": "blue", "real, test": "green"}
-LEAST = 1e-3  # percent of doubt, the left end of an axis
+LEAST = 1e-3  # percent of doubt, the left end of an axis: float32 knows little below
 
 
 @drawn
 def schedule(image: Tensor, recipe: Distillation):
-    """The crops of the recovery: five typical boxes on an image, and the areas drawn.
+    """The crops of the recovery: boxes at five iterations, and the areas drawn.
 
-    image: uint8 (3, H, W). The band is where an iteration's crop area falls.
+    image: uint8 (3, H, W), square. The band is where an iteration's crop area falls:
+    CDA's opens downwards along a cosine, SRe2L's is equally wide throughout.
     """
     figure, axes = canvas(4.0, 2, height_ratios=(1, 1.6))
-    axes[0].remove()
+    axes[0].remove()  # its place is taken by five small axes
     grid = figure.add_gridspec(2, 5, height_ratios=(1, 1.6))
+    # Five moments, four boxes each: one box would be taken for the crop of that moment.
     steps = np.linspace(0, recipe.iterations - 1, 5).round().astype(int)
     generator = torch.Generator().manual_seed(0)
     for column, step in enumerate(steps):
@@ -46,6 +50,7 @@ def schedule(image: Tensor, recipe: Distillation):
         for top, left, height, width in boxes.tolist():
             box = {"ec": PALETTE["orange"], "fc": "none", "lw": 1.6}
             ax.add_patch(_rectangle(left, top, width, height, box))
+        # A margin, or a box along the border would lose half of its line.
         ax.set(xticks=[], yticks=[], xlim=(-0.4, side + 0.4), ylim=(side + 0.4, -0.4))
         ax.spines[:].set_visible(False)
         ax.set_title(f"{'iteration ' * (column == 0)}{step + 1}", fontsize=9.5)
@@ -67,7 +72,10 @@ def _rectangle(x, y, width, height, style):
 
 
 def beside(train: ImageSet, recovered: ImageSet, each: int = COLUMNS // 2):
-    """Gallery: real images of each class, and recovered ones."""
+    """Gallery: `each` real images of each class, and as many recovered ones.
+
+    Evenly spread over the data's own order: neither side is chosen for its looks.
+    """
     rows = []
     for c in spread(range(train.num_classes)):
         sets = [
@@ -80,7 +88,12 @@ def beside(train: ImageSet, recovered: ImageSet, each: int = COLUMNS // 2):
 
 
 def opinion_table(found: dict[str, Opinion]) -> Text:
-    """Agreement, confidence and entropy of each kind of image, with intervals."""
+    """Agreement, confidence and entropy of each kind of image, with intervals.
+
+    found: kind -> opinions, from `probe.opinions`. The intervals are over images, for
+    this one teacher. Agreement has none: near 100 % a t interval of zeros and ones is
+    wrong, and at 100 % it would have no width.
+    """
     rows = [
         (
             kind,
@@ -101,14 +114,16 @@ def opinion_table(found: dict[str, Opinion]) -> Text:
 def doubt(found: dict[str, Opinion]):
     """How many images of each kind the teacher doubts less than a given amount.
 
-    Doubt is what confidence in the own class leaves of 100 %; its axis is logarithmic,
-    because a trained teacher is nearly always nearly sure.
+    found: as for `opinion_table`. Doubt is what confidence in the own class leaves of
+    100 %; its axis is logarithmic, because a trained teacher is nearly always nearly
+    sure. Curves and not means: one mean hides that a few images carry all the doubt.
     """
     figure, ax = canvas(3.0)
     for kind, o in found.items():
         x = np.sort(np.maximum(100 - o.confidence, LEAST))
         y = 100 * np.arange(1, len(x) + 1) / len(x)
         ink = PALETTE[COLOURS.get(kind, "grey")]
+        # On to the right border: the curve of a kind without doubt would end at once.
         ax.step(np.r_[x, 100], np.r_[y, 100], where="post", color=ink, label=kind)
     ax.set(xlabel=f"doubt: 100 {MINUS} confidence (%)", ylabel="% of images below")
     ax.set(xscale="log", xlim=(LEAST, 100), ylim=(0, 100))
@@ -119,7 +134,11 @@ def doubt(found: dict[str, Opinion]):
 
 
 def distance_chart(found: dict[str, list[float]]):
-    """Batch-norm distances, a tick per batch, the mean as a dot."""
+    """Batch-norm distances, a tick per batch, the mean as a dot.
+
+    found: kind -> distances, from `probe.distances`; the loss's own unit. Only ratios
+    between the kinds mean anything: the unit grows with layers and channels.
+    """
     lines = []
     for kind, values in found.items():
         s = summary(values)

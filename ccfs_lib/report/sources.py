@@ -12,12 +12,12 @@ from ccfs_lib.report.text import Text, count
 def scores(stages) -> tuple[np.ndarray, Text]:
     """The difficulty of every training image, float (N,), and where it comes from.
 
-    For ``score="logits"``, which exists only inside a phase, forgetting stands in.
+    stages: the chapter's Pipeline. For ``score="logits"``, which exists only inside a
+    phase, forgetting stands in. Raises InputError where a published file is not there.
     """
     e = stages.experiment
     if e.score == "logits":
-        published = e.dataset in SCORE_FILES
-        other = "published-forgetting" if published else "forgetting"
+        other = "published-forgetting" if e.dataset in SCORE_FILES else "forgetting"
         stand_in = replace(e, score=other)
         values, source = scores(type(stages)(stand_in, stages.store, stages.device))
         first = "The score of this run, the filter's logits, exists only in a phase. "
@@ -26,6 +26,7 @@ def scores(stages) -> tuple[np.ndarray, Text]:
 
 
 def _source(stages) -> str:
+    """Which file or which trainings the scores are from, in a sentence or two."""
     e = stages.experiment
     if e.score == "published-forgetting":
         return (
@@ -39,6 +40,8 @@ def _source(stages) -> str:
         )
     if e.score != "forgetting":
         return f"Scores from a file, {e.score.rsplit('/', 1)[-1]}."
+    # An image that was never learned cannot be forgotten, and would count as easy with
+    # 0 events; the score puts it above all others of that training.
     runs = [stages.squeeze(seed).tensors for seed in range(e.score_runs)]
     never = sum(int((~run["learned"]).sum()) for run in runs)
     ending = (
@@ -56,7 +59,8 @@ def _source(stages) -> str:
 def agreement(stages) -> Text:
     """Whether another measurement ranks the images alike: Spearman's correlation.
 
-    Counted scores are compared between trainings, published ones with the C-score.
+    stages: as for `scores`. Counted scores are compared between trainings, published
+    ones with the C-score. Ranks, because selection uses nothing else of a score.
     """
     e = stages.experiment
     if e.score == "forgetting" and e.score_runs > 1:
@@ -78,6 +82,7 @@ def _between_trainings(stages) -> Text:
     runs = stages.experiment.score_runs
     events = [stages.squeeze(seed).tensors["events"].numpy() for seed in range(runs)]
     found = [_spearman(a, b) for i, a in enumerate(events) for b in events[i + 1 :]]
+    # One number where two trainings are compared, the range where there are more pairs.
     between = " to ".join(dict.fromkeys(f"{v:.2f}" for v in (min(found), max(found))))
     return Text(
         "Spearman's rank correlation between the counts of two trainings: "

@@ -3,26 +3,37 @@
 import numpy as np
 import pandas
 
-from ccfs_lib.experiment import STRATEGIES, Experiment
-from ccfs_lib.report import arms, printed
-from ccfs_lib.report.arms import CCFS, NAMES, compare, values
+from ccfs_lib import paper
+from ccfs_lib.compare import (
+    CCFS,
+    FAILS,
+    HOLDS,
+    NAMES,
+    VERDICTS,
+    compare,
+    level,
+    values,
+    verdict,
+)
+from ccfs_lib.experiment import Experiment
+from ccfs_lib.report import arms
 from ccfs_lib.report.charts import matrices
 from ccfs_lib.report.style import PALETTE, canvas, drawn
 from ccfs_lib.report.text import (
     MINUS,
     SPACE,
-    VERDICTS,
     Text,
     count,
     finding,
+    listed,
     percent,
     plus_minus,
     signed,
     told,
-    verdict,
 )
-from ccfs_lib.statistics import summary
+from ccfs_lib.statistics import Difference, summary
 
+# Rows and columns as Table 3 prints them, and the arms read along its rows.
 COARSE, FINE = ("misclassified", "classified"), ("simple", "random", "hard")
 ORDER = [f"{fine}-{coarse}" for coarse in COARSE for fine in FINE]
 OTHERS = tuple(
@@ -31,14 +42,20 @@ OTHERS = tuple(
 
 
 def grid(rows: pandas.DataFrame, experiment: Experiment):
-    """Accuracy by coarse and fine stage, as printed in Table 3; the paper's below."""
-    found = {arm: summary(values(rows, arm)) for arm in STRATEGIES}
+    """Accuracy by coarse and fine stage, as printed in Table 3; the paper's below.
+
+    rows: those of `arms.read`, with all six strategies. The paper's matrix is there for
+    its pattern: it has colours of its own, since its accuracies are a ResNet-18's.
+    """
+    # Each cell with its own interval; whether two of them differ is for `differences`.
+    found = [summary(values(rows, arm)) for arm in ORDER]
     shape = len(COARSE), len(FINE)
-    means = np.array([found[arm].mean for arm in ORDER]).reshape(shape)
-    halves = np.array([found[arm].half for arm in ORDER]).reshape(shape)
-    said = [printed.arm(experiment, arm) for arm in ORDER]
+    means = np.reshape([s.mean for s in found], shape)
+    halves = np.reshape([s.half for s in found], shape)
+    said = [paper.arm(arm, experiment.dataset, experiment.ipc) for arm in ORDER]
     title = "here: test accuracy (%), last epoch, mean and 95 % interval"
     shown = {title: means}
+    # Tables 11 to 13 have all six of a cell or none.
     if all(value is not None for value in said):
         shown["paper: ResNet-18, its own scale, best epoch"] = np.reshape(said, shape)
     fines = ("simplest", "random", "hardest")
@@ -46,26 +63,38 @@ def grid(rows: pandas.DataFrame, experiment: Experiment):
 
 
 def differences(rows: pandas.DataFrame):
-    """CCFS minus each other strategy, paired by seed."""
-    return arms.differences(rows, OTHERS, paired=True)
+    """CCFS minus each other strategy, points: the claim of Section 5.4, line by line.
+
+    rows: those of `arms.read`, with all six strategies.
+    """
+    return arms.differences(rows, OTHERS)
 
 
 def tastes(stages, seed: int = 0) -> dict[str, np.ndarray]:
-    """Difficulty of what each strategy picked in all phases of one seed."""
+    """Difficulty of what each strategy picked in all phases of one seed: arm -> (n,).
+
+    stages: the chapter's Pipeline; its filters are read from the store, not trained.
+    """
     picked = {}
     for arm in ORDER:
         parts = [record.difficulty for record in stages.phases(seed, arm)]
+        # An empty start: without real images (alpha 1) there is no phase to join.
         picked[arm] = np.concatenate([np.empty(0), *parts])
     return picked
 
 
 @drawn
 def taste_chart(picked: dict[str, np.ndarray]):
-    """Difficulty of the picked: range thin, middle half thick, mean as a dot."""
+    """Difficulty of the picked: range thin, middle half thick, mean as a dot.
+
+    picked: that of `tastes`. Blue is misclassified, orange classified, so that the
+    coarse stage, which decides where on the scale one looks, is seen before the fine.
+    """
     figure, ax = canvas(0.7 + 0.5 * len(picked))
     for y, (arm, found) in enumerate(picked.items()):
         colour = PALETTE["blue" if arm.endswith("misclassified") else "orange"]
-        if len(found):
+        if len(found):  # a strategy may have found no candidate at all
+            # Quartiles and not the standard deviation: counts of events are skewed.
             low, high = np.percentile(found, [25, 75])
             ax.plot([found.min(), found.max()], [y, y], color=colour, lw=1.5)
             style = {"alpha": 0.4, "solid_capstyle": "butt"}
@@ -78,6 +107,7 @@ def taste_chart(picked: dict[str, np.ndarray]):
         }
         ax.text(0, y - 0.42, NAMES[arm], **style)
         ax.text(1, y - 0.42, count(len(found), "image"), ha="right", **style)
+    # Names stand above their lines, as in `charts.intervals`: phones are narrow.
     ax.set(xlabel="difficulty (higher = harder)", yticks=[])
     ax.set_ylim(len(picked) - 0.55, -0.75)
     ax.spines["left"].set_visible(False)
@@ -87,17 +117,22 @@ def taste_chart(picked: dict[str, np.ndarray]):
 
 @drawn
 def filled(rows: pandas.DataFrame):
-    """Images that each strategy delivered, percent of those wanted, by seed."""
+    """Images that each strategy delivered, percent of those wanted, by seed.
+
+    A class without enough candidates stays short (as in the released code), so a set
+    can be smaller than its rivals; the strategies that fell short are orange.
+    """
     figure, ax = canvas(0.9 + 0.34 * len(ORDER))
     for y, arm in enumerate(ORDER):
         parts = np.array(values(rows, arm, "images")) / values(rows, arm, "wanted")
-        full = parts.min() == 1
+        full = parts.min() == 1  # one short seed is enough to be marked
         colour = PALETTE["grey" if full else "orange"]
         ax.barh(y, 100 * parts.mean(), 0.62, color=colour, alpha=0.55, lw=0)
         ax.plot(100 * parts, [y] * len(parts), "|", color=colour, ms=12, mew=1.6)
     ax.set_yticks(
         range(len(ORDER)), [NAMES[arm].removeprefix("CCFS: ") for arm in ORDER]
     )
+    # From 0: these are lengths of bars. A little beyond 100, or its tick is cut.
     ax.set(xlabel="images delivered (% of those wanted)", xlim=(0, 102))
     ax.set_ylim(len(ORDER) - 0.4, -0.6)
     ax.grid(axis="x")
@@ -105,27 +140,65 @@ def filled(rows: pandas.DataFrame):
 
 
 def answer(rows: pandas.DataFrame, experiment: Experiment) -> Text:
-    """Finding: whether "simplest of the misclassified" beats the other five."""
-    found = {arm: compare(rows, CCFS, arm, paired=True) for _, arm, _ in OTHERS}
+    """Finding: whether "simplest of the misclassified" beats the other five.
+
+    rows: those of `arms.read`, with all six strategies.
+    """
+    found = {arm: compare(rows, CCFS, arm) for _, arm, _ in OTHERS}
     words = [verdict(d) for d in found.values()]
+    # Counted, and not summed up in one word: "the best of six" holds if all five do.
     tally = ", ".join(f"{word} for {words.count(word)}" for word in VERDICTS)
-    best = max(ORDER, key=lambda arm: summary(values(rows, arm)).mean)
-    closest = min(found, key=lambda arm: found[arm].mean)
-    d, place = found[closest], 1 + sum(d.mean < 0 for d in found.values())
-    lead = "smallest lead" if d.mean > 0 else "largest deficit"
     return finding(
-        f"{NAMES[best][0].upper()}{NAMES[best][1:]} has the highest mean, "
-        f"{plus_minus(values(rows, best))}{SPACE}%."
-        + f" CCFS's own strategy is number {place} of {len(ORDER)}."
-        * (best != CCFS),
+        _top(rows, found),
         f"The paper's claim that it beats each of the other five: {tally}.",
-        f"Its {lead} is to {NAMES[closest]}: {told(d)}.",
+        _closest(found),
         _short(rows),
         _paper(experiment),
     )
 
 
+def _top(rows, found: dict[str, Difference]) -> str:
+    """Which mean is highest, and the place of CCFS; equal means share theirs."""
+    means = {arm: summary(values(rows, arm)) for arm in ORDER}
+    # Ties are common where accuracy moves in steps of one test image (digits: 0.2 %).
+    most = max(s.mean for s in means.values())
+    best = [arm for arm in ORDER if most - means[arm].mean < 1e-9]
+    names = listed([NAMES[arm] for arm in best])
+    names = f"{names[0].upper()}{names[1:]}"
+    if len(best) > 1:
+        said = f"{names} share the highest mean, {percent(most)}."
+    else:
+        said = f"{names} has the highest mean, {plus_minus(means[best[0]])}{SPACE}%."
+    if CCFS in best:
+        return said
+    place = 1 + sum(d.mean < 0 and not level(d) for d in found.values())
+    return f"{said} CCFS's own strategy is number {place} of {len(ORDER)}."
+
+
+def _closest(found: dict[str, Difference]) -> str:
+    """The rival that CCFS leads least or trails most, as far as the interval allows.
+
+    A mean that is higher by less than its interval is no lead, and "too close to call"
+    is not "equal": only equal means are called so.
+    """
+    arm = min(found, key=lambda arm: found[arm].mean)
+    d, name = found[arm], NAMES[arm]
+    if level(d):
+        return f"Its closest rival, {name}, has exactly the same mean: {told(d)}."
+    if (word := verdict(d)) == HOLDS:
+        return f"Its smallest lead is over {name}, and clear: {told(d)}."
+    if word == FAILS:
+        return f"Its largest deficit is to {name}, and clear: {told(d)}."
+    side = "above" if d.mean > 0 else "below"
+    rival = "closest" if d.mean > 0 else "strongest"
+    return (
+        f"Its mean is {side} that of its {rival} rival, {name}, but too close to call: "
+        f"{told(d)}."
+    )
+
+
 def _short(rows) -> str:
+    """Whether all strategies filled their sets: the condition of a fair comparison."""
     made = {
         arm: sum(values(rows, arm, "images")) / sum(values(rows, arm, "wanted"))
         for arm in ORDER
@@ -141,7 +214,9 @@ def _short(rows) -> str:
 
 
 def _paper(experiment) -> str:
-    said = {arm: printed.arm(experiment, arm) for arm in ORDER}
+    where = experiment.dataset, experiment.ipc
+    # Its margin is of one selection, trained five times; ours of as many selections.
+    said = {arm: paper.arm(arm, *where) for arm in ORDER}
     if None in said.values():
         return ""
     second = max((arm for arm in ORDER if arm != CCFS), key=said.get)

@@ -27,6 +27,7 @@ PALETTE = {
 WIDTH = 5.0  # inches: 11-point type stays readable when a phone halves the figure
 DPI = 144  # of the file; shown at 110, so that fine screens have pixels to spare
 SHOWN = 110
+# No box around the data: two axes and a light grid are all that is read from.
 SETTINGS = {
     "font.size": 11,
     "axes.labelsize": 11,
@@ -61,6 +62,7 @@ class Figure(Base):
         picture = Image.open(file).convert("RGB")
         width = picture.width
         if not self.photographs:
+            # Drawings have few colours and lose nothing; executed pages are in git.
             picture = picture.quantize(128, dither=Image.Dither.NONE)
         file = io.BytesIO()
         picture.save(file, "PNG", optimize=True)
@@ -69,7 +71,10 @@ class Figure(Base):
 
 
 def drawn(function):
-    """Decorate a function that makes a figure, to use this module's settings."""
+    """Decorate a function that makes a figure, to use this module's settings.
+
+    Around the whole function: matplotlib reads some settings when an artist is made.
+    """
 
     @wraps(function)
     def wrapper(*arguments, **options):
@@ -91,12 +96,15 @@ def canvas(height: float, rows: int = 1, **options):
 
 
 def note(ax, text: str) -> None:
-    """A remark above the axes, left, small: what was left out, and by which rule."""
+    """Write a small remark above the axes: what was left out, and by which rule."""
     ax.set_title(text, loc="left", fontsize=9.5, color="#5B6770", pad=8)
 
 
 def legend(ax, *handles_and_labels, columns: int = 2) -> None:
-    """A legend above the axes, where it can hide no data."""
+    """Place a legend above the axes, where it can hide no data.
+
+    handles_and_labels: as matplotlib's ``legend`` takes them; none: all that are named.
+    """
     place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderpad": 0}
     ax.legend(
         *handles_and_labels, ncols=columns, **place, handlelength=1.4, columnspacing=1.4
@@ -104,7 +112,10 @@ def legend(ax, *handles_and_labels, columns: int = 2) -> None:
 
 
 def whole_numbers(ax, axis: str = "y") -> None:
-    """Ticks at whole numbers only, with thousands separated by commas."""
+    """Ticks at whole numbers only, with thousands separated by commas.
+
+    axis: "x" or "y". For counts, where half an image would be a strange tick.
+    """
     side = getattr(ax, f"{axis}axis")
     side.set_major_locator(mpl.ticker.MaxNLocator(5, integer=True))
     side.set_major_formatter("{x:,.0f}")
@@ -126,7 +137,11 @@ def spread(order, most: int = 10) -> list[int]:
 
 
 def ends(order, most: int = 20) -> list[int]:
-    """Classes from lowest to highest; where too many, the outer `most` of them."""
+    """Classes from lowest to highest; where too many, the outer `most` of them.
+
+    order: one number per class, (C,). For charts whose point is the extremes; `spread`
+    is for galleries, where the middle is worth seeing too.
+    """
     ranked = [int(c) for c in np.argsort(np.asarray(order), kind="stable")]
     half = most // 2
     return ranked if len(ranked) <= most else ranked[:half] + ranked[-half:]

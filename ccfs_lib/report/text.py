@@ -1,7 +1,7 @@
-"""Sentences and tables that are computed: numbers, verdicts, findings, the stamp.
+"""Sentences and tables that are computed: numbers, differences, findings, the stamp.
 
-No verdict is typed in a notebook. `verdict` chooses its words from an interval, so a
-sentence changes with the numbers, and "too close to call" is an answer.
+No verdict is typed in a notebook: `ccfs_lib.compare.verdict` chooses the word from an
+interval, so a sentence changes with the numbers, and "too close to call" is an answer.
 """
 
 import html
@@ -11,12 +11,13 @@ from collections.abc import Sequence
 import torch
 
 from ccfs_lib import networks, presets
+from ccfs_lib.compare import VERDICTS, verdict  # noqa: F401  chapters find words here
 from ccfs_lib.experiment import preset
 from ccfs_lib.statistics import Difference, Summary, summary
 
+# A space that does not break, and the signs that typography has for minus and for none.
 SPACE, MINUS, DASH = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}", "\N{EN DASH}"
 PATHS = ("dataset", "score", "distilled_from")  # settings that may be paths
-VERDICTS = ("holds", "does not hold", "too close to call")
 # What a reader has to know before the first number.
 REMARKS = {
     "cifar10-jpeg": "cifar10-jpeg is not CIFAR-10: it is CIFAR-10 re-encoded as JPEG "
@@ -38,20 +39,20 @@ class Text:
 
 
 def finding(answer: str, *more: str) -> Text:
-    """The chapter's answer, quoted, and what else was found as points below it."""
+    """The chapter's answer, quoted, and what else was found as points below it.
+
+    answer, more: sentences in Markdown; empty ones are left out, so that a caller can
+    pass what applies only sometimes.
+    """
     points = "\n".join(f"> - {sentence}" for sentence in more if sentence)
     return Text(f"> **Finding.** {answer}\n>\n{points}".rstrip("\n>"))
 
 
-def verdict(d: Difference) -> str:
-    """One of VERDICTS for "left is higher": whether the interval excludes zero."""
-    if math.isnan(d.half) or abs(d.mean) <= d.half:
-        return VERDICTS[2]
-    return VERDICTS[0] if d.mean > 0 else VERDICTS[1]
-
-
 def told(d: Difference, unit: str = "points", digits: int = 1) -> str:
-    """A difference in words: mean, its 95 % interval, or why there is none."""
+    """A difference in words: mean, its 95 % interval, or why there is none.
+
+    unit: of the mean, or what follows it. digits: after the point, of all numbers.
+    """
     mean = f"{signed(d.mean, digits)}{SPACE}{unit}"
     if math.isnan(d.half):
         return f"{mean}, no interval from a single seed"
@@ -62,6 +63,7 @@ def told(d: Difference, unit: str = "points", digits: int = 1) -> str:
 def signed(value: float, digits: int = 1) -> str:
     """A number with its sign, a true minus; a rounded zero has none."""
     text = f"{value:+.{digits}f}"
+    # "+0.0" and "-0.0" would claim a direction that the digits do not show.
     zero = float(text) == 0
     return text[1:] if zero else text.replace("-", MINUS)
 
@@ -77,7 +79,7 @@ def percent(value: float, digits: int = 1) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """33.5 % (453 of 1,352)."""
+    """33.5 % (453 of 1,352): a percentage never without what it is of."""
     return f"{percent(100 * part / max(whole, 1))} ({part:,} of {whole:,})"
 
 
@@ -117,6 +119,7 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence], left: int
 def stamp(stages, seeds: bool = False) -> Text:
     """What was run, in one line, and every setting in a table that opens.
 
+    A page that does not name its scale can be quoted for what it never showed.
     stages: the chapter's Pipeline. seeds: whether the chapter repeats its trainings.
     """
     e, on_gpu = stages.experiment, str(stages.device).startswith("cuda")
@@ -124,7 +127,8 @@ def stamp(stages, seeds: bool = False) -> Text:
     words += [f"network {e.network}", f"{e.recipe.epochs} epochs"]
     words += [count(e.seeds, "seed")] * seeds + ["GPU" if on_gpu else "CPU"]
     line = f"**{_leaf(e.dataset)}**, {', '.join(words)}; {_scale(stages)}"
-    hidden = () if seeds else ("seeds",)
+    hidden = () if seeds else ("seeds",)  # a chapter of one seed must not name three
+    # `data_root` is a place on somebody's machine, and no part of what was run.
     rows = [(k, v) for k, v in e.table() if k not in ("data_root", *hidden)]
     # A path says more about its owner than about the run: the last part is enough.
     rows = [(k, _leaf(v) if k in PATHS else v) for k, v in rows]
@@ -144,12 +148,14 @@ def _leaf(path: str) -> str:
 
 def _scale(stages) -> str:
     """How far the run is from the paper's, from what they cost."""
+    # In multiply-adds of one image and in epochs: both are facts of the configuration,
+    # where a ratio of seconds would be one of the machine.
     e = stages.experiment
     if e.dataset.removesuffix("-jpeg") not in presets.CLASS_SIZE:
         return f"scale: {e.scale}, not the paper's, which has no such data."
     paper = preset(e.dataset, "paper", ipc=e.ipc)
     size = stages.train.image_size
-    with torch.device("meta"):
+    with torch.device("meta"):  # sizes only: a ResNet-18 is counted, never filled
         ours, theirs = (
             networks.count(stages.network(name), size).macs
             for name in (e.network, paper.network)

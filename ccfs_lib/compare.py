@@ -1,0 +1,144 @@
+"""Arms of a run against each other: their names, pairs by seed, and the verdict.
+
+The front page, chapters 5 and 6 and the ledger of claims all compare through here, so
+that one question has one answer. Every comparison is a paired t test over seeds. A seed
+is a block: it fixes the first weights and the order of the images in every training of
+every arm, and the six strategies even share its first filter. What is shared makes the
+arms of a seed rise and fall together, or against each other, and Welch's test, which
+takes them as independent, is then too wide or too narrow. Pairs assume nothing about
+it: each seed gives one difference. The price is freedom. Three pairs have 2 degrees
+(critical value 4.30) where Welch may count 4 (2.78), so pairing is the wider of the two
+where little is shared, as between a strategy and random images. It is kept even there:
+whoever chooses the test by its interval has chosen after looking.
+
+No seed draws another teacher or other distilled images: an interval is about those of
+the run, and says nothing of what another teacher would do.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from ccfs_lib.errors import InputError
+from ccfs_lib.experiment import Experiment
+from ccfs_lib.statistics import Difference, difference, minimum_detectable
+
+if TYPE_CHECKING:
+    import pandas
+
+CCFS = "simple-misclassified"
+# Arms as a reader calls them, in the order of the tables.
+NAMES = {
+    "simple-misclassified": "CCFS: simplest misclassified",
+    "random-misclassified": "random misclassified",
+    "hard-misclassified": "hardest misclassified",
+    "simple-classified": "simplest classified",
+    "random-classified": "random classified",
+    "hard-classified": "hardest classified",
+    "random": "random real images",
+    "distilled": "distilled images only",
+    "ccfs-hard": "CCFS, hard labels",
+    "random-hard": "random, hard labels",
+}
+HOLDS, FAILS, OPEN = VERDICTS = ("holds", "does not hold", "too close to call")
+PAIRED = "paired by seed"  # named beside the intervals, wherever they are shown
+# What arms must share to be compared. The strategy is the arm, and seeds are paired.
+SETTINGS = {f.name for f in fields(Experiment)} - {"seeds", "data_root"}
+SETTINGS = SETTINGS - {"coarse", "fine"} | {"train", "test", "teacher_last"}
+
+
+def verdict(d: Difference) -> str:
+    """One of VERDICTS for "left is higher": whether the interval excludes zero.
+
+    An interval that touches zero, and a single seed, which has none, stay open.
+    """
+    if math.isnan(d.half) or abs(d.mean) <= d.half:
+        return OPEN
+    return HOLDS if d.mean > 0 else FAILS
+
+
+def level(d: Difference) -> bool:
+    """Whether two means are equal, but for the rounding of their sums."""
+    return abs(d.mean) < 1e-9
+
+
+def values(rows: "pandas.DataFrame", arm: str, column: str = "last") -> list[float]:
+    """One number per seed of an arm, in the order of the rows (that of the seeds).
+
+    rows: a table of `results.load`. column: "last" or "best" (percent), "images", ...
+    """
+    return [float(v) for v in rows.loc[rows["cell"] == arm, column]]
+
+
+def matched(
+    rows: "pandas.DataFrame", left: str, right: str
+) -> tuple[list[float], list[float]]:
+    """Last accuracies of two arms, percent, of the seeds that both have, by seed.
+
+    A seed that only one of them has is left out: it has nothing to be compared with.
+    Raises InputError for an arm without rows, arms without a common seed, a seed that
+    an arm has twice, or settings that differ between the two.
+    """
+    one, other = (rows[rows["cell"] == arm] for arm in (left, right))
+    for arm, own in ((left, one), (right, other)):
+        if own.empty:
+            raise InputError(f"{arm!r} has no rows; measure it first")
+        once(own, repr(arm))
+    if differ := contradiction(one, other):
+        raise InputError(f"{left!r} and {right!r} differ in {differ}")
+    if not (found := by_seed(one, other))[0]:
+        raise InputError(f"{left!r} and {right!r} have no seed in common")
+    return found
+
+
+def once(rows: "pandas.DataFrame", name: str) -> None:
+    """Raise InputError if rows hold a seed twice: which of them counts is not known."""
+    twice = rows[rows["seed"].duplicated(keep=False)]
+    if len(twice):
+        same = twice[twice["seed"] == twice["seed"].iloc[0]]
+        said = " and ".join(f"{value:.2f}" for value in same["last"])
+        raise InputError(f"{name} has seed {same['seed'].iloc[0]} twice, with {said}")
+
+
+def by_seed(
+    one: "pandas.DataFrame", other: "pandas.DataFrame"
+) -> tuple[list[float], list[float]]:
+    """Last accuracies of two sets of rows, percent, of their common seeds, by seed."""
+    one, other = (own.set_index("seed")["last"].astype(float) for own in (one, other))
+    common = sorted(set(one.index) & set(other.index))
+    return list(one[common]), list(other[common])
+
+
+def contradiction(one: "pandas.DataFrame", other: "pandas.DataFrame") -> str:
+    """The first setting that rows do not share, as "recipe.epochs (30, 60)", or ''."""
+    for column in settings(one):
+        found = {str(v) for part in (one, other) for v in part[column].dropna()}
+        # A new option is filed only where it is not at its default: absent differs.
+        gaps = {bool(v) for part in (one, other) for v in part[column].isna()}
+        if len(found) > 1 or len(gaps) > 1:
+            found |= {"absent"} if True in gaps else set()
+            return f"{column} ({', '.join(sorted(found))})"
+    return ""
+
+
+def settings(rows: "pandas.DataFrame", apart: Sequence[str] = ()) -> list[str]:
+    """Columns of `rows` that hold settings, nested ones too, but for those `apart`."""
+    shared = SETTINGS - set(apart)
+    return [column for column in rows if column.split(".")[0] in shared]
+
+
+def compare(rows: "pandas.DataFrame", left: str, right: str) -> Difference:
+    """Last accuracy of one arm minus another's, points, paired by seed.
+
+    rows: those of one run, from `results.load`. Raises InputError as `matched`.
+    """
+    return difference(*matched(rows, left, right), paired=True)
+
+
+def detectable(rows: "pandas.DataFrame", left: str, right: str) -> float:
+    """The true difference, points, that `compare` would show four times in five.
+
+    Raises InputError as `matched`.
+    """
+    return minimum_detectable(*matched(rows, left, right), paired=True)

@@ -1,0 +1,257 @@
+"""Chapters 7 to 9: one setting varied, all else equal (Tables 4 and 5, Figure 5).
+
+Every variant is CCFS itself on the same teacher with the same seeds, so only the
+setting can explain a difference; what variants share is computed once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas
+from scipy.stats import spearmanr
+
+from ccfs_lib import cost, paper, paths, results
+from ccfs_lib.compare import CCFS, VERDICTS, values, verdict
+from ccfs_lib.errors import InputError
+from ccfs_lib.experiment import Experiment
+from ccfs_lib.pipeline import Pipeline
+from ccfs_lib.report.arms import SHOWN
+from ccfs_lib.report.charts import Line, intervals
+from ccfs_lib.report.style import PALETTE, canvas, drawn, legend
+from ccfs_lib.report.text import (
+    MINUS,
+    Text,
+    count,
+    finding,
+    percent,
+    plain,
+    plus_minus,
+    signed,
+    table,
+    told,
+)
+from ccfs_lib.statistics import Difference, difference, summary
+
+ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+CURRICULA = (1, 2, 3, 4, 5)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One value of the setting that a chapter varies."""
+
+    name: str  # in tables and charts
+    experiment: Experiment = field(repr=False)
+    at: float | None = None  # its place on an axis, where the setting is a number
+
+
+def scores(experiment: Experiment) -> list[Variant]:
+    """Difficulty scores (Table 4) that this data set has, and the cheapest of all."""
+    named = {
+        "forgetting, published": {"score": "published-forgetting"},
+        "C-score, published": {"score": "published-cscore"},
+        "forgetting, counted here": {"score": "forgetting", "score_runs": 3},
+        # The teacher has to be trained anyway: its own events come for nothing.
+        "forgetting of the teacher alone": {"score": "forgetting", "score_runs": 1},
+        "logits of the current filter": {"score": "logits"},
+    }
+    return _variants(experiment, {name: (how, None) for name, how in named.items()})
+
+
+def curricula(experiment: Experiment) -> list[Variant]:
+    """Numbers of phases (Table 5), as far as the real images go round."""
+    some = {f"J = {j}": ({"curricula": j}, j) for j in CURRICULA}
+    return _variants(experiment, some)
+
+
+def alphas(experiment: Experiment) -> list[Variant]:
+    """Distilled portions (Figure 5), from none to all."""
+    some = {f"alpha = {a:g}": ({"alpha": a}, a) for a in ALPHAS}
+    return _variants(experiment, some)
+
+
+def _variants(experiment: Experiment, changes: dict) -> list[Variant]:
+    made = []
+    for name, (change, at) in changes.items():
+        try:
+            made.append(Variant(name, replace(experiment, **change), at))
+        except InputError:  # no such score, more phases than images: left out
+            continue
+    return made
+
+
+def measure(stages: Pipeline, variants: Sequence[Variant]) -> pandas.DataFrame:
+    """Measure CCFS under every variant; rows of the results, one per seed.
+
+    Columns of `results.load`, and `variant`, its name. Finished variants are read.
+    """
+    read = []
+    for variant in variants:
+        run = Pipeline(variant.experiment, stages.store, stages.device)
+        run.measure(CCFS)
+        found = results.load(paths.results(), variant.experiment.run)
+        found = found[found["cell"] == CCFS]
+        read.append(found.assign(variant=variant.name))
+    return pandas.concat(read, ignore_index=True)
+
+
+def of(rows: pandas.DataFrame, variant: Variant | str, column="last") -> list[float]:
+    """One number per seed of a variant."""
+    name = variant if isinstance(variant, str) else variant.name
+    return values(rows[rows["variant"] == name], CCFS, column)
+
+
+def compare(rows: pandas.DataFrame, left: str, right: str) -> Difference:
+    """Last accuracy of one variant minus another's, points, paired by seed."""
+    return difference(of(rows, left), of(rows, right), paired=True)
+
+
+def ranking(rows: pandas.DataFrame, variants: Sequence[Variant]) -> Text:
+    """Table of the variants: accuracies, seeds, what the set holds and what it cost."""
+    body = []
+    for variant in variants:
+        got, wanted = (sum(of(rows, variant, c)) for c in ("images", "wanted"))
+        last, best = (plus_minus(of(rows, variant, c)) for c in ("last", "best"))
+        seeds = " ".join(f"{v:.1f}" for v in of(rows, variant))
+        filled = percent(100 * got / wanted, 0)
+        body.append([variant.name, last, best, seeds, filled, passes(variant)])
+    head = ["", "last (%)", "best (%)", "last, by seed", "images made", "passes"]
+    caption = (
+        "Test accuracy, mean ± half of the 95 % t interval. Passes: thousands of "
+        "images seen by the filters and the evaluation of one seed."
+    )
+    return table(caption, head, body)
+
+
+def passes(variant: Variant) -> str:
+    """Thousands of image passes that one seed trains, filters and evaluation."""
+    stages = cost.stages(variant.experiment)
+    own = [s for s in stages if s.name.startswith(("filter", "evaluation"))]
+    return f"{sum(s.passes for s in own) / 1000:,.0f}"
+
+
+def dots(rows: pandas.DataFrame, variants: Sequence[Variant]):
+    """Every variant: seeds, mean and interval."""
+    made = []
+    for variant in variants:
+        last = summary(of(rows, variant))
+        points, aside = of(rows, variant), plus_minus(last)
+        made.append(Line(variant.name, last.mean, last.half, points, "blue", aside))
+    return intervals(made, "test accuracy (%)", {}, most=100)
+
+
+def agreement(stages: Pipeline, variants: Sequence[Variant]) -> Text:
+    """Spearman's rank correlation of the fixed scores, the mean over classes."""
+    labels, found = stages.train.labels.numpy(), {}
+    for variant in variants:
+        score = Pipeline(variant.experiment, stages.store, stages.device).difficulty
+        if score is not None:  # the filter's own changes from phase to phase
+            found[variant.name] = score
+    members = [np.flatnonzero(labels == c) for c in range(stages.train.num_classes)]
+
+    def rank(a, b) -> float:
+        return float(np.nanmean([spearmanr(a[m], b[m]).statistic for m in members]))
+
+    body = [
+        [a, *(plain(rank(x, y), 2) for y in found.values())] for a, x in found.items()
+    ]
+    caption = "Rank correlation of the difficulty scores within classes."
+    return table(caption, ["", *found], body)
+
+
+def printed(number: int) -> Text:
+    """The paper's own table (4 or 5), at its scale: a column per data set."""
+    own = paper.table(number)
+    own["set"] = own["dataset"] + ", IPC " + own["ipc"].astype(str)
+    first = own.columns[0]
+    wide = own.pivot(index=first, columns="set", values="accuracy")
+    wide = wide.loc[own[first].unique(), own["set"].unique()]
+    body = [[name, *(f"{v:.1f}" for v in line)] for name, line in wide.iterrows()]
+    caption = f"Table {number} of the paper: ResNet-18, best epoch, percent."
+    return table(caption, [first, *wide.columns], body)
+
+
+@drawn
+def curve(rows: pandas.DataFrame, variants: Sequence[Variant], xlabel: str, rules=None):
+    """Accuracy against the setting; rules: name -> seeds of a control, as a band."""
+    figure, ax = canvas(3.2)
+    x = [variant.at for variant in variants]
+    found = [summary(of(rows, variant)) for variant in variants]
+    means, halves = (np.array([getattr(s, k) for s in found]) for k in ("mean", "half"))
+    blue = PALETTE["blue"]
+    ax.fill_between(x, means - halves, means + halves, color=blue, alpha=0.15, lw=0)
+    ax.plot(x, means, "o-", color=blue, label="CCFS, mean and 95 % interval")
+    for variant in variants:
+        points = of(rows, variant)
+        ax.plot([variant.at] * len(points), points, "_", color=blue, ms=9, mew=1.4)
+    for name, seeds in (rules or {}).items():
+        s, style = summary(seeds), {"color": PALETTE["orange"], "lw": 1.4, "ls": "--"}
+        ax.axhline(s.mean, label=name, **style)
+        if not np.isnan(s.half):
+            edges = s.mean - s.half, s.mean + s.half
+            ax.axhspan(*edges, color=PALETTE["orange"], alpha=0.12, lw=0)
+    # An interval of few seeds may be wider than the percentages it is about.
+    seen = [v for variant in variants for v in of(rows, variant)]
+    seen += [v for seeds in (rules or {}).values() for v in seeds]
+    margin = max(max(seen) - min(seen), 2)
+    ax.set_ylim(max(0, min(seen) - 0.6 * margin), min(100, max(seen) + 0.6 * margin))
+    ax.set(xlabel=xlabel, ylabel="test accuracy (%)", xticks=x)
+    ax.grid(axis="y")
+    legend(ax)
+    return figure
+
+
+def differences(rows: pandas.DataFrame, variants: Sequence[Variant], base: str):
+    """Every other variant minus `base`, paired by seed."""
+    made, rest = [], of(rows, base)
+    for variant in variants:
+        if variant.name == base:
+            continue
+        d = compare(rows, variant.name, base)
+        colour, word = SHOWN[verdict(d)]
+        name, aside = f"{variant.name} {MINUS} {base}", f"{signed(d.mean)}, {word}"
+        seeds = np.subtract(of(rows, variant), rest)
+        made.append(Line(name, d.mean, d.half, seeds, colour, aside))
+    return intervals(made, "difference in test accuracy (points)", {base: 0.0})
+
+
+def answer(
+    rows: pandas.DataFrame, variants: Sequence[Variant], base: str, claim: str
+) -> Text:
+    """Finding: which value is highest, and what can be told apart from `base`.
+
+    claim: the paper's, as a clause that the counts follow.
+    """
+    best = max(variants, key=lambda v: summary(of(rows, v)).mean).name
+    others = [v.name for v in variants if v.name != base]
+    found = {name: compare(rows, name, base) for name in others}
+    words = [verdict(d) for d in found.values()]
+    tally = [
+        f"{words.count(word)} {said}"
+        for word, said in zip(
+            VERDICTS, ("higher", "lower", "not to be told apart"), strict=True
+        )
+    ]
+    widest = max(found, key=lambda name: abs(found[name].mean))
+    return finding(
+        f"{best} has the highest mean, {plus_minus(of(rows, best))} %.",
+        f"{claim} Against {base}, of {count(len(others), 'other value')}: "
+        f"{', '.join(tally)}.",
+        f"The widest gap to {base} is that of {widest}: {told(found[widest])}.",
+        _filled(rows, variants),
+    )
+
+
+def _filled(rows, variants) -> str:
+    parts = {
+        v.name: sum(of(rows, v, "images")) / sum(of(rows, v, "wanted"))
+        for v in variants
+    }
+    least = min(parts, key=parts.get)
+    if parts[least] == 1:
+        return "Every set holds all the images that were wanted."
+    return (
+        f"Not all sets are full: {least} holds {percent(100 * parts[least], 0)} of the "
+        f"images wanted, the fullest {percent(100 * max(parts.values()), 0)}."
+    )

@@ -1,0 +1,78 @@
+"""The front page: its words are the chapters' words, and what it cannot say it says."""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from ccfs_lib import compare, paper, report, results
+from ccfs_lib.experiment import preset
+
+ROOT = Path(__file__).resolve().parents[1]
+OURS, OTHER = [60.0, 62.0, 61.0], [59.0, 60.8, 60.1]  # apart in pairs, not by Welch
+CCFS = "simple-misclassified"
+
+
+@pytest.fixture(scope="module")
+def findings():
+    sys.path.insert(0, str(ROOT / "book"))
+    try:
+        return import_module("findings")
+    finally:
+        sys.path.remove(str(ROOT / "book"))
+
+
+def measure(folder, arm, last, run="digits-ipc20", **config):
+    rows = [
+        {"seed": i, "last": v, "best": v, "images": 200, "wanted": 200}
+        for i, v in enumerate(last)
+    ]
+    config = {"dataset": "digits", "ipc": 20, "teacher_last": 98.0, **config}
+    results.write(folder, run, arm, config=config, rows=rows, provenance={})
+
+
+def test_page_and_chapter_say_the_same(findings, tmp_path):
+    for arm, last in ((CCFS, OURS), ("random", OTHER), ("random-hard", OTHER)):
+        measure(tmp_path, arm, last)
+    page = findings.write_up(tmp_path, {})
+    rows = results.load(tmp_path)
+    chapter = repr(report.arms.answer(rows, preset())).replace("\xa0", " ")
+    d = compare.compare(rows, CCFS, "random")
+    said = report.text.told(d).replace("\xa0", " ")
+    assert said in page and said in chapter
+    assert "[holds]{.verdict .yes}" in page and "**holds**" in chapter
+    assert compare.PAIRED in page and compare.PAIRED in chapter
+    assert all(f"| {compare.NAMES[arm]} |" in page for arm in set(rows["cell"]))
+
+
+def test_arms_of_different_settings_have_a_reason_and_no_number(findings, tmp_path):
+    measure(tmp_path, CCFS, OURS, curricula=3)
+    measure(tmp_path, "random", OTHER, curricula=2)
+    measure(tmp_path, "distilled", [40.0, 41.0, 42.5], curricula=3)
+    page = findings.write_up(tmp_path, {})
+    assert "not compared, because 'simple-misclassified' and 'random' differ in" in page
+    assert "curricula (2, 3)" in page
+    assert "Orderings tested, paired by seed: 1. Hold: 1." in page
+
+
+def test_claims_table_has_what_was_tested_and_counts_the_rest(findings, tmp_path):
+    measure(tmp_path, CCFS, OURS)
+    measure(tmp_path, "random-misclassified", OTHER)
+    text = findings.claims(tmp_path)
+    (row,) = [line for line in text.splitlines() if "digits, IPC 20" in line]
+    claim = paper.claims().set_index("id").claim["simple-over-random-misclassified"]
+    assert row.startswith(f"| {claim} |") and "3 seeds" in row
+    d = compare.compare(results.load(tmp_path), CCFS, "random-misclassified")
+    assert f"| +{d.mean:.1f} ± {d.half:.1f} |" in row
+    assert "[holds]{.verdict .yes}" in row
+    assert "33 of the paper's 34 claims are not tested here." in text
+
+
+def test_claims_without_results_are_not_tested(findings, tmp_path):
+    measure(tmp_path, CCFS, OURS)
+    assert findings.claims(tmp_path).startswith("34 of the paper's 34 claims are not")
+    assert findings.claims(tmp_path / "absent").startswith("No claim is tested: root")
+    measure(tmp_path, "random-misclassified", OTHER)
+    measure(tmp_path, "random-misclassified", OTHER, run="copy")
+    assert "has seed 0 twice" in findings.claims(tmp_path)
