@@ -1,0 +1,157 @@
+"""What DSA, DM and MTT share: pixels that learn by momentum, iteration by iteration."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ccfs_lib.checkpoint import Checkpoint
+from ccfs_lib.data import ImageSet
+from ccfs_lib.networks import Normalize
+from ccfs_lib.progress import progress
+
+
+@dataclass
+class Learner:
+    """Tensors that learn by gradient descent with momentum (torch.optim.SGD's rule).
+
+    values: name -> tensor, changed in place; rates: name -> learning rate; momenta:
+    name -> momentum. kept: iteration -> values after so many iterations.
+    """
+
+    values: dict[str, Tensor]
+    rates: dict[str, float]
+    momenta: dict[str, float]
+    speed: dict[str, Tensor] = field(default_factory=dict)
+    kept: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.speed = {k: torch.zeros_like(v) for k, v in self.values.items()}
+
+    def step(self, slopes: dict[str, Tensor]) -> None:
+        """One step down the slopes, name -> d loss / d value."""
+        for name, slope in slopes.items():
+            self.speed[name].mul_(self.momenta[name]).add_(slope)
+            self.values[name].add_(self.speed[name], alpha=-self.rates[name])
+
+    def keep(self, iteration: int) -> None:
+        """Remember the values as they stand."""
+        self.kept[iteration] = {k: v.clone() for k, v in self.values.items()}
+
+    def state(self) -> dict[str, Tensor]:
+        """All tensors that the next iteration depends on, and what was kept."""
+        flat = {f"value.{k}": v for k, v in self.values.items()}
+        flat |= {f"speed.{k}": v for k, v in self.speed.items()}
+        for iteration, values in self.kept.items():
+            flat |= {f"kept.{iteration}.{k}": v for k, v in values.items()}
+        return flat
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Put what `state` gave back in place."""
+        for name, tensor in state.items():
+            part, _, name = name.partition(".")
+            if part == "kept":
+                iteration, _, name = name.partition(".")
+                like = self.values[name]
+                kept = self.kept.setdefault(int(iteration), {})
+                kept[name] = tensor.to(like.device)
+            else:
+                own = self.values if part == "value" else self.speed
+                own[name].copy_(tensor)
+
+
+def learn(
+    learner: Learner,
+    iterations: int,
+    one: Callable[[int], float],
+    *,
+    keep: tuple[int, ...] = (),
+    checkpoint: Checkpoint | None = None,
+    label: str = "distil",
+) -> list[float]:
+    """Run ``one(iteration)``, which moves the learner and returns its loss.
+
+    All that `one` draws must follow from the iteration's number: then a run continued
+    from its checkpoint gives the same bits on a CPU. keep: iterations after which the
+    values are kept. Returns the losses. Raises FloatingPointError for a loss that is
+    not finite, TimeUp at the checkpoint's deadline.
+    """
+    losses: list[float] = []
+    if checkpoint is not None and (found := checkpoint.load()):
+        learner.restore(found[0])
+        losses = found[1]["losses"]
+    elif 0 in keep:
+        learner.keep(0)
+    todo = range(len(losses), iterations)
+    bar = progress(todo, label, "it", initial=len(losses), total=iterations)
+    for iteration in bar:
+        losses.append(one(iteration))
+        if not math.isfinite(losses[-1]):
+            raise FloatingPointError(
+                f"{label}: the loss is {losses[-1]} in iteration {iteration + 1}; "
+                f"smaller rates than {learner.rates} usually help"
+            )
+        bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
+        if iteration + 1 in keep:
+            learner.keep(iteration + 1)
+        if checkpoint is not None and iteration + 1 < iterations:
+            checkpoint.step(lambda: (learner.state(), {"losses": losses}), label)
+    if checkpoint is not None:
+        checkpoint.clear()
+    return losses
+
+
+def seeded(seed: int, iteration: int) -> torch.Generator:
+    """The CPU generator of one iteration: no draw depends on the iterations before."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + iteration)
+
+
+class Space:
+    """Normalised pixels, in which images learn, and the way there and back.
+
+    The public codes store normalised tensors, and each has its own constants. Here
+    every set is kept in bytes, so sets distilled under different constants mix.
+    """
+
+    def __init__(self, normalize: Normalize, device="cpu"):
+        self.mean, self.std = normalize.mean.to(device), normalize.std.to(device)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """uint8 images (N, 3, H, W) as a network's body takes them."""
+        return (
+            images.to(self.mean.device, self.mean.dtype) / 255 - self.mean
+        ) / self.std
+
+    def bytes(self, pixels: Tensor) -> Tensor:
+        """The way back: uint8 on the CPU, rounded, cut to what a pixel can be."""
+        x = (pixels.detach() * self.std + self.mean).clamp(0, 1)
+        return (x * 255).round().to(torch.uint8).cpu()
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A distilled set and how it came about."""
+
+    images: ImageSet  # uint8, in the order of the initial set and with its labels
+    pixels: Tensor = field(repr=False)  # as learned, normalised, float (N, 3, H, W)
+    losses: list[float] = field(repr=False)  # of each iteration
+    kept: dict[int, ImageSet] = field(repr=False)  # iteration -> the set at that time
+
+
+def finished(
+    begin: ImageSet, learner: Learner, space: Space, losses: list[float], method: str
+) -> Distilled:
+    """The learner's pixels in place of the initial images."""
+
+    def as_set(pixels, name):
+        return ImageSet(name, space.bytes(pixels), begin.labels, begin.classes)
+
+    kept = sorted(learner.kept.items())
+    return Distilled(
+        as_set(pixels := learner.values["pixels"], method),
+        pixels.cpu(),
+        losses,
+        {i: as_set(values["pixels"], f"{method}@{i}") for i, values in kept},
+    )
