@@ -1,16 +1,20 @@
 """Every table, figure and computed sentence of the book, a module per chapter.
 
-difficulty (1), squeeze (2), recover (3), phase (4), arms (5), strategies (6); answers
-holds the findings of the first four; they share style, text, gallery and charts.
-Functions take what the stages or the results files hold and return what a notebook
-shows; nothing is trained here that the stages do not train.
+difficulty (1), squeeze (2), recover (3), phase (4), arms (5), strategies (6), ablation
+(7 to 9), inside (10), explorer (11); answers holds the findings of the first four; they
+share style, text, gallery and charts. Functions take what the stages or the results
+files hold and return what a notebook shows; nothing is trained here that the stages do
+not train.
 """
 
 from ccfs_lib.report import (
+    ablation,
     answers,
     arms,
     charts,
     difficulty,
+    explorer,
+    inside,
     phase,
     probe,
     recover,
@@ -23,11 +27,14 @@ from ccfs_lib.report.text import Text, finding, stamp, table, verdict
 
 __all__ = [
     "Text",
+    "ablation",
     "answers",
     "arms",
     "charts",
     "difficulty",
+    "explorer",
     "finding",
+    "inside",
     "phase",
     "probe",
     "recover",

@@ -13,14 +13,15 @@ from scipy.stats import spearmanr
 
 from ccfs_lib import cost, paper, paths, results
 from ccfs_lib.compare import CCFS, VERDICTS, values, verdict
-from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.report.arms import SHOWN
 from ccfs_lib.report.charts import Line, intervals
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend
 from ccfs_lib.report.text import (
+    DASH,
     MINUS,
+    SPACE,
     Text,
     count,
     finding,
@@ -76,9 +77,15 @@ def _variants(experiment: Experiment, changes: dict) -> list[Variant]:
     for name, (change, at) in changes.items():
         try:
             made.append(Variant(name, replace(experiment, **change), at))
-        except InputError:  # no such score, more phases than images: left out
+        except ValueError:  # no such score, more phases than images: left out
             continue
     return made
+
+
+def base(variants: Sequence[Variant], wanted: str) -> str:
+    """The name that all others are compared with: `wanted`, or the first there is."""
+    names = [variant.name for variant in variants]
+    return wanted if wanted in names else names[0]
 
 
 def measure(stages: Pipeline, variants: Sequence[Variant]) -> pandas.DataFrame:
@@ -167,7 +174,10 @@ def printed(number: int) -> Text:
     first = own.columns[0]
     wide = own.pivot(index=first, columns="set", values="accuracy")
     wide = wide.loc[own[first].unique(), own["set"].unique()]
-    body = [[name, *(f"{v:.1f}" for v in line)] for name, line in wide.iterrows()]
+    body = [
+        [name, *(DASH if np.isnan(v) else f"{v:.1f}" for v in line)]
+        for name, line in wide.iterrows()
+    ]
     caption = f"Table {number} of the paper: ResNet-18, best epoch, percent."
     return table(caption, [first, *wide.columns], body)
 
@@ -221,7 +231,7 @@ def answer(
 ) -> Text:
     """Finding: which value is highest, and what can be told apart from `base`.
 
-    claim: the paper's, as a clause that the counts follow.
+    claim: the paper's, as a sentence.
     """
     best = max(variants, key=lambda v: summary(of(rows, v)).mean).name
     others = [v.name for v in variants if v.name != base]
@@ -235,10 +245,11 @@ def answer(
     ]
     widest = max(found, key=lambda name: abs(found[name].mean))
     return finding(
-        f"{best} has the highest mean, {plus_minus(of(rows, best))} %.",
-        f"{claim} Against {base}, of {count(len(others), 'other value')}: "
-        f"{', '.join(tally)}.",
-        f"The widest gap to {base} is that of {widest}: {told(found[widest])}.",
+        f"{best[0].upper()}{best[1:]} has the highest mean, "
+        f"{plus_minus(of(rows, best))}{SPACE}%.",
+        claim,
+        f"Compared with {base}, of {count(len(others), 'other')}: {', '.join(tally)}.",
+        f"The widest gap to it is that of {widest}: {told(found[widest])}.",
         _filled(rows, variants),
     )
 

@@ -6,7 +6,6 @@ crops of the recovery.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ccfs_lib.data import ImageSet
+from ccfs_lib.device import arithmetic
 from ccfs_lib.distill import sre2l
 
 KINDS = ("recovered", "real, training", "real, test")
@@ -47,7 +47,7 @@ def opinions(stages, recovered: ImageSet) -> dict[str, Opinion]:
     # Seen and unseen real images: the gap between them is what "familiar" can mean.
     kinds = zip(KINDS, (recovered, stages.train, stages.test), strict=True)
     network, device = stages.teacher.network, stages.device
-    with _quiet(stages):
+    with arithmetic(stages.experiment.portable):
         return {k: opinion(network, some(data), device) for k, data in kinds}
 
 
@@ -62,17 +62,6 @@ def opinion(network, data: ImageSet, device="cpu") -> Opinion:
     entropy = -(logs.exp() * logs).sum(1) / np.log(2)
     right = logs.argmax(1) == data.labels
     return Opinion(100 * own.numpy(), right.numpy(), entropy.numpy())
-
-
-@contextmanager
-def _quiet(stages):
-    """Without oneDNN where the experiment must give the same bits everywhere."""
-    before = torch.backends.mkldnn.enabled
-    torch.backends.mkldnn.enabled = before and not stages.experiment.portable
-    try:
-        yield
-    finally:
-        torch.backends.mkldnn.enabled = before
 
 
 def distances(stages, recovered: ImageSet, batches: int = 8) -> dict[str, list[float]]:
@@ -95,7 +84,7 @@ def distances(stages, recovered: ImageSet, batches: int = 8) -> dict[str, list[f
     network = stages.teacher.network.to(stages.device).eval()
     loss = sre2l.BatchNormLoss(network, recipe.first_bn)
     try:
-        with _quiet(stages), torch.inference_mode():
+        with arithmetic(stages.experiment.portable), torch.inference_mode():
             return {k: list(_far(network, loss, v, size)) for k, v in kinds.items()}
     finally:
         loss.close()  # its hooks would collect from every later use of the teacher

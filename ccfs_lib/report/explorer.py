@@ -1,0 +1,146 @@
+"""The curriculum explorer: the page of points, and what it shows in numbers."""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from ccfs_lib import explorer
+from ccfs_lib.curriculum import PhaseRecord, selected
+from ccfs_lib.embedding import NEIGHBOURS
+from ccfs_lib.explorer import Atlas
+from ccfs_lib.report.frame import Frame
+from ccfs_lib.report.text import (
+    Text,
+    count,
+    finding,
+    plain,
+    share,
+    table,
+    told,
+    verdict,
+)
+from ccfs_lib.sprite import column, sheet
+from ccfs_lib.statistics import difference
+
+BUDGET = 2_500_000  # bytes of a page's data
+
+
+def view(atlas: Atlas) -> Frame:
+    """The interactive page of an atlas, for a notebook's last line; see `Frame.save`.
+
+    Raises InputError where the images do not fit into 2.5 MB.
+    """
+    return Frame(f"Curriculum explorer: {atlas.name}", packed(atlas))
+
+
+def packed(atlas: Atlas) -> str:
+    """The atlas as JSON of at most 2.5 MB: columns of numbers, and one sheet of images.
+
+    Equal atlases give equal text. Raises InputError where the images are too many.
+    """
+    a = atlas
+    plane = np.round(a.xy * 65535).astype(np.uint16)
+    columns = {
+        "x": plane[:, 0],
+        "y": plane[:, 1],
+        "label": a.labels,
+        "index": a.index,
+        "teacher": a.teacher,
+        "strangers": a.strangers,
+        "difficulty": a.difficulty.ravel(),
+        "easier": a.easier.ravel(),
+        "picked": a.picked,
+        "answers": a.answers.ravel(),
+        "fates": a.fates.ravel(),
+        "ranks": a.ranks.ravel(),
+    }
+    head = {
+        "name": a.name,
+        "classes": a.classes,
+        "fine": a.fine,
+        "coarse": a.coarse,
+        "total": a.total,
+        "real": len(a.index),
+        "kept": kept(a),
+        "neighbours": min(NEIGHBOURS, len(a.index) - 1),
+        "quotas": a.quotas,
+        "pools": a.pools.tolist(),
+        "columns": {name: column(values) for name, values in columns.items()},
+    }
+    room = BUDGET - len(json.dumps(head)) - 100
+    uri, tiles, side = sheet(a.images, room)
+    head |= {"tiles": tiles, "side": side, "sheet": uri}
+    return json.dumps(head, separators=(",", ":"))
+
+
+def kept(atlas: Atlas) -> str:
+    """Which images a sample holds, in words."""
+    here = int((atlas.picked > 0).sum())
+    some = "all" if here == atlas.chosen else f"{here:,} of the"
+    return f"{some} {atlas.chosen:,} picked, and the rest at random"
+
+
+def fates(stages, records: Sequence[PhaseRecord]) -> Text:
+    """A table of what each phase made of all training images, the first reason each."""
+    e, names = stages.experiment, {"simple": "too hard", "hard": "too easy"}
+    codes, _ = explorer.fates(stages, records)
+    words = ["picked", "in the set already", f"no candidate: {_known(e)}"]
+    words += ["no candidate: teacher wrong", names.get(e.fine, "not drawn")]
+    words += ["just missed: a tie with the last one picked"]
+    counts = np.stack([np.bincount(row, minlength=len(words)) for row in codes], 1)
+    rows = [
+        (word, *(f"{n:,}" for n in line))
+        for word, line in zip(words, counts, strict=True)
+        if line.any()
+    ]
+    head = ("", *(f"phase {r.phase}" for r in records))
+    caption = "Training images by what each phase made of them (one seed)."
+    return table(caption, head, rows)
+
+
+def _known(e) -> str:
+    return "filter right" if e.coarse == "misclassified" else "filter wrong"
+
+
+def answer(stages, records: Sequence[PhaseRecord], atlas: Atlas) -> Text:
+    """The finding: who was never needed or never came in; where the picked lie."""
+    codes, _ = explorer.fates(stages, records)
+    total, picked = len(stages.train), selected(list(records))
+    idle = int((codes == explorer.COARSE).all(0).sum())
+    left = np.isin(codes, (explorer.BEHIND, explorer.TIED)).all(0)
+    return finding(
+        f"{count(len(records), 'phase')} picked {share(len(picked), total)} of the "
+        f"training images; {share(idle, total)} were never candidates, because every "
+        f"filter got them {_known(stages.experiment).split()[1]}.",
+        _waiting(stages, left, picked),
+        _borders(atlas),
+    )
+
+
+def _waiting(stages, left: np.ndarray, picked: np.ndarray) -> str:
+    """Images that were candidates in every phase, to no avail."""
+    if not left.any():
+        return "No image was a candidate in every phase without being picked."
+    tale = f"{count(int(left.sum()), 'image')} were candidates in every phase and were "
+    tale += "never picked"
+    values = stages.difficulty
+    if values is None or not len(picked):
+        return f"{tale}."
+    theirs, ours = plain(values[left].mean(), 2), plain(values[picked].mean(), 2)
+    return f"{tale}: their mean difficulty is {theirs}, that of the picked {ours}."
+
+
+def _borders(atlas: Atlas) -> str:
+    """Whether the picked lie nearer to other classes than what was never picked."""
+    inside = atlas.picked > 0
+    if not inside.any() or inside.all():
+        return ""
+    near, rest = atlas.strangers[inside], atlas.strangers[~inside]
+    d = difference(near.astype(float), rest.astype(float))
+    return (
+        "That the picked lie nearer to other classes than the never picked: "
+        f"**{verdict(d)}** (of the {NEIGHBOURS} images nearest to it in the teacher's "
+        f"features, {plain(near.mean(), 2)} on average are of another class, against "
+        f"{plain(rest.mean(), 2)}; {told(d, 'images', 2)}; one seed)."
+    )
