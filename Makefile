@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: book test lock serve clean
+.PHONY: book test grid lock serve clean
 
 book: $(STAMP)
 	$(BIN)/python book/build.py all
@@ -14,6 +14,11 @@ test: $(STAMP)
 	$(BIN)/pytest -q --ignore tests/test_notebooks.py --ignore tests/test_book.py --ignore tests/test_browser.py
 	$(BIN)/python book/build.py all
 	$(BIN)/pytest -q tests/test_notebooks.py tests/test_book.py tests/test_browser.py
+
+# A grid of workflow/grids, e.g. make grid GRID=digits; the same command continues it.
+grid: $(STAMP)
+	$(BIN)/snakemake -s workflow/Snakefile --configfile workflow/grids/$(GRID).yaml -j $(or $(JOBS),$(shell nproc))
+	$(BIN)/ccfs results
 
 # Every package at the version and with the hash of the lock; ours from this folder.
 $(STAMP): requirements.lock pyproject.toml

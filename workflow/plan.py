@@ -1,0 +1,214 @@
+"""A grid as data: its variants, its cells, and the stages that cells share.
+
+A variant is one experiment, a cell is one arm of it with one seed. Torch is not
+imported here: on a cluster, Snakemake reads the plan again at the start of every job.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+from ccfs_lib.errors import InputError
+from ccfs_lib.experiment import (
+    CONTROLS,
+    SMALLEST_CLASS,
+    STRATEGIES,
+    Experiment,
+    preset,
+)
+from ccfs_lib.progress import progress
+from ccfs_lib.recipes import STRICT, Count
+from ccfs_lib.store import key
+
+# What makes a stage the same for two experiments, so that they compute it once.
+DATA = ("dataset", "classes", "image_size")
+TEACHER = (*DATA, "teacher_network", "teacher", "portable")
+IMAGES = (*TEACHER, "distillation", "distilled_from")
+FILTER = (*IMAGES, "distilled", "network", "recipe")
+SHARED = {"squeeze": TEACHER, "recover": IMAGES, "filter": FILTER}
+
+Axes = dict[str, Annotated[list[Any], Field(min_length=1)]]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
+
+
+def _listed(value):
+    return [value] if isinstance(value, dict) else value
+
+
+@dataclass(frozen=True, config=STRICT)
+class Grid:
+    """A grid description; workflow/README.md shows one."""
+
+    grid: Name
+    base: dict[str, Any] = Field(default_factory=dict)  # settings of every variant
+    # One dict of lists, whose product gives the variants, or several, joined.
+    axes: Annotated[list[Axes], BeforeValidator(_listed)] = Field(
+        default_factory=lambda: [{}]
+    )
+    arms: Annotated[tuple[Literal[STRATEGIES + CONTROLS], ...], Field(min_length=1)] = (
+        STRATEGIES + CONTROLS
+    )
+    seeds: Annotated[int, Field(ge=1, le=100)] = 3
+    each: Literal["arm", "seed"] = "seed"  # cells of a process: seconds or hours long
+    recovery: Count = 1  # processes that share the recovery of images
+    gpu: Annotated[int, Field(ge=0)] = 0  # what a job asks Snakemake or Slurm for
+    chapters: tuple[Name, ...] = ()  # notebooks executed for every variant, on demand
+
+    @cached_property
+    def settings(self) -> dict[str, dict]:
+        """Settings of every variant, under the name that its results are filed by."""
+        found: dict[str, dict] = {}
+        for axes in self.axes:
+            for values in product(*axes.values()):
+                point = self.base | dict(zip(axes, values, strict=True))
+                made = experiment(point)
+                twin = found.setdefault(made.run, point)
+                if experiment(twin) != made:  # axes may meet, not collide
+                    raise InputError(
+                        f"grid: {told(twin)} and {told(point)} would both be filed "
+                        f"under {made.run}; measure them in two grids, each with a "
+                        "$CCFS_RESULTS of its own"
+                    )
+        return found
+
+    @cached_property
+    def experiments(self) -> dict[str, Experiment]:
+        """The experiment of every variant."""
+        some = self.settings.items()
+        return {run: experiment({**point, "seeds": self.seeds}) for run, point in some}
+
+    @property
+    def rows(self) -> list[str]:
+        """The file of every cell, below the grid's folder."""
+        cells = product(self.settings, self.arms, range(self.seeds))
+        return [f"cells/{run}/{arm}/{seed}.json" for run, arm, seed in cells]
+
+    @cached_property
+    def told(self) -> str:
+        """This description as a word of a command line, for the jobs."""
+        return told({f.name: getattr(self, f.name) for f in fields(self)})
+
+    def parameters(self, run: str) -> str:
+        """A variant as the parameters of a notebook, in YAML."""
+        return told(complete({**self.settings[run], "seeds": self.seeds}))
+
+    def needs(self, run: str, arm: str, seeds: Iterable[int]) -> list[str]:
+        """Shared stages to finish first, lest cells wait for each other's locks."""
+        e = self.experiments[run]
+        if arm == "distilled":
+            return self.images(run, e.ipc)
+        if arm in ("random", "random-hard"):
+            return self.teachers(run)[:1]
+        files, own = self.start(run), f"{e.fine}-{e.coarse}"
+        if e.real:
+            files += [f"filter/{self.name('filter', run)}/{n}.json" for n in seeds]
+        if arm == "ccfs-hard" and own in self.arms:  # the same filters, all of them
+            files += [f"cells/{run}/{own}/{n}.json" for n in seeds]
+        return files
+
+    def start(self, run: str) -> list[str]:
+        """What the first filter of a variant needs: images, and runs for the scores."""
+        images = self.images(run, self.experiments[run].distilled)
+        return list(dict.fromkeys(images + self.teachers(run)))
+
+    def teachers(self, run: str) -> list[str]:
+        """Trainings on all data: the teacher, and those that count forgetting."""
+        e, name = self.experiments[run], self.name("squeeze", run)
+        runs = e.score_runs if e.score == "forgetting" else 1
+        return [f"squeeze/{name}/{seed}.json" for seed in range(runs)]
+
+    def images(self, run: str, count: int) -> list[str]:
+        """Recovered images, `count` of each class; the teacher where there are none."""
+        if self.experiments[run].distilled_from or not count:
+            return self.teachers(run)[:1]
+        folder, parts = f"recover/{self.name('recover', run)}", self.recovery
+        return [f"{folder}/{count}/{part}-{parts}.json" for part in range(parts)]
+
+    def name(self, stage: str, run: str) -> str:
+        """Name a shared stage of a variant by what it depends on.
+
+        So its file is never out of date, and a grid may grow without a job repeated.
+        """
+        e = self.experiments[run]
+        values = asdict(e) | {"distilled": e.distilled}
+        return key({field: values[field] for field in SHARED[stage]})[:8]
+
+    def owner(self, stage: str, name: str) -> str:
+        """Some variant that has the shared stage of this name."""
+        return next(run for run in self.experiments if self.name(stage, run) == name)
+
+
+def read(config: dict) -> Grid:
+    """Check a grid description; raises InputError, a sentence for the first mistake."""
+    try:
+        grid = Grid(**config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"grid: {name} is {first['input']!r}: {first['msg']}"
+        ) from None
+    for e in grid.experiments.values():  # all are checked now, before anything starts
+        for name in ("dataset", "data_root", "distilled_from", "score"):
+            path = os.path.expanduser(value := getattr(e, name))
+            if value in SMALLEST_CLASS or os.path.isabs(path):
+                continue
+            if os.path.exists(path):
+                raise InputError(
+                    f"grid: {name} is {value!r}, but jobs run in another folder: give "
+                    "the whole path"
+                )
+    return grid
+
+
+def experiment(settings: dict) -> Experiment:
+    """A preset with these settings: fields of Experiment, and epochs and reading.
+
+    What a recipe, a dict, leaves out stays the preset's. Raises InputError as `preset`.
+    """
+    return preset(**complete(settings))
+
+
+def complete(settings: dict) -> dict:
+    """These settings with whole recipes, as `preset` and a notebook take them."""
+    nested = {k: v for k, v in settings.items() if isinstance(v, dict)}
+    if not nested:
+        return settings
+    plain = asdict(preset(**{k: v for k, v in settings.items() if k not in nested}))
+    return settings | {k: plain.get(k, {}) | v for k, v in nested.items()}
+
+
+def told(settings: dict) -> str:
+    """Settings as one word, the same for equal settings."""
+    return json.dumps(settings, sort_keys=True)
+
+
+def watch(rows: list[Path]) -> None:
+    """Show in the background how many of these files there are, until all are.
+
+    A bar on a terminal; elsewhere a line whenever there are more.
+    """
+
+    def follow():
+        seen = len([row for row in rows if row.exists()])
+        with progress(None, "grid", "cell", total=len(rows), initial=seen) as bar:
+            while seen < len(rows):
+                time.sleep(1)
+                done = len([row for row in rows if row.exists()])
+                if bar.disable and done > seen:
+                    print(f"{done} of {len(rows)} cells", file=sys.stderr, flush=True)
+                bar.update(done - seen)
+                seen = done
+
+    threading.Thread(target=follow, daemon=True).start()
