@@ -5,6 +5,8 @@ were made, and with crop and flip for the real ones. Labels are hard, and the la
 epoch's accuracy is what counts.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -12,10 +14,9 @@ from ccfs_lib.augment import augment
 from ccfs_lib.data import ImageSet
 from ccfs_lib.distill import dsa_augment
 from ccfs_lib.distill.dsa_augment import Strengths
-from ccfs_lib.progress import progress
 from ccfs_lib.recipes import Recipe
 from ccfs_lib.step import Step
-from ccfs_lib.train import accuracy
+from ccfs_lib.train import fit
 
 # The released scripts; cosine to 1 % of lr.
 EVALUATION = Recipe(
@@ -50,13 +51,6 @@ class CombinedStep(Step):
         x = x * normalize.std + normalize.mean
         return torch.where((batch < self.distilled)[:, None, None, None], x, real)
 
-    def __call__(self, batch: Tensor) -> None:
-        loss, _ = self.loss(self.view(batch), self.labels[batch])
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimiser.step()
-        self.total += loss.detach() * len(batch)
-
 
 def evaluate(
     network: nn.Module,
@@ -74,21 +68,6 @@ def evaluate(
     distilled: how many images of `synthetic`, from the first, are distilled. Hard
     labels, the last epoch's weights: SelMatch's evaluation.
     """
-    network = network.to(device, memory_format=torch.channels_last)
-    generator = torch.Generator(device).manual_seed(seed)
-    images, labels = synthetic.images.to(device), synthetic.labels.to(device)
-    step = CombinedStep(
-        network,
-        images,
-        labels,
-        recipe,
-        generator,
-        distilled=distilled,
-        strengths=strengths,
-    )
-    for epoch in progress(range(recipe.epochs), f"evaluate {seed}", "epoch"):
-        step.begin(epoch)
-        order = torch.randperm(len(labels), generator=generator, device=labels.device)
-        for batch in order.split(recipe.batch_size):
-            step(batch)
-    return accuracy(network, test, device)
+    make = partial(CombinedStep, distilled=distilled, strengths=strengths)
+    settings = {"seed": seed, "test": test, "device": device, "make": make}
+    return fit(network, synthetic, recipe, label=f"evaluate {seed}", **settings).last

@@ -109,9 +109,12 @@ class Step:
             soft = self.teacher(x)
         return kd_loss(logits.float(), soft.float(), self.recipe.temperature), logits
 
+    def view(self, batch: Tensor) -> Tensor:
+        """Augmented float images (B, 3, H, W) in [0, 1] of the indices (B,)."""
+        return augment(self.images[batch], self.recipe, self.generator)
+
     def __call__(self, batch: Tensor) -> None:
-        x = augment(self.images[batch], self.recipe, self.generator)
-        loss, logits = self.loss(x, self.labels[batch])
+        loss, logits = self.loss(self.view(batch), self.labels[batch])
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()

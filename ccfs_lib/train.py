@@ -49,6 +49,7 @@ def fit(
     device: str | torch.device = "cpu",
     label: str = "train",
     engine: str = "auto",
+    make: Callable[..., Step] = Step,
 ) -> Fit:
     """Train `network` on `train` by `recipe`, in place.
 
@@ -57,9 +58,10 @@ def fit(
     predictions, so that forgetting events cost no extra pass. With `checkpoint` a
     killed training continues at its last epoch boundary, with the same bits on a CPU;
     `watch` then needs ``state()`` and ``restore(tensors)``. `engine`: how the steps
-    run, a name of `step.ENGINES`. Raises InputError for a recipe that cannot run and
-    for a batch that does not fit into memory, FloatingPointError for a loss that is
-    not finite, TimeUp at the checkpoint's deadline.
+    run, a name of `step.ENGINES`; `make`: the kind of step. Raises InputError for a
+    recipe that cannot run and for a batch that does not fit into memory,
+    FloatingPointError for a loss that is not finite, TimeUp at the checkpoint's
+    deadline.
     """
     if recipe.loss == "kd" and teacher is None:
         raise InputError("teacher is None, but loss='kd' needs a teacher network")
@@ -71,7 +73,7 @@ def fit(
         images, labels = train.images.to(device), train.labels.to(device)
         if test is not None:  # moved once, not for every test
             test = replace(test, images=test.images.to(device))
-        step = Step(network, images, labels, recipe, generator, teacher, watch)
+        step = make(network, images, labels, recipe, generator, teacher, watch)
         run = _engine(step, engine)
         parts = network, step.optimiser, generator, watch
         losses, curve, spent = _resume(checkpoint, parts)
