@@ -7,21 +7,37 @@ gradients).
 
 import time
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
 from ccfs_lib import networks
 from ccfs_lib.experiment import Experiment
+from ccfs_lib.facts import KNOWN
 from ccfs_lib.select import quotas
 
-# Training images, test images, classes, side in pixels.
-SETS = {
-    "digits": (1352, 445, 10, 8),
-    "cifar10": (50_000, 10_000, 10, 32),
-    "cifar10-jpeg": (50_000, 10_000, 10, 32),
-    "cifar100": (50_000, 10_000, 100, 32),
-    "tiny-imagenet": (100_000, 10_000, 200, 64),
-}
+
+@dataclass(frozen=True)
+class Size:
+    """What a data set's size decides: images of both splits, classes, pixels a side."""
+
+    train: int
+    test: int
+    classes: int
+    side: int
+
+
+def size(experiment: Experiment) -> Size:
+    """The size of an experiment's data, of those classes and pixels that it asks for.
+
+    Raises KeyError for a data set of the user's own, whose size is not known here.
+    """
+    e, known = experiment, KNOWN[experiment.dataset]
+    classes = e.classes or known.classes
+    train, test = (
+        round(n * classes / known.classes) for n in (known.train, known.test)
+    )
+    return Size(train, test, classes, e.image_size or known.size)
 
 
 @dataclass(frozen=True)
@@ -31,7 +47,7 @@ class Stage:
     name: str
     passes: int
     forwards: int
-    teacher: bool = False  # runs the teacher's network, once for all seeds
+    network: str  # through which they pass
 
     @property
     def work(self) -> int:
@@ -39,57 +55,68 @@ class Stage:
         return self.passes * self.forwards
 
 
-def stages(experiment: Experiment) -> list[Stage]:
+def stages(experiment: Experiment, data: Size | None = None) -> list[Stage]:
     """The stages of one seed of CCFS (Algorithm 1, one evaluation), in order.
 
-    Raises KeyError for a data set of the user's own, whose size is not known here.
+    The first two are shared by all seeds. data: needed where `size` does not know it,
+    and then KeyError is raised without it.
     """
-    e = experiment
-    images, tests, classes, _ = SETS[e.dataset]
+    e, data = experiment, data or size(experiment)
     step = 4 if e.recipe.loss == "kd" else 3
-    made = e.distilled * classes * e.distillation.iterations
+    teacher, own, last = e.teacher_network, e.network, e.evaluation_network or e.network
+    made = e.distilled * data.classes * e.distillation.iterations
     todo = [
-        Stage("teacher", images * e.teacher.epochs, 3, teacher=True),
-        Stage("recovery", made, 2, teacher=True),
+        Stage("teacher", data.train * e.teacher.epochs, 3, teacher),
+        Stage("recovery", made, 2, teacher),
     ]
-    size = e.distilled * classes
+    count = e.distilled * data.classes
     for phase, quota in enumerate(quotas(e.real, e.curricula) if e.real else [], 1):
-        todo.append(Stage(f"filter {phase}", size * e.recipe.epochs, step))
-        todo.append(Stage(f"selection {phase}", images, 1))
-        size += quota * classes
-    todo.append(Stage("evaluation", size * e.recipe.epochs, step))
+        todo.append(Stage(f"filter {phase}", count * e.recipe.epochs, step, own))
+        todo.append(Stage(f"selection {phase}", data.train if count else 0, 1, own))
+        count += quota * data.classes
+    todo.append(Stage("evaluation", count * e.recipe.epochs, step, last))
     tested = sum(e.recipe.tests_at(epoch) for epoch in range(e.recipe.epochs))
-    return [*todo, Stage("tests", tests * tested, 1)]
+    return [*todo, Stage("tests", data.test * tested, 1, last)]
 
 
-def seconds(experiment: Experiment, device: str = "cpu") -> dict[str, float]:
+def seconds(
+    experiment: Experiment, device: str = "cpu", data: Size | None = None
+) -> dict[str, float]:
     """Estimated seconds of each stage on this device, from a timed forward pass.
 
-    An estimate of the order: it knows neither augmentation nor a busy machine.
+    An estimate of the order: it knows neither augmentation nor a busy machine, and on a
+    CPU one core. data: as for `stages`.
     """
-    e = experiment
-    size = SETS[e.dataset][3]
-    rates = {name: _rate(name, size, device) for name in {e.network, e.teacher_network}}
-    return {
-        s.name: s.work / rates[e.teacher_network if s.teacher else e.network]
-        for s in stages(e)
-    }
+    side, todo = (data or size(experiment)).side, stages(experiment, data)
+    rates = {name: _rate(name, side, device) for name in {s.network for s in todo}}
+    return {s.name: s.work / rates[s.network] for s in todo}
 
 
+@cache
 def _rate(name: str, size: int, device: str, budget: float = 0.5) -> float:
-    """Forward images per second, after one warm-up batch."""
+    """Forward images per second, after one warm-up batch; of one core, on a CPU."""
+    cpu, threads = device == "cpu", torch.get_num_threads()
     network = networks.build(name, 10, size, seed=0).to(device).eval()
     network = network.to(memory_format=torch.channels_last)
-    batch = torch.rand(32, 3, size, size, device=device)
+    # A CPU likes a batch that stays in its cache, a GPU one that fills it; trainings
+    # come near that with smaller batches, for their steps are graphs.
+    batch = torch.rand(32 if cpu else 512, 3, size, size, device=device)
     batch = batch.contiguous(memory_format=torch.channels_last)
-    with torch.inference_mode():
-        network(batch).sum().item()
-        fastest, end = float("inf"), time.perf_counter() + budget
-        while (start := time.perf_counter()) < end:
-            network(batch).sum().item()  # waits for the device
-            fastest = min(fastest, time.perf_counter() - start)
-    # The fastest batch: on a shared machine the mean measures the neighbours.
-    return len(batch) / fastest
+    # Seconds of this thread alone: on a shared machine a wall clock measures the
+    # neighbours. A sweep's trainings have a thread each, too.
+    clock, fastest = (time.thread_time if cpu else time.perf_counter), float("inf")
+    torch.set_num_threads(1 if cpu else threads)
+    try:
+        with torch.inference_mode():
+            network(batch).sum().item()
+            end = time.perf_counter() + budget
+            while time.perf_counter() < end or fastest == float("inf"):
+                start = clock()
+                network(batch).sum().item()  # waits for the device
+                fastest = min(fastest, clock() - start)
+    finally:
+        torch.set_num_threads(threads)
+    return len(batch) / max(fastest, 1e-9)
 
 
 def told(amount: float) -> str:

@@ -34,6 +34,16 @@ class PhaseRecord:
     shortfall: dict[int, int]  # class -> images missing
 
 
+def ignorant(train: ImageSet) -> Filter:
+    """A filter that was taught by nothing (alpha 0): it gets every image wrong.
+
+    The paper's Figure 5 has no word on how its first filter is trained without any
+    distilled image; this is the reading under which the coarse stage keeps them all.
+    """
+    wrong = (train.labels.numpy() + 1) % train.num_classes
+    return Filter(wrong, np.zeros(len(train)), 0.0)
+
+
 TrainFilter = Callable[[ImageSet, int], Filter]
 
 

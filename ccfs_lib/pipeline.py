@@ -57,7 +57,9 @@ class Pipeline(Stages):
         if arm.endswith("-hard") and arm not in STRATEGIES:
             recipe = replace(recipe, loss="hard")
         synthetic = self.synthetic(arm, seed)
-        done = self.trained(synthetic, recipe, 1000 * seed + EVALUATION)
+        network = self.experiment.evaluation_network
+        seeded = 1000 * seed + EVALUATION
+        done = self.trained(synthetic, recipe, seeded, network=network)
         wanted = self.experiment.ipc * self.train.num_classes
         measured = {k: done.meta[k] for k in ("last", "best")}
         return {"seed": seed, **measured, "images": len(synthetic), "wanted": wanted}

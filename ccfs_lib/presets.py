@@ -7,6 +7,8 @@ scripts published later; no logged result belongs to the scripts.
 
 from dataclasses import replace
 
+from ccfs_lib.errors import InputError
+from ccfs_lib.facts import KNOWN, SCORE_FILES
 from ccfs_lib.recipes import Distillation, Recipe
 
 # Digits: 8x8 pixels, two blocks, no mirror (a mirrored 2 is no digit). Seconds.
@@ -70,7 +72,32 @@ ALPHA = {
     ("tiny-imagenet", 50): (0.2, 0.2),
     ("tiny-imagenet", 100): (0.2, 0.2),
 }
-CLASS_SIZE = {"cifar10": 5000, "cifar100": 500, "tiny-imagenet": 500}
+CLASS_SIZE = {n: KNOWN[n].smallest for n in ("cifar10", "cifar100", "tiny-imagenet")}
+
+
+def base(dataset: str, scale: str, reading: str = "paper", ipc: object = None) -> dict:
+    """Fields of a data set's preset; the rest is at the defaults of Experiment.
+
+    reading: "paper" or "released", at the paper's scale. ipc: images per class, which
+    decide there over epochs and alpha; anything but an int is the 10 % of a class.
+    Raises InputError for an unknown reading, and at the paper's scale for data that the
+    paper does not use.
+    """
+    if reading not in ("paper", "released"):
+        raise InputError(f"reading is {reading!r}, but must be 'paper' or 'released'")
+    found = {"digits": DIGITS, "laptop": LAPTOP}.get(scale)
+    if found is None:
+        name = dataset.removesuffix("-jpeg")
+        if name not in CLASS_SIZE:
+            raise InputError(
+                f"dataset is {dataset!r}, but the paper's scale knows "
+                f"{', '.join(CLASS_SIZE)} and cifar10-jpeg"
+            )
+        ipc = ipc if isinstance(ipc, int) else CLASS_SIZE[name] // 10
+        found = paper(dataset, ipc, reading)
+    # Where nobody published scores, they are counted in trainings of our own.
+    counted = {} if dataset in SCORE_FILES else {"score": "forgetting"}
+    return found | counted
 
 
 def paper(dataset: str, ipc: int, reading: str = "paper") -> dict:

@@ -39,10 +39,12 @@ def _missing(kind: str):
     raise InputError(f"a stage ({kind}) has not been computed; run the sweep first")
 
 
-def ship(experiment: Experiment, arms: tuple[str, ...], to: Path | None = None) -> int:
+def ship(
+    experiment: Experiment, arms: tuple[str, ...], to: Path | None = None
+) -> set[Path]:
     """Copy all that the arms of an experiment were made of to data/artefacts.
 
-    to: another folder of the same layout. Returns the number of artefacts. Raises
+    to: another folder of the same layout. Returns the folders of the artefacts. Raises
     InputError if one of them has not been computed.
     """
     store = Shipping(paths.cache(), to or paths.shipped())
@@ -51,4 +53,4 @@ def ship(experiment: Experiment, arms: tuple[str, ...], to: Path | None = None) 
     for arm in arms:
         for seed in range(experiment.seeds):
             stages.evaluate(arm, seed)
-    return len(store.kept)
+    return store.kept

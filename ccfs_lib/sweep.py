@@ -2,17 +2,25 @@
 
 Cells are independent and stages are kept, so a killed sweep continues where it was:
 whatever it had trained is read, not trained again. On a CPU, one process per core with
-one thread each beats one process with all threads: small networks do not fill them.
+one thread each beats one process with all threads: small networks do not fill them. A
+GPU is shared by threads of one process, each training on a CUDA stream of its own:
+processes would take turns on it, where streams overlap.
 """
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import (
+    Executor,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+)
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,6 +28,8 @@ from pathlib import Path
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import CONTROLS, STRATEGIES, Experiment
 from ccfs_lib.progress import progress
+
+TOGETHER = 5  # trainings at once on one GPU
 
 
 def sweep(
@@ -29,17 +39,17 @@ def sweep(
     workers: int = 0,
     command: str | None = None,
     time_limit: float | None = None,
+    threads: bool | None = None,
 ) -> list[Path]:
     """Measure every arm with every seed; write one results file per arm.
 
     arms: strategies ("simple-misclassified", ...) and controls ("random", "distilled",
-    "random-hard", "ccfs-hard"). workers: processes; 0 means one per core, or one with a
-    GPU. Returns the paths of the results, each written as soon as its arm is complete.
-    time_limit: seconds, after which TimeUp is raised at the next epoch boundary. Raises
-    InputError for an unknown arm or a negative number of workers.
+    "random-hard", "ccfs-hard"). workers: trainings at once; 0 means one per core, or
+    five on a GPU. threads: of one process instead of processes; None means on a GPU.
+    time_limit: seconds, after which TimeUp is raised at the next epoch boundary.
+    Returns the paths of the results, each written as soon as its arm is complete.
+    Raises InputError for an unknown arm or a negative number of workers.
     """
-    import torch
-
     from ccfs_lib.pipeline import Pipeline, known_arm
 
     for arm in arms:
@@ -48,20 +58,33 @@ def sweep(
         raise InputError(f"workers is {workers}, but must be 0 (one per core) or more")
     deadline = None if time_limit is None else time.monotonic() + time_limit
     stages = Pipeline(experiment, deadline=deadline)
-    # What every cell needs comes first: workers would only wait for each other.
-    _ = stages.difficulty, stages.teacher
+    if threads is None:
+        threads = stages.device == "cuda"
+    workers = workers or (TOGETHER if threads else os.cpu_count() or 1)
     most = experiment.ipc if "distilled" in arms else experiment.distilled
-    cores = os.cpu_count() or 1
-    workers = workers or (1 if torch.cuda.is_available() else cores)
+    with _crew(workers, threads) as pool:
+        # What every cell needs comes first: workers would only wait for each other.
+        _shared(pool, stages, most)
+        return _measured(pool, stages, arms, command)
+
+
+@contextmanager
+def _crew(workers: int, threads: bool) -> Iterator[Executor]:
+    """Threads of this process, or processes on a leash; both stop when told to."""
+    if threads:
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                yield pool
+            except KeyboardInterrupt:
+                print("stopped; the same command continues here", file=sys.stderr)
+                os._exit(130)  # threads cannot be stopped; checkpoints are at hand
+        return
     context = get_context("spawn")  # a forked torch may hang in its thread pool
     leash, ours = context.Pipe(duplex=False)
-    start = cores // workers, leash
+    start = (os.cpu_count() or 1) // workers, leash
     with ProcessPoolExecutor(workers, context, _start, start) as pool:
         try:
-            tasks = [(_recover, most, n) for n in stages.recovery(most)]
-            for _ in _done(pool, stages, tasks, "recover", "batch"):
-                pass
-            return _measured(pool, stages, arms, command)
+            yield pool
         except BrokenProcessPool:
             raise ChildProcessError(
                 "a worker process died, perhaps for lack of memory; the same command "
@@ -72,7 +95,25 @@ def sweep(
             raise
 
 
-def _measured(pool: ProcessPoolExecutor, stages, arms, command) -> list[Path]:
+def _shared(pool: Executor, stages, per_class: int) -> None:
+    """Teacher, scores and recovered images: kept in the store for all cells."""
+    if stages.experiment.score != "forgetting":
+        _ = stages.difficulty  # a missing file is told before anything is trained
+    _ = stages.train, stages.test  # decoded once, not by every worker
+    missing = [(_squeeze, n) for n in stages.squeezes if not stages.squeezed(n)]
+    if len(missing) > 1:
+        _all(pool, stages, missing, "squeeze", "training")
+    _ = stages.teacher, stages.difficulty  # one alone is trained here, by all cores
+    tasks = [(_recover, per_class, n) for n in stages.recovery(per_class)]
+    _all(pool, stages, tasks, "recover", "batch")
+
+
+def _all(pool: Executor, stages, tasks, label: str, unit: str) -> None:
+    for _ in _done(pool, stages, tasks, label, unit):
+        pass
+
+
+def _measured(pool: Executor, stages, arms, command) -> list[Path]:
     """Give every cell to the pool; write an arm's results when its last is done."""
     seeds = range(stages.experiment.seeds)
     tasks = [(_cell, arm, seed) for arm in arms for seed in seeds]
@@ -84,7 +125,7 @@ def _measured(pool: ProcessPoolExecutor, stages, arms, command) -> list[Path]:
     return paths
 
 
-def _done(pool: ProcessPoolExecutor, stages, tasks, label: str, unit: str) -> Iterator:
+def _done(pool: Executor, stages, tasks, label: str, unit: str) -> Iterator:
     """Run the tasks, (function, arguments...), and yield each when it is done."""
     how = stages.experiment, stages.deadline
     jobs = {pool.submit(task[0], *how, *task[1:]): task for task in tasks}
@@ -110,6 +151,13 @@ def _follow(leash: Connection) -> None:
     with suppress(EOFError, OSError):
         leash.recv()
     os._exit(1)
+
+
+def _squeeze(experiment: Experiment, deadline: float | None, seed: int) -> None:
+    """Train one network on all data; seed 0 is the teacher."""
+    from ccfs_lib.pipeline import Pipeline
+
+    Pipeline(experiment, deadline=deadline).squeeze(seed)
 
 
 def _recover(

@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import small
 
-from ccfs_lib import cli, data, presets
+from ccfs_lib import cli, cost, data, presets, weights
 from ccfs_lib.exchange import read_folder, read_indices
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.store import Store
@@ -30,6 +30,7 @@ digits |= {"distillation": replace(digits["distillation"], iterations=5)}
 CCFS = [sys.executable, "-c", SHRINK + "cli.main()"]
 TINY = ["--ipc", "4", "--alpha", "0.25", "--curricula", "2", "--score", "logits"]
 MINI = [*TINY, "--epochs", "2", "--seeds", "1"]
+RUN = "digits-ipc4-alpha0.25-j2-2ep-logits"
 ARMS = ["--arms", "random", "simple-misclassified", "--workers", "1"]
 
 
@@ -64,6 +65,13 @@ def ccfs(monkeypatch, capsys, *words) -> tuple[int, str, str]:
         (["sweep", "--arms", "random", "simple"], "arm.* 'simple'"),
         (["sweep", "--workers", "-1"], "workers is -1, "),
         (["sweep", "--dataset", "cifar10"], "data_root is not set"),
+        (["sweep", "--alpha", "0.2", "2"], "alpha is 2.0: "),
+        (["sweep", "--classes", "11"], "classes is 11, .* 10"),
+        (["sweep", "--image-size", "32"], "image_size is 32, .* digits has 8"),
+        (["sweep", "--teacher-epochs", "0"], "teacher_epochs is 0: "),
+        (["sweep", "--dry-run", "--score", "/no/s.npy"], "score file /no/s.npy "),
+        (["export", "--out", "x", "--ipc", "10", "20"], "ipc has 2 values, 10 20, "),
+        (["squeeze", "--alpha", "0.2", "0.4"], r"alpha has 2 values, 0\.2 0\.4, "),
         (["sweep", "--score", "/no/scores.npy"], "score file /no/scores.npy "),
         (["select", "--out", "x.json", "--ipc", "-3"], "ipc is -3: "),
         (["select", "--out", "x.json", "--seed", "-1"], "seed is -1, "),
@@ -150,7 +158,7 @@ def test_sweep_measures_what_the_library_measures(swept):
     folder, printed = swept
     stages = Pipeline(small(score="logits"), Store(folder / "cache"))
     for arm in ("random", "simple-misclassified"):
-        path = folder / f"results/digits-ipc4/{arm}.json"
+        path = folder / "results" / RUN / f"{arm}.json"
         written = json.loads(path.read_text())
         before = len(list(stages.store.entries("train")))
         assert written["rows"] == [stages.evaluate(arm, 0)]
@@ -162,7 +170,7 @@ def test_sweep_measures_what_the_library_measures(swept):
 
 
 def test_results_prints_again_and_gathers(inside, monkeypatch, capsys):
-    code, out, _ = ccfs(monkeypatch, capsys, "results", "digits-ipc4")
+    code, out, _ = ccfs(monkeypatch, capsys, "results", RUN)
     assert code == 0 and out == inside[1][-len(out) :]
     rows = (inside[0] / "results/results.csv").read_text().splitlines()
     assert len(rows) == 3
@@ -180,6 +188,60 @@ def test_select_writes_a_file_that_is_accepted(inside, monkeypatch, capsys):
     short = re.findall(r"chose (\d+) of \d+ candidates, (\d+) short", printed)
     assert [int(n) for n, _ in short] == [len(c) for c in chosen]
     assert counts.max() <= 3 and sum(int(s) for _, s in short) == 30 - counts.sum()
+
+
+def test_a_dry_run_sees_what_the_sweep_left(inside, monkeypatch, capsys):
+    before = sorted(inside[0].rglob("*"))
+    words = ["sweep", *MINI, *ARMS, "--curricula", "1", "2", "--dry-run"]
+    code, out, err = ccfs(monkeypatch, capsys, *words)
+    assert code == 0 and not err
+    first, second = out.split("of a grid:")[1].split("\ndigits")[1:]
+    assert first.startswith("-ipc4-alpha0.25-j1-2ep-logits\n")
+    assert re.findall(r"(\d) of (\d)", first) == [*[("1", "1")] * 3, ("0", "1")]
+    assert re.findall(r"(\d) of (\d)", second) == [("1", "1")] * 4
+    assert sorted(inside[0].rglob("*")) == before
+
+
+def test_a_grid_is_swept_point_by_point(inside, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CCFS_RESULTS", str(tmp_path))
+    words = ["sweep", *MINI, "--evaluation-network", "convnet-16-32", "convnet-8"]
+    words += ["--arms", "random-hard", "--workers", "1", "--time-limit", "100"]
+    code, out, _ = ccfs(monkeypatch, capsys, *words)
+    other = RUN.replace("logits", "on-convnet-8-logits")
+    assert code == 0 and all(f"\n{run} " in out for run in (RUN, other))
+    paths = [tmp_path / run / "random-hard.json" for run in (RUN, other)]
+    one, two = (json.loads(path.read_text()) for path in paths)
+    assert "evaluation_network" not in one["config"]
+    assert two["config"]["evaluation_network"] == "convnet-8"
+    assert one["rows"] != two["rows"]
+
+
+def test_squeeze_writes_the_teacher(inside, monkeypatch, capsys):
+    out = inside[0] / "weights"
+    words = ["squeeze", "--teacher-epochs", "3", "--out", out]
+    code, printed, _ = ccfs(monkeypatch, capsys, *words)
+    teacher = Pipeline(small(score="logits")).teacher
+    assert code == 0 and f"teacher {teacher.key}: last {teacher.last:.2f} %" in printed
+    back, card = weights.read(out)
+    assert card["key"] == teacher.key and card["last"] == teacher.last
+    for name, value in teacher.network.state_dict().items():
+        assert torch.allclose(back[name], value, rtol=1e-3, atol=1e-6)
+
+
+def test_squeeze_stops_in_time(house, monkeypatch, capsys):
+    code, _, err = ccfs(monkeypatch, capsys, "squeeze", "--time-limit", "0")
+    assert code == 75 and err.count("\n") == 1 and "time is up" in err
+
+
+def test_the_papers_scale_is_refused_without_a_gpu(house, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(cost, "_rate", lambda *_: 1000.0)
+    for command in ("sweep", "squeeze"):
+        words = [command, "--dataset", "cifar10", "--scale", "paper", "--ipc", "500"]
+        code, _, err = ccfs(monkeypatch, capsys, *words)
+        assert code == 2 and re.fullmatch(
+            "ccfs: scale is 'paper', .* about 16 h; .*\n", err
+        )
 
 
 @pytest.mark.parametrize("name", ["set", "set.parquet"])

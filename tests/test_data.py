@@ -22,6 +22,10 @@ from PIL import Image
 from ccfs_lib import catalogue, decode
 from ccfs_lib.data import ImageSet, channel_stats, concat, load
 from ccfs_lib.errors import InputError
+from ccfs_lib.experiment import preset
+from ccfs_lib.facts import KNOWN
+from ccfs_lib.pipeline import Pipeline
+from ccfs_lib.reduced import members, reduced, shrink
 
 SHARED = Path(
     os.environ.get("CCFS_DATA") or Path(__file__).parents[2] / "shared" / "data"
@@ -636,3 +640,108 @@ def test_tiny_imagenet_is_in_image_folder_order():
     assert len(set(listing.classes)) == 200 and listing.classes[0] == "goldfish"
     test = load("tiny-imagenet", "test", data_root=SHARED)
     assert test.images.shape == (10000, 3, 64, 64) and test.class_sizes == [50] * 200
+
+
+# ----------------------------------------------- fewer classes, fewer pixels
+
+
+def sixteen() -> ImageSet:
+    """Six images of 16 pixels and three classes, not in the order of these."""
+    random = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (6, 3, 16, 16), generator=random)
+    labels = torch.tensor([2, 0, 1, 0, 2, 1])
+    return ImageSet("x", pixels.to(torch.uint8), labels, ("a", "b", "c"))
+
+
+def test_reduced_keeps_the_first_classes_in_their_order():
+    whole = sixteen()
+    assert reduced(whole) is whole and reduced(whole, 3, 16) is whole
+    some = reduced(whole, 2, 8)
+    assert some.labels.tolist() == [0, 1, 0, 1] and some.classes == ("a", "b")
+    assert some.name == "x-c2-8px" and some.image_size == 8
+    kept = [1, 2, 3, 5]
+    assert members(whole.labels, 2).tolist() == kept
+    assert members(whole.labels).tolist() == list(range(6))
+    assert torch.equal(some.images, shrink(whole.images[kept], 8))
+    assert torch.equal(reduced(whole, 2).images, whole.images[kept])
+
+
+@pytest.mark.parametrize(
+    ("side", "size"), [(16, 8), (16, 4), (16, 5), (9, 7), (32, 13), (257, 2), (7, 7)]
+)
+def test_a_shrunk_pixel_is_the_mean_of_its_area(side, size):
+    """With every pixel repeated `size` times, new ones are means of whole blocks."""
+    random = torch.Generator().manual_seed(side)
+    pixels = torch.randint(0, 256, (3, 3, side, side), generator=random)
+    large = pixels.numpy().repeat(size, 2).repeat(size, 3)
+    blocks = large.reshape(3, 3, size, side, size, side).sum((3, 5))
+    expected = (2 * blocks + side**2) // (2 * side**2)  # rounded half up
+    found = shrink(pixels.to(torch.uint8), size)
+    assert found.dtype == torch.uint8 and found.numpy().tolist() == expected.tolist()
+
+
+def test_shrinking_is_antialiased():
+    stripes = (torch.arange(16) % 2 * 255).to(torch.uint8).expand(1, 3, 16, 16)
+    assert shrink(stripes, 8).unique().tolist() == [128]  # nearest: all 0 or all 255
+
+
+def test_many_images_shrink_as_one_does():
+    pixels = torch.randint(0, 256, (1001, 3, 6, 6)).to(torch.uint8)
+    assert torch.equal(shrink(pixels, 4)[1000:], shrink(pixels[1000:], 4))
+
+
+@pytest.mark.parametrize(
+    ("classes", "size", "told"),
+    [
+        (4, 0, "classes is 4, .* 3"),
+        (0, 17, "image_size is 17, .* 16"),
+        (-1, 0, "is -1"),
+    ],
+)
+def test_reduced_refuses_more_than_there_is(classes, size, told):
+    with pytest.raises(InputError, match=told):
+        reduced(sixteen(), classes, size)
+
+
+def test_only_squares_shrink():
+    with pytest.raises(InputError, match="images are 9x8 pixels; only square"):
+        shrink(torch.zeros(1, 3, 8, 9, dtype=torch.uint8), 4)
+
+
+# ------------------------------------------------------- what is known of them
+
+
+def test_facts_of_the_digits(digits):
+    facts = KNOWN["digits"]
+    assert [len(split) for split in digits] == [facts.train, facts.test]
+    assert digits[0].num_classes == facts.classes
+    assert digits[0].image_size == facts.size
+    assert min(digits[0].class_sizes) == facts.smallest
+
+
+@needs_shared
+@pytest.mark.parametrize("name", ["cifar10-jpeg", "tiny-imagenet"])
+def test_facts_of_the_files(name):
+    facts = KNOWN[name]
+    for split, count in (("train", facts.train), ("test", facts.test)):
+        listing = catalogue.named(name, SHARED, split, False).read()
+        assert (listing.count, len(listing.classes)) == (count, facts.classes)
+        image = decode.decode_record(next(listing.records))
+        assert image.shape == (3, facts.size, facts.size)
+
+
+@needs_shared
+def test_published_scores_follow_the_first_classes():
+    changes = {"classes": 20, "image_size": 32, "ipc": 20, "data_root": str(SHARED)}
+    e = preset("tiny-imagenet", **changes)
+    assert (e.scale, e.score) == ("laptop", "published-forgetting")
+    stages, labels = Pipeline(e), torch.arange(200).repeat_interleave(500)
+    # Black images, for speed; their order is that of the files, as tested above.
+    black = torch.zeros(1, 3, 64, 64, dtype=torch.uint8).expand(100_000, 3, 64, 64)
+    names = tuple(map(str, range(200)))
+    stages.__dict__["_whole"] = ImageSet("tiny", black, labels, names)
+    assert stages.train.images.shape == (10_000, 3, 32, 32)
+    assert stages.train.class_sizes == [500] * 20
+    published = np.load(SHARED / "scores" / "forgetting_Tiny.npy")
+    assert stages.difficulty.tolist() == published[:10_000].tolist()
+    assert stages.network(e.network)(torch.zeros(1, 3, 32, 32)).shape == (1, 20)

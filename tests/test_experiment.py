@@ -1,10 +1,12 @@
 """Experiment: every bad value is one sentence, before torch is even imported."""
 
+import json
 import re
 import subprocess
 import sys
 import textwrap
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -37,7 +39,14 @@ from ccfs_lib.store import key
         ({"alpha": 1.1}, "alpha", r"is 1\.1: .* 1"),
         ({"alpha": float("nan")}, "alpha", "is nan: "),
         ({"alpha": "half"}, "alpha", "is 'half': .* number"),
-        ({"alpha": 0.0}, "alpha", r"is 0, .* below one .* from 0\.05 to 1"),
+        ({"alpha": 0.01}, "alpha", r"is 0\.01, .* below one .* from 0\.05 to 1"),
+        ({"classes": 1}, "classes", "is 1, .* at least 2, and digits has 10"),
+        ({"classes": 11}, "classes", "is 11, .* digits has 10"),
+        ({"classes": -1}, "classes", "is -1: .* 0"),
+        ({"image_size": 7}, "image_size", "is 7, .* at least 8"),
+        ({"image_size": 9}, "image_size", "is 9, .* digits has 8"),
+        ({"evaluation_network": "vgg"}, "evaluation_network", "is 'vgg', .* convnet"),
+        ({"teacher_epochs": 0}, "teacher_epochs", "is 0: .* 1"),
         ({"alpha": 0.2, "ipc": 4}, "alpha", r"is 0\.2, .* from 0\.25 to 1"),
         ({"curricula": 0}, "curricula", "is 0: .* 1"),
         ({"curricula": 17}, "curricula", "is 17, .* 16 real .* 1 to 16 "),
@@ -131,6 +140,8 @@ def other_values() -> dict:
         "dataset": "cifar10",
         "data_root": "/elsewhere",
         "scale": "laptop",
+        "classes": 5,
+        "image_size": 8,
         "ipc": 21,
         "alpha": 0.3,
         "curricula": 2,
@@ -141,6 +152,7 @@ def other_values() -> dict:
         "teacher_correct": False,
         "network": "resnet18",
         "teacher_network": "resnet18",
+        "evaluation_network": "resnet18",
         "recipe": Recipe(epochs=1),
         "teacher": Recipe(epochs=1, loss="hard"),
         "distillation": Distillation(),
@@ -152,7 +164,8 @@ def other_values() -> dict:
 
 @pytest.mark.parametrize("name", [f.name for f in fields(Experiment)])
 def test_the_hash_holds_what_changes_a_result_and_nothing_else(name):
-    default = preset()
+    # Digits cannot shrink.
+    default = preset("tiny-imagenet") if name == "image_size" else preset()
     changed = replace(default, **{name: other_values()[name]})
     assert changed != default
     free = name in ("data_root", "seeds")
@@ -168,7 +181,8 @@ def test_table_prints_every_setting():
     rows = dict(preset(ipc=13).table())
     assert rows["ipc"] == "13" and rows["recipe.crop_scale"] == "(0.5, 1.0)"
     names = {name.split(".")[0] for name in rows}
-    assert names == {f.name for f in fields(Experiment)}
+    later = {"classes", "image_size", "evaluation_network"}
+    assert names == {f.name for f in fields(Experiment)} - later  # not used here
 
 
 def test_strategies_and_controls_are_the_papers():
@@ -240,3 +254,101 @@ def test_bad_values_are_refused_before_torch_is_imported():
     assert done.returncode == 0, done.stderr
     sentence, seconds = done.stdout.splitlines()
     assert sentence.startswith("ipc is 1000000") and float(seconds) < 1
+
+
+# -- the name of a run -----------------------------------------------------------------
+
+PAPER = {"dataset": "cifar10", "scale": "paper", "ipc": 500}
+NAMES = [
+    ({}, "digits-ipc20"),
+    ({"ipc": 13, "seeds": 5, "data_root": "/a"}, "digits-ipc13"),
+    ({"dataset": "cifar10-jpeg"}, "cifar10-jpeg-ipc250"),
+    ({"alpha": 0.4, "curricula": 2}, "digits-ipc20-alpha0.4-j2"),
+    ({"alpha": 0.0, "epochs": 7}, "digits-ipc20-alpha0-7ep"),
+    (
+        {"score": "logits", "teacher_correct": False},
+        "digits-ipc20-logits-any-candidate",
+    ),
+    ({"score_runs": 1, "portable": False}, "digits-ipc20-runs1-not-portable"),
+    ({"fine": "hard", "coarse": "classified"}, "digits-ipc20-hard-classified"),
+    ({"network": "convnet-8"}, "digits-ipc20-convnet-8"),
+    ({"evaluation_network": "resnet50"}, "digits-ipc20-on-resnet50"),
+    ({"evaluation_network": "convnet-16-32"}, "digits-ipc20"),  # the network anyway
+    (
+        {"teacher_network": "resnet18", "teacher_epochs": 5},
+        "digits-ipc20-teacher-resnet18-teacher-5ep",
+    ),
+    ({"scale": "laptop", "ipc": 5}, "digits-ipc5-laptop"),
+    ({"classes": 5}, "digits-c5-ipc20"),
+    ({"classes": 10, "image_size": 8}, "digits-ipc20"),  # all there is
+    (
+        {"dataset": "tiny-imagenet", "ipc": 50, "classes": 20, "image_size": 32},
+        "tiny-imagenet-c20-32px-ipc50",
+    ),
+    (PAPER, "cifar10-ipc500-paper"),
+    ({**PAPER, "reading": "released"}, "cifar10-ipc500-released"),
+    ({**PAPER, "reading": "released", "epochs": 3}, "cifar10-ipc500-released-3ep"),
+    ({**PAPER, "alpha": 0.1}, "cifar10-ipc500-paper-alpha0.1"),
+    # Both readings of this cell are one.
+    (
+        {
+            "dataset": "tiny-imagenet",
+            "scale": "paper",
+            "ipc": 50,
+            "reading": "released",
+        },
+        "tiny-imagenet-ipc50-paper",
+    ),
+    # Below one distilled image per class by the preset's alpha, not by its own.
+    ({"ipc": 4, "alpha": 0.25}, "digits-ipc4-alpha0.25"),
+]
+
+
+@pytest.mark.parametrize(("changes", "name"), NAMES)
+def test_a_run_is_named_by_what_differs_from_its_preset(changes, name):
+    assert preset(**changes).run == name
+
+
+def test_committed_runs_keep_their_names():
+    found = list((Path(__file__).parents[1] / "data/results").glob("*/random.json"))
+    assert found
+    for path in found:
+        config = json.loads(path.read_text())["config"]
+        names = {f.name for f in fields(Experiment)} & set(config)
+        made = Experiment(**{name: config[name] for name in names})
+        assert made.run == path.parent.name
+        # And rows measured today would be filed with the very same settings.
+        assert json.loads(json.dumps(made.hashed())).items() <= config.items()
+
+
+def test_experiments_of_one_name_give_the_same_results():
+    """One name, one configuration: the name is as fine as the hash."""
+    values = other_values().items()
+    made = {k: replace(preset(), **{k: v}) for k, v in values if k != "image_size"}
+    # Nested fields, a file elsewhere, and a preset built by hand.
+    made["iterations"] = replace(preset(), distillation=Distillation(iterations=6))
+    made["lr"] = preset(recipe=replace(preset().recipe, lr=0.02))
+    for folder in "ab":
+        made[folder] = replace(preset(), score=f"/{folder}/own.npy")
+    made["by hand"] = replace(preset(), scale="paper")
+    free = preset().run, {"data_root", "seeds"}
+    names = {what: e.run for what, e in made.items() if what not in free[1]}
+    assert len(set(names.values()) - {free[0]}) == len(names)
+    assert all(made[what].run == free[0] for what in free[1])
+    assert re.fullmatch(r"digits-ipc20-[0-9a-f]{6}", names["iterations"])
+    assert re.fullmatch(r"digits-ipc20-own-[0-9a-f]{6}", names["a"])
+    assert all(re.fullmatch(r"\w[\w.=+-]*", name, re.ASCII) for name in names.values())
+
+
+def test_later_options_leave_earlier_configurations_alone():
+    later = {"classes", "image_size", "evaluation_network"}
+    assert not later & set(preset().hashed())
+    assert not later & {name for name, _ in preset().table()}
+    used = preset(classes=5, evaluation_network="resnet18")
+    assert used.hashed()["classes"] == 5
+    assert dict(used.table())["evaluation_network"] == "resnet18"
+
+
+def test_no_phase_without_real_images():
+    with pytest.raises(InputError, match="alpha 1 leaves no real images to select"):
+        from_notebook({"alpha": 1.0, "phase": 1})

@@ -17,14 +17,15 @@ import torch
 from conftest import small
 from PIL import Image
 
-import ccfs_lib.stages
-from ccfs_lib import data, paths, sweep, train
+import ccfs_lib.workbench
+from ccfs_lib import data, paths, step, sweep, train
 from ccfs_lib.checkpoint import Checkpoint
+from ccfs_lib.device import arithmetic
 from ccfs_lib.distill import sre2l
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import CONTROLS, STRATEGIES
 from ccfs_lib.pipeline import EVALUATION, Pipeline
-from ccfs_lib.store import Store
+from ccfs_lib.store import Store, StoreWarning
 
 SOME = ("simple-misclassified", "hard-classified", "random", "ccfs-hard")
 
@@ -80,7 +81,7 @@ def test_another_seed_is_another_run_with_the_same_teacher(undisturbed):
 def counted(monkeypatch):
     """Counts the work: {"fit": n, "recover": n}, and each training's label."""
     work = Counter()
-    fit, recover = ccfs_lib.stages.fit, sre2l.recover_batch
+    fit, recover = ccfs_lib.workbench.fit, sre2l.recover_batch
 
     def count_fit(*args, **options):
         work["fit"] += 1
@@ -91,7 +92,7 @@ def counted(monkeypatch):
         work["recover"] += 1
         return recover(*args, **options)
 
-    monkeypatch.setattr(ccfs_lib.stages, "fit", count_fit)
+    monkeypatch.setattr(ccfs_lib.workbench, "fit", count_fit)
     monkeypatch.setattr(sre2l, "recover_batch", count_recover)
     return work
 
@@ -165,7 +166,7 @@ def test_strategies_choose_by_their_name(undisturbed):
 
 
 def test_hard_arms_need_no_teacher_in_the_last_training(undisturbed):
-    stages, rows, _ = undisturbed
+    stages, _, _ = undisturbed
     entries = {e["key"]: e["recipe"] for e in stages.store.entries("train")}
     losses = Counter(r["recipe"].get("loss", "kd") for r in entries.values())
     assert losses["hard"] == 1  # of "ccfs-hard" alone, and no filter is
@@ -204,13 +205,13 @@ def test_the_teacher_comes_back_from_the_cache_as_it_was(undisturbed, digits):
 
 
 def test_portable_runs_with_one_thread_and_puts_things_back(tmp_path, monkeypatch):
-    seen, fit = [], ccfs_lib.stages.fit
+    seen, fit = [], ccfs_lib.workbench.fit
 
     def spy(*args, **options):
         seen.append((torch.get_num_threads(), torch.backends.mkldnn.enabled))
         return fit(*args, **options)
 
-    monkeypatch.setattr(ccfs_lib.stages, "fit", spy)
+    monkeypatch.setattr(ccfs_lib.workbench, "fit", spy)
     before = torch.backends.mkldnn.enabled
     for portable in (True, False):
         stages = Pipeline(replace(small(), portable=portable), Store(tmp_path))
@@ -258,7 +259,7 @@ def test_a_score_file_of_ones_own(tmp_path):
 def test_measure_writes_what_evaluate_says(house, monkeypatch):
     stages = Pipeline(small(seeds=2))
     path = stages.measure("simple-misclassified", "a command")
-    assert path == house / "results/digits-ipc4/simple-misclassified.json"
+    assert path == house / "results" / small().run / "simple-misclassified.json"
     written = json.loads(path.read_text())
     rows = [stages.evaluate("simple-misclassified", seed) for seed in (0, 1)]
     assert written["rows"] == rows and [r["seed"] for r in rows] == [0, 1]
@@ -282,7 +283,7 @@ def test_measured_rows_are_real_accuracies(undisturbed):
         loss = "hard" if arm == "ccfs-hard" else "kd"
         network = stages.network("convnet-16-32", EVALUATION)
         made = stages.synthetic(arm, 0)
-        with ccfs_lib.stages._arithmetic(True):
+        with arithmetic(True):
             done = train.fit(
                 network,
                 made,
@@ -314,7 +315,8 @@ def test_a_folder_of_images_end_to_end(house, digits):
     mean, std = stages.normalisation
     assert (mean, std) == data.channel_stats(stages.train)
     path = stages.measure("simple-misclassified")
-    assert path == house / "results/my-photos-ipc4/simple-misclassified.json"
+    assert path == house / "results" / e.run / "simple-misclassified.json"
+    assert e.run.startswith("my-photos-ipc4-")
     row = json.loads(path.read_text())["rows"][0]
     assert row["wanted"] == 12 and 3 < row["images"] <= 12
     assert paths.cache() == house / "cache"
@@ -334,8 +336,8 @@ EACH_EPOCH = partial(Checkpoint, every=0)
 @pytest.mark.parametrize("steps", [3, 50, 68, 72, 74, 78])
 def test_ctrl_c_anywhere_then_the_same_rows(undisturbed, tmp_path, monkeypatch, steps):
     """Stop after some batches or iterations of whatever stage that is in."""
-    monkeypatch.setattr(ccfs_lib.stages, "Checkpoint", EACH_EPOCH)
-    left, augment, views = [steps], train.augment, sre2l.views
+    monkeypatch.setattr(ccfs_lib.workbench, "Checkpoint", EACH_EPOCH)
+    left, augment, views = [steps], step.augment, sre2l.views
 
     def tick():
         left[0] -= 1
@@ -352,7 +354,7 @@ def test_ctrl_c_anywhere_then_the_same_rows(undisturbed, tmp_path, monkeypatch, 
             yield view
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "augment", counting_augment)
+        patch.setattr(step, "augment", counting_augment)
         patch.setattr(sre2l, "views", counting_views)
         stages = Pipeline(small(), Store(tmp_path))
         with pytest.raises(KeyboardInterrupt):
@@ -368,7 +370,7 @@ def measure_some(folder: str) -> None:
     """A process of its own, to be killed: measures the arms one after the other."""
     os.environ["CCFS_CACHE"] = folder + "/cache"
     os.environ["CCFS_RESULTS"] = folder + "/results"
-    ccfs_lib.stages.Checkpoint = EACH_EPOCH
+    ccfs_lib.workbench.Checkpoint = EACH_EPOCH
     torch.set_num_threads(1)
     for arm in SOME:
         Pipeline(small()).measure(arm)
@@ -395,9 +397,97 @@ def test_killed_at_random_moments_then_the_same_rows(undisturbed, tmp_path):
     process.join(60)
     assert process.exitcode == 0
     for arm in SOME:
-        path = tmp_path / f"results/digits-ipc4/{arm}.json"
+        path = tmp_path / "results" / small().run / f"{arm}.json"
         assert json.loads(path.read_text())["rows"] == [undisturbed[1][arm]]
     done = trained(Pipeline(small(), Store(tmp_path / "cache")))
     assert done.items() <= trained(undisturbed[0]).items()
     assert not list(tmp_path.rglob(".tmp*"))
     assert set(SOME) <= set(STRATEGIES + CONTROLS)
+
+
+def test_alpha_zero_takes_every_image_as_a_mistake(house, mini):
+    """Its first phase is the simplest of each class, and nothing is trained for it."""
+    run = Pipeline(mini(alpha=0.0))
+    records = list(run.phases())
+    labels, difficulty = run.train.labels.numpy(), run.difficulty
+    right = run.teacher.predictions == labels
+    for c in range(10):
+        members = np.flatnonzero((labels == c) & right)
+        easiest = members[np.argsort(difficulty[members], kind="stable")][:2]
+        got = records[0].chosen[labels[records[0].chosen] == c]
+        assert got.tolist() == easiest.tolist()
+    assert records[0].synthetic == 0 and records[0].train_accuracy == 0
+    assert records[1].synthetic == 20 and records[1].train_accuracy > 0
+    row = run.evaluate("simple-misclassified", 0)
+    assert row["images"] == 40 - sum(sum(r.shortfall.values()) for r in records)
+
+
+def test_fewer_classes_are_a_problem_of_their_own(house, mini):
+    run = Pipeline(mini(classes=3))
+    assert run.train.num_classes == run.test.num_classes == 3
+    assert run.train.labels.unique().tolist() == [0, 1, 2]
+    assert len(run.difficulty) == len(run.train)
+    row = run.evaluate("simple-misclassified", 0)
+    assert row["wanted"] == 12
+
+
+def test_a_published_score_follows_its_images(house, mini, digits):
+    """A file rates all images; with some classes only, theirs are taken."""
+    path = house / "own.npy"
+    np.save(path, np.arange(len(digits[0]), dtype=float))
+    run = Pipeline(mini(classes=4, score=str(path)))
+    kept = np.flatnonzero(digits[0].labels.numpy() < 4)
+    assert run.difficulty.tolist() == kept.tolist()
+
+
+def test_a_portable_run_stays_on_the_cpu(mini, monkeypatch, house):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert Pipeline(mini()).device == "cpu"
+    assert Pipeline(replace(mini(), portable=False)).device == "cuda"
+    assert Pipeline(replace(mini(), portable=False), device="cpu").device == "cpu"
+    with pytest.raises(InputError, match="device is 'cuda', but a portable"):
+        Pipeline(mini(), device="cuda")
+
+
+def test_threads_and_processes_measure_what_one_after_the_other_does(
+    tmp_path, mini, monkeypatch
+):
+    """The trainings that count forgetting, too: the same bits in any of the ways."""
+    e = mini(seeds=2, score="forgetting", score_runs=2)
+    stages = Pipeline(e, Store(tmp_path / "alone"))
+    alone = [[stages.evaluate(arm, s) for s in (0, 1)] for arm in ("random", SOME[0])]
+    for threads in (False, True):
+        monkeypatch.setenv("CCFS_CACHE", str(tmp_path / f"cache-{threads}"))
+        monkeypatch.setenv("CCFS_RESULTS", str(tmp_path / f"results-{threads}"))
+        arms = {"arms": (SOME[0], "random"), "workers": 2, "threads": threads}
+        written = sorted(sweep.sweep(e, **arms))
+        assert [json.loads(p.read_text())["rows"] for p in written] == alone
+        assert trained(Pipeline(e)) == trained(stages)
+    assert torch.backends.mkldnn.enabled
+
+
+def test_one_missing_training_is_no_business_of_the_pool(house, mini, monkeypatch):
+    e, seen = mini(score="forgetting", score_runs=3, epochs=1), []
+    Pipeline(e).squeeze(0)
+    squeeze = sweep._squeeze
+    monkeypatch.setattr(sweep, "_squeeze", lambda *a: seen.append(a[2]) or squeeze(*a))
+    how = {"arms": ("random-hard",), "workers": 1, "threads": True}
+    sweep.sweep(e, **how)
+    assert seen == [1, 2]  # the teacher was there
+    (
+        Pipeline(e).store.path("squeeze", Pipeline(e)._squeeze_key(2)) / "recipe.json"
+    ).unlink()
+    with pytest.warns(StoreWarning, match="damaged"):
+        sweep.sweep(e, **how)
+    assert seen == [1, 2]
+
+
+def test_another_network_is_trained_on_the_same_set(tmp_path, counted):
+    run(tmp_path, small(), SOME[:1])
+    counted.clear()
+    other = small(evaluation_network="convnet-8")
+    stages, rows = run(tmp_path, other, SOME[:1])
+    assert counted["fit"] == 1  # the last training; filters are the experiment's own
+    made = [r["recipe"]["network"] for r in stages.store.entries("train")]
+    assert made.count("convnet-8") == 1
+    assert rows[SOME[0]]["images"] > 10

@@ -3,7 +3,7 @@
 import pytest
 from conftest import small
 
-import ccfs_lib.stages
+import ccfs_lib.workbench
 from ccfs_lib.errors import InputError
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.ship import ship
@@ -18,12 +18,12 @@ def test_a_shipped_run_repeats_without_training(tmp_path, monkeypatch):
         ship(small(), ARMS, tmp_path / "shipped")
     stages = Pipeline(small(), Store(tmp_path / "cache"))
     rows = [stages.evaluate(arm, s) for arm in ARMS for s in range(small().seeds)]
-    assert ship(small(), ARMS, tmp_path / "shipped") > 4
+    assert len(ship(small(), ARMS, tmp_path / "shipped")) > 4
 
     def refuse(*_, **__):
         pytest.fail("trained again")
 
-    monkeypatch.setattr(ccfs_lib.stages, "fit", refuse)
+    monkeypatch.setattr(ccfs_lib.workbench, "fit", refuse)
     elsewhere = Pipeline(small(), Store(tmp_path / "empty", tmp_path / "shipped"))
     again = [elsewhere.evaluate(arm, s) for arm in ARMS for s in range(small().seeds)]
     assert again == rows

@@ -1,0 +1,127 @@
+"""What every stage works with: the images, a device, trainings that can be resumed."""
+
+from collections.abc import Callable
+from functools import cached_property
+
+from torch import nn
+
+from ccfs_lib import data, networks, paths
+from ccfs_lib import device as devices
+from ccfs_lib.checkpoint import Checkpoint
+from ccfs_lib.data import ImageSet
+from ccfs_lib.errors import InputError
+from ccfs_lib.experiment import Experiment
+from ccfs_lib.facts import NORMALISATION
+from ccfs_lib.recipes import Recipe, essential
+from ccfs_lib.reduced import reduced
+from ccfs_lib.store import Store
+from ccfs_lib.store import key as store_key
+from ccfs_lib.train import Fit, fit
+
+
+class Workbench:
+    """Images and trainings of `experiment`; properties are read when first asked."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        store: Store | None = None,
+        device: str | None = None,
+        deadline: float | None = None,
+    ):
+        self.experiment = experiment
+        self.deadline = deadline  # time.monotonic() at which trainings stop, resumable
+        self.store = store or Store(paths.cache(), paths.shipped())
+        self.device = devices.device(experiment.portable, device)
+
+    # -- data ------------------------------------------------------------------------
+
+    @cached_property
+    def train(self) -> ImageSet:
+        """The training split; raises InputError if a class is smaller than the IPC."""
+        e = self.experiment
+        train = reduced(self._whole, e.classes, e.image_size)
+        if e.ipc > min(train.class_sizes):
+            raise InputError(
+                f"ipc is {e.ipc}, but the smallest class of {train.name} has "
+                f"{min(train.class_sizes)} training images"
+            )
+        return train
+
+    @cached_property
+    def test(self) -> ImageSet:
+        """The test split. It measures; nothing is chosen by it."""
+        e = self.experiment
+        return reduced(self._load("test"), e.classes, e.image_size)
+
+    @cached_property
+    def _whole(self) -> ImageSet:
+        """The training split with all classes, to which score files are aligned."""
+        return self._load("train")
+
+    def _load(self, split: str) -> ImageSet:
+        e = self.experiment
+        root = e.data_root or None
+        return data.load(e.dataset, split, data_root=root, cache_dir=paths.cache())
+
+    @cached_property
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and std per channel: published constants, else the training set's."""
+        known = NORMALISATION.get(self.experiment.dataset)
+        return known or data.channel_stats(self.train)
+
+    # -- training --------------------------------------------------------------------
+
+    def network(self, name: str, seed: int | None = None) -> nn.Module:
+        """A fresh network for this data set."""
+        mean, std = self.normalisation
+        shape = self.train.num_classes, self.train.image_size
+        return networks.build(name, *shape, mean=mean, std=std, seed=seed)
+
+    def _fit(
+        self,
+        network,
+        images,
+        recipe,
+        key: dict,
+        after: Callable = lambda: {},
+        **options,
+    ) -> tuple[dict, dict]:
+        """Train as `fit` does, resumable, tested; tensors of `after()`, and figures.
+
+        key: of the training; seed, label, teacher and watch go to `fit`. `after` runs
+        with the experiment's arithmetic, too.
+        """
+        name = store_key(key)
+        folder = self.store.root / "checkpoints" / name
+        with devices.arithmetic(self.experiment.portable):
+            done = fit(
+                network,
+                images,
+                recipe,
+                test=self.test,
+                checkpoint=Checkpoint(folder, name, deadline=self.deadline),
+                device=self.device,
+                **options,
+            )
+            return after(), _summary(done)
+
+    def _key(self, network: str, recipe: Recipe, seed: int, images: ImageSet) -> dict:
+        """What any training depends on."""
+        return {
+            "network": network,
+            "recipe": essential(recipe),
+            "seed": seed,
+            "images": images.fingerprint,
+            "test": self.test.fingerprint,
+            "normalisation": self.normalisation,
+            "portable": self.experiment.portable,
+        }
+
+
+def _summary(done: Fit) -> dict:
+    curve = {str(epoch): value for epoch, value in done.curve.items()}
+    keep = {
+        k: getattr(done, k) for k in ("last", "best", "losses", "images", "seconds")
+    }
+    return keep | {"curve": curve}
