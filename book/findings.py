@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas
 
 from ccfs_lib import compare, paper, results
-from ccfs_lib.compare import CCFS, NAMES, PAIRED, VERDICTS, verdict
+from ccfs_lib.compare import CCFS, NAMES, PAIRED, VERDICTS, printed_as, verdict
 from ccfs_lib.errors import InputError
 from ccfs_lib.report.text import DASH, SPACE, count, plus_minus, signed, told
 from ccfs_lib.verdict import UNTESTED, ledger
@@ -88,7 +88,7 @@ def orderings(rows: pandas.DataFrame) -> str:
 def _printed(left: str, right: str, rows: pandas.DataFrame) -> str:
     """The paper's own difference, where it has the same data set and IPC."""
     first = rows.iloc[0]
-    where = str(first.get("dataset")), first.get("ipc")
+    where = printed_as(first), first.get("ipc")
     ours, theirs = (paper.arm(arm, *where) for arm in (left, right))
     if ours is None or theirs is None:
         return ""

@@ -14,6 +14,7 @@ from ccfs_lib.facts import KNOWN, SCORE_FILES
 if TYPE_CHECKING:
     from ccfs_lib.experiment import Experiment
 
+# The names that `networks.build` knows, told here without importing torch.
 NETWORKS = re.compile(
     r"convnet(-in|(-[1-9]\d*)+)?|resnet(18|50|101)|resnet18-(s2|imagenet)"
     r"|(densenet121|regnet_y_8gf)(-s1)?"
@@ -24,6 +25,7 @@ LEAST_PIXELS = 8  # three halvings, which most networks here make, leave one
 
 def check(e: "Experiment") -> None:
     """Raise InputError, one sentence, for the first thing that cannot be."""
+    # What is wrong with the data set comes first: the others ask for its size.
     for one in (_dataset, _networks, _distilled_from, _part, _images, _score):
         one(e)
 
@@ -67,6 +69,7 @@ def _part(e) -> None:
     """Only some classes, only some pixels; `reduced` checks data of the user's own."""
     known = KNOWN.get(e.dataset)
     has = f", and {e.dataset} has {known.classes}" if known else ""
+    # One class leaves nothing to learn, and every answer right.
     if e.classes == 1 or (known and e.classes > known.classes):
         raise InputError(
             f"classes is {e.classes}, but must be 0 (all) or at least 2{has}"
@@ -86,6 +89,7 @@ def _images(e) -> None:
             f"ipc is {e.ipc}, but the smallest class of {e.dataset} has "
             f"{known.smallest} training images"
         )
+    # 0 is a control of ours and asks for no distilled image; anything above wants one.
     if e.alpha and not e.distilled:
         raise InputError(
             f"alpha is {e.alpha:g}, but alpha x ipc is then below one distilled "
@@ -100,6 +104,7 @@ def _images(e) -> None:
 
 
 def _score(e) -> None:
+    # For other images a file of the user's own has to say what is difficult.
     if e.score.startswith("published-") and e.dataset not in SCORE_FILES:
         raise InputError(
             f"score is {e.score!r}, but nobody published scores of {e.dataset}; "

@@ -66,6 +66,7 @@ class Choice:
 
         Raises InputError for the first experiment that cannot be.
         """
+        # None and an empty list were not given: the preset decides.
         given = {k: v for k, v in vars(self).items() if v is not None and v != ()}
         lists = {k: v for k, v in given.items() if isinstance(v, tuple)}
         points = (

@@ -17,28 +17,29 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import CONTROLS, STRATEGIES, Experiment, preset
 
 Shared = tyro.conf.OmitArgPrefixes[Choice]
-Limit = Annotated[
-    float | None,
-    tyro.conf.arg(
-        help="seconds to stop after, at an epoch boundary, with exit code 75"
-    ),
-]
-Anyway = Annotated[bool, tyro.conf.arg(help="run the paper's scale without a GPU")]
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """Measure arms x seeds, of one experiment or a grid; resumable."""
+class Long:
+    """Options of what may train for hours."""
 
     choice: Shared = field(default_factory=Choice)
+    time_limit: float | None = None
+    """seconds after which to stop at an epoch boundary, with exit code 75"""
+    anyway: bool = False
+    """run the paper's scale without a GPU"""
+    dry_run: bool = False
+    """print what would be computed and about how long it takes; train nothing"""
+
+
+@dataclass(frozen=True)
+class Sweep(Long):
+    """Measure arms x seeds, of one experiment or a grid; resumable."""
+
     arms: tuple[str, ...] = STRATEGIES + CONTROLS
     """strategies (fine-coarse) and controls"""
     workers: int = 0
     """trainings at once; 0 = one per core, or five on a GPU"""
-    time_limit: Limit = None
-    anyway: Anyway = False
-    dry_run: bool = False
-    """print what would be computed and about how long it takes; train nothing"""
 
     def __call__(self) -> None:
         """Run and print the table."""
@@ -48,11 +49,13 @@ class Sweep:
                 raise InputError(f"arms holds {arm!r}, but must be among {known}")
         experiments = self.choice.experiments()
         print_settings(experiments)
-        if self.dry_run:
+        if self.dry_run:  # before `_afford`: whoever asks for the price may have it
             return _forecast(experiments, self.arms)
         _afford(experiments, self.anyway)
+        # Only now: torch takes seconds, and a mistake is told without it.
         from ccfs_lib.sweep import sweep
 
+        # The limit is the command's, not a point's: each gets what is left of it.
         begun, left = time.monotonic(), self.time_limit
         for experiment in experiments:
             if self.time_limit is not None:
@@ -68,16 +71,11 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Squeeze:
+class Squeeze(Long):
     """Train the teacher alone; resumable, and sweeps find it."""
 
-    choice: Shared = field(default_factory=Choice)
     out: Path | None = None
     """folder for its weights: float16 safetensors in pieces below 15 MB"""
-    time_limit: Limit = None
-    anyway: Anyway = False
-    dry_run: bool = False
-    """print whether it is there and about how long it takes; train nothing"""
 
     def __call__(self) -> None:
         """Train, print its accuracy, write."""
@@ -150,6 +148,7 @@ def _forecast(experiments: list[Experiment], arms: tuple[str, ...]) -> None:
 
 def _afford(experiments: list[Experiment], anyway: bool) -> None:
     """Refuse the paper's scale without a GPU, saying what it would take."""
+    # Only this scale: the others are meant for a CPU, and say so by their price.
     todo = [e for e in experiments if e.scale == "paper"]
     if not todo or anyway:
         return

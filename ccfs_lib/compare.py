@@ -128,6 +128,17 @@ def settings(rows: "pandas.DataFrame", apart: Sequence[str] = ()) -> list[str]:
     return [column for column in rows if column.split(".")[0] in shared]
 
 
+def printed_as(row) -> str:
+    """The data set whose numbers the paper prints beside a row; "" for a part of one.
+
+    row: of a table of `results.load`; its settings are absent or nan at their default.
+    """
+    part = [row.get(name) for name in ("classes", "image_size")]
+    if any(value is not None and value > 0 for value in part):
+        return ""
+    return str(row.get("dataset", ""))
+
+
 def compare(rows: "pandas.DataFrame", left: str, right: str) -> Difference:
     """Last accuracy of one arm minus another's, points, paired by seed.
 

@@ -41,6 +41,7 @@ def arithmetic(portable: bool) -> Iterator[None]:
         return
     threads = torch.get_num_threads()
     with _lock:
+        # The first entry is how things were outside; later ones see it switched off.
         _inside.append(torch.backends.mkldnn.enabled)
         torch.backends.mkldnn.enabled = False
     torch.set_num_threads(1)

@@ -97,6 +97,11 @@ class Experiment:
         return self.ipc - self.distilled
 
     @property
+    def printed_as(self) -> str:
+        """The data set whose numbers the paper prints; "" for a part of one."""
+        return "" if self.classes or self.image_size else self.dataset
+
+    @property
     def run(self) -> str:
         """The name under which results are filed, e.g. ``cifar10-jpeg-ipc250``.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from ccfs_lib import cost, paths
 from ccfs_lib.experiment import STRATEGIES, Experiment
 from ccfs_lib.pipeline import Pipeline
+from ccfs_lib.progress import progress
 from ccfs_lib.store import Artefact, Store
 
 # What the sets of "random" and "distilled" do not depend on: points of a grid share
@@ -62,7 +63,8 @@ def forecast(
     where data or score files are missing.
     """
     counted: set = set()
-    return {e: _Forecast(e, counted).lines(arms) for e in experiments}
+    todo = progress(experiments, "forecast", "experiment")
+    return {e: _Forecast(e, counted).lines(arms) for e in todo}
 
 
 def told(lines: dict[Experiment, list[Line]], device: str) -> str:
@@ -129,6 +131,8 @@ class _Forecast:
         return Line("recovered batches", len(todo) - len(missing), len(todo), seconds)
 
     def _there(self, stage, *arguments) -> bool:
+        # The stages themselves are asked, not a list of keys: the key of a second
+        # filter holds the images that the first one chose.
         self.store.found = 0
         try:
             stage(*arguments)
@@ -150,7 +154,11 @@ class _Forecast:
         e, each = replace(self.e, seeds=1), self.each
         last = each["evaluation"] + each["tests"]
         if arm not in STRATEGIES and arm != "ccfs-hard":
+            # Its filters' network and strategy have no part in it either, but whoever
+            # varies these varies them for the strategies' sake: too much is told then.
             return self._once((replace(e, **FREE), arm, seed), last)
+        # "ccfs-hard" has the filters of the experiment's own strategy, and pays for
+        # them only where that strategy is not measured before it.
         if arm in STRATEGIES:
             fine, coarse = arm.split("-")
             e = replace(e, fine=fine, coarse=coarse)

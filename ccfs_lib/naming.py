@@ -50,6 +50,7 @@ def name(e: "Experiment") -> str:
     reading, other = _differences(e)
     parts.append(f"ipc{e.ipc}")
     if e.scale != ("digits" if e.dataset == "digits" else "laptop"):
+        # "released" is a reading of the paper's scale: one word says both.
         parts.append("released" if reading == "released" else e.scale)
     for setting, how in TOLD.items():
         if setting in other:

@@ -32,6 +32,7 @@ class Pipeline(Stages):
     def synthetic(self, arm: str, seed: int) -> ImageSet:
         """The final set of an arm: a strategy of STRATEGIES or a control."""
         e = self.experiment
+        # "-hard" arms differ from others in the last training alone, not in their sets.
         if arm != "ccfs":  # the experiment's own strategy
             known_arm(arm)
         if arm == "distilled":
@@ -57,6 +58,7 @@ class Pipeline(Stages):
         if arm.endswith("-hard") and arm not in STRATEGIES:
             recipe = replace(recipe, loss="hard")
         synthetic = self.synthetic(arm, seed)
+        # Table 2: filters of `network` selected the set, whatever learns from it.
         network = self.experiment.evaluation_network
         seeded = 1000 * seed + EVALUATION
         done = self.trained(synthetic, recipe, seeded, network=network)

@@ -45,6 +45,7 @@ class Squeeze(Workbench):
 
     def squeeze(self, seed: int = 0) -> Artefact:
         """Train a network on all data, counting forgetting events on the way."""
+        # Seed 0 is the teacher whatever the score, so that it is trained only once.
         key = self._squeeze_key(seed)
         return self.store.get("squeeze", key, lambda: self._squeeze(seed, key))
 
@@ -58,6 +59,7 @@ class Squeeze(Workbench):
         events = scores.Forgetting(self.train.labels.to(self.device))
 
         def after():
+            # Without augmentation, in evaluation mode: what `teacher_correct` asks.
             logits = predict(network, self.train.images, self.device)
             weights = network.state_dict().items()
             tensors = {f"weights.{k}": v.cpu() for k, v in weights}
@@ -72,6 +74,7 @@ class Squeeze(Workbench):
         """The teacher of every distillation; its last weights, not its best."""
         artefact = self.squeeze(0)
         network = self.network(self.experiment.teacher_network)
+        # The artefact also holds events and predictions, for the scores.
         cut = len("weights.")
         weights = {
             k[cut:]: v for k, v in artefact.tensors.items() if k.startswith("weights.")

@@ -58,6 +58,8 @@ class Stages(Squeeze):
     def recovered(self, per_class: int, number: int) -> torch.Tensor:
         """One batch of recovered images, uint8 (B, 3, H, W), in the order recovered."""
         e, targets = self.experiment, self.recovery(per_class)[number]
+        # Batches are numbered over classes and images: fewer images per class are the
+        # first batches of more, and no key needs to say how many there will be.
         size = self.train.image_size
         key = {"teacher": self.teacher.key, "recipe": essential(e.distillation)}
         key |= {"size": size, "classes": self.train.num_classes}
@@ -130,6 +132,7 @@ class Stages(Squeeze):
         true-class logits for the whole training split.
         """
         e = self.experiment
+        # Before the key: the batch size follows the set (Table 8).
         recipe = recipe.for_size(len(synthetic), len(self.train))
         key = self._key(network or e.network, recipe, seed, synthetic)
         key["teacher"] = self.teacher.key if recipe.loss == "kd" else None
@@ -139,6 +142,7 @@ class Stages(Squeeze):
         )
 
     def _train(self, synthetic, recipe, seed, answers, key):
+        # One seed for first weights, order and augmentation; phases of a seed differ.
         network = self.network(key["network"], seed)
 
         def after():

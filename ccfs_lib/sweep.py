@@ -101,6 +101,8 @@ def _shared(pool: Executor, stages, per_class: int) -> None:
         _ = stages.difficulty  # a missing file is told before anything is trained
     _ = stages.train, stages.test  # decoded once, not by every worker
     missing = [(_squeeze, n) for n in stages.squeezes if not stages.squeezed(n)]
+    # Bits do not depend on who trains, for a portable experiment; for others they may
+    # depend on the number of threads, as they do from machine to machine.
     if len(missing) > 1:
         _all(pool, stages, missing, "squeeze", "training")
     _ = stages.teacher, stages.difficulty  # one alone is trained here, by all cores

@@ -146,13 +146,14 @@ def _line(claim, own: list[Pair], also: list[Pair]) -> Line:
     first = own[i][0].iloc[0]
     where = {k: str(first.get(k, "")) for k in ("run", "dataset", "scale", "network")}
     ipc = float(first.get("ipc", math.nan))
+    theirs = compare.printed_as(first).removesuffix("-jpeg")
     return Line(
         claim.id,
         _verdict(claim, found),
         **where,
         ipc=ipc,
         seeds=found[i].n_a,
-        paper=claims.printed(claim, where["dataset"].removesuffix("-jpeg"), ipc),
+        paper=claims.printed(claim, theirs, ipc),
         difference=found[i].mean,
         half=found[i].half,
         detectable=minimum_detectable(*seeds[i], paired=True),

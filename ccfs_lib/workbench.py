@@ -41,6 +41,7 @@ class Workbench:
         """The training split; raises InputError if a class is smaller than the IPC."""
         e = self.experiment
         train = reduced(self._whole, e.classes, e.image_size)
+        # Of the known data sets this is checked at once (`checks`); of others, here.
         if e.ipc > min(train.class_sizes):
             raise InputError(
                 f"ipc is {e.ipc}, but the smallest class of {train.name} has "
@@ -67,13 +68,15 @@ class Workbench:
     @cached_property
     def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and std per channel: published constants, else the training set's."""
+        # Those of the whole set also for a part of it, or for smaller pixels: a change
+        # of constants would be one more difference from the run that is rehearsed.
         known = NORMALISATION.get(self.experiment.dataset)
         return known or data.channel_stats(self.train)
 
     # -- training --------------------------------------------------------------------
 
     def network(self, name: str, seed: int | None = None) -> nn.Module:
-        """A fresh network for this data set."""
+        """A fresh network for this data set; without a seed, of any weights."""
         mean, std = self.normalisation
         shape = self.train.num_classes, self.train.image_size
         return networks.build(name, *shape, mean=mean, std=std, seed=seed)
@@ -92,6 +95,7 @@ class Workbench:
         key: of the training; seed, label, teacher and watch go to `fit`. `after` runs
         with the experiment's arithmetic, too.
         """
+        # Next to the artefacts, under the very key that names the finished one.
         name = store_key(key)
         folder = self.store.root / "checkpoints" / name
         with devices.arithmetic(self.experiment.portable):
@@ -108,6 +112,8 @@ class Workbench:
 
     def _key(self, network: str, recipe: Recipe, seed: int, images: ImageSet) -> dict:
         """What any training depends on."""
+        # The fingerprint stands for the data set: classes, pixels and order included.
+        # The test split is here because the artefact holds accuracies on it.
         return {
             "network": network,
             "recipe": essential(recipe),

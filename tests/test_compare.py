@@ -16,10 +16,11 @@ from ccfs_lib.compare import (
     detectable,
     level,
     matched,
+    printed_as,
     verdict,
 )
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import CONTROLS, STRATEGIES
+from ccfs_lib.experiment import CONTROLS, STRATEGIES, preset
 from ccfs_lib.statistics import Difference
 
 OURS, OTHER = [60.0, 62.0, 61.0], [59.0, 60.8, 60.1]
@@ -126,3 +127,13 @@ def test_what_cannot_be_compared_is_named(rows, said):
 def test_needs_no_torch():
     code = "import ccfs_lib.compare, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_paper_prints_nothing_for_a_part_of_a_data_set():
+    whole = {"dataset": "cifar100", "classes": math.nan}
+    assert printed_as(whole) == "cifar100"
+    assert printed_as({"dataset": "cifar100"}) == "cifar100"
+    assert printed_as(whole | {"classes": 20.0}) == ""
+    assert printed_as(whole | {"image_size": 16}) == ""
+    assert preset("cifar100", ipc=50).printed_as == "cifar100"
+    assert preset("cifar100", ipc=50, classes=20).printed_as == ""

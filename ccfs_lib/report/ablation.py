@@ -208,7 +208,7 @@ def curve(rows: pandas.DataFrame, variants: Sequence[Variant], xlabel: str, rule
     ax.set_ylim(max(0, min(seen) - 0.6 * margin), min(100, max(seen) + 0.6 * margin))
     ax.set(xlabel=xlabel, ylabel="test accuracy (%)", xticks=x)
     ax.grid(axis="y")
-    legend(ax)
+    legend(ax, columns=1)
     return figure
 
 

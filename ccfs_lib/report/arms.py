@@ -78,7 +78,7 @@ def lines(
     for arm in arms:
         points = values(rows, arm)
         last, best = summary(points), summary(values(rows, arm, "best"))
-        said = paper.arm(arm, experiment.dataset, experiment.ipc)
+        said = paper.arm(arm, experiment.printed_as, experiment.ipc)
         aside = plus_minus(last) + (f" (paper: {said:.1f})" if said is not None else "")
         colour = COLOURS.get(arm, "green")
         made.append(
@@ -104,7 +104,7 @@ def ranking(
     rows: pandas.DataFrame, arms: Sequence[str], experiment: Experiment
 ) -> Text:
     """Table of the arms, highest mean first: accuracies, seeds, images, the paper's."""
-    said = {arm: paper.arm(arm, experiment.dataset, experiment.ipc) for arm in arms}
+    said = {arm: paper.arm(arm, experiment.printed_as, experiment.ipc) for arm in arms}
     printed = any(value is not None for value in said.values())
     body = []
     for arm in sorted(arms, key=lambda arm: -summary(values(rows, arm)).mean):
@@ -189,7 +189,7 @@ def _shares(rows, experiment) -> str:
         compare(rows, *pair).mean
         for pair in ((CCFS, "random-hard"), ("random", "random-hard"), (CCFS, "random"))
     )
-    where = experiment.dataset, experiment.ipc
+    where = experiment.printed_as, experiment.ipc
     said = [paper.arm(arm, *where) for arm in (CCFS, "random-hard")]
     theirs = (
         ""

@@ -31,7 +31,7 @@ def facts(stages) -> Text:
         ("test accuracy, last epoch", percent(teacher.last, 2)),
         ("test accuracy, best epoch", percent(teacher.best, 2)),
     ]
-    if (value := paper.full(e.dataset)) is not None:
+    if (value := paper.full(e.printed_as)) is not None:
         rows.append(("paper's teacher, a ResNet-18 (Table 1)", percent(value)))
     return table("The teacher. The last epoch's weights are used.", ("", ""), rows)
 

@@ -52,7 +52,7 @@ def grid(rows: pandas.DataFrame, experiment: Experiment):
     shape = len(COARSE), len(FINE)
     means = np.reshape([s.mean for s in found], shape)
     halves = np.reshape([s.half for s in found], shape)
-    said = [paper.arm(arm, experiment.dataset, experiment.ipc) for arm in ORDER]
+    said = [paper.arm(arm, experiment.printed_as, experiment.ipc) for arm in ORDER]
     title = "here: test accuracy (%), last epoch, mean and 95 % interval"
     shown = {title: means}
     # Tables 11 to 13 have all six of a cell or none.
@@ -214,7 +214,7 @@ def _short(rows) -> str:
 
 
 def _paper(experiment) -> str:
-    where = experiment.dataset, experiment.ipc
+    where = experiment.printed_as, experiment.ipc
     # Its margin is of one selection, trained five times; ours of as many selections.
     said = {arm: paper.arm(arm, *where) for arm in ORDER}
     if None in said.values():

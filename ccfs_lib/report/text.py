@@ -123,7 +123,9 @@ def stamp(stages, seeds: bool = False) -> Text:
     stages: the chapter's Pipeline. seeds: whether the chapter repeats its trainings.
     """
     e, on_gpu = stages.experiment, str(stages.device).startswith("cuda")
-    words = [f"IPC {e.ipc}", f"alpha {e.alpha:g}", f"J = {e.curricula}"]
+    words = [f"only the first {e.classes} classes"] * bool(e.classes)
+    words += [f"shrunk to {e.image_size} pixels"] * bool(e.image_size)
+    words += [f"IPC {e.ipc}", f"alpha {e.alpha:g}", f"J = {e.curricula}"]
     words += [f"network {e.network}", f"{e.recipe.epochs} epochs"]
     words += [count(e.seeds, "seed")] * seeds + ["GPU" if on_gpu else "CPU"]
     line = f"**{_leaf(e.dataset)}**, {', '.join(words)}; {_scale(stages)}"
