@@ -117,7 +117,7 @@ def library() -> str:
     found = {
         ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
         for path in PACKAGE.rglob("[!_]*.py")
-    } - {"cli"}  # `ccfs --help` tells it better
+    } - {"cli", "choice", "commands"}  # `ccfs --help` tells them better
     names = [name for name in MODULES if name in found] + sorted(found - set(MODULES))
     options = "   :members:\n   :exclude-members: set\n"  # matplotlib gives figures one
     section = "## {0}\n\n```{{eval-rst}}\n.. automodule:: ccfs_lib.{0}\n{1}```\n"

@@ -7,6 +7,7 @@ everywhere, and a teacher and a student with different constants see the same ba
 import contextlib
 import math
 import re
+import threading
 from dataclasses import dataclass
 from functools import partial
 
@@ -34,6 +35,7 @@ STOCK = {
     "densenet121-s1": (models.densenet121, 1, 8),
     "regnet_y_8gf-s1": (models.regnet_y_8gf, 1, 8),
 }
+_lock = threading.RLock()
 NAMES = ("convnet", "convnet-in", "convnet-W1-W2-...", *STOCK)
 
 
@@ -118,7 +120,8 @@ def build(
 def _seeded(seed: int):
     # Not torch.manual_seed: it would reseed the GPU as well, which is not put back.
     # On the CPU, so that one seed is one set of weights on every machine.
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+    # One at a time: the generator is global, and trainings may share a process.
+    with _lock, torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(seed)
         yield
 
