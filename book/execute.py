@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import nbformat
@@ -37,7 +38,7 @@ def environment(root: Path = ROOT) -> dict[str, str]:
 
 
 def execute(name: str, force: bool = False, root: Path = ROOT) -> None:
-    """Execute the pages of a run that are not up to date, one after another.
+    """Execute the pages of a run that are not up to date, one per core at a time.
 
     The manifest is written after every page, so an interrupted run goes on where it
     was. Raises InputError with one sentence for a cell that fails.
@@ -48,19 +49,31 @@ def execute(name: str, force: bool = False, root: Path = ROOT) -> None:
     wanted, made = pages(name, root), manifest(name, root)
     for stray in set(folder(name, root).glob("*.ipynb")) - {p.path for p in wanted}:
         stray.unlink()  # such as a phase that the run no longer has
+    todo = []
     for page in wanted:
         now, before = recipe(page), made.get(page.path.stem, {})
         if not force and page.path.exists() and now.items() <= before.items():
             print(f"{page.name}: up to date", flush=True)
-            continue
-        started = time.perf_counter()
-        _execute(page, root)
-        seconds = round(time.perf_counter() - started, 1)
-        made[page.path.stem] = now | {"seconds": seconds}
-        stems = [p.path.stem for p in wanted if p.path.stem in made]
-        text = json.dumps({stem: made[stem] for stem in stems}, indent=1)
-        _write(page.path.with_name("manifest.json"), text + "\n")
-        print(f"{page.name}: {seconds} s", flush=True)
+        else:
+            todo.append((page, now))
+    # Pages share stages through the store, whose locks let each be computed once.
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        jobs = {pool.submit(_timed, page, root): (page, now) for page, now in todo}
+        for job in as_completed(jobs):
+            if job.exception() is not None:
+                pool.shutdown(wait=True, cancel_futures=True)
+            (page, now), seconds = jobs[job], job.result()
+            made[page.path.stem] = now | {"seconds": seconds}
+            stems = [p.path.stem for p in wanted if p.path.stem in made]
+            text = json.dumps({stem: made[stem] for stem in stems}, indent=1)
+            _write(folder(name, root) / "manifest.json", text + "\n")
+            print(f"{page.name}: {seconds} s", flush=True)
+
+
+def _timed(page: Page, root: Path) -> float:
+    started = time.perf_counter()
+    _execute(page, root)
+    return round(time.perf_counter() - started, 1)
 
 
 def refresh(root: Path = ROOT) -> None:
