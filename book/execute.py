@@ -14,6 +14,7 @@ from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from pages import ROOT, Page, folder, manifest, pages, recipe
 
+from ccfs_lib import portable
 from ccfs_lib.errors import InputError
 
 # No progress bars in outputs, and arithmetic that does not follow the machine: one
@@ -21,8 +22,7 @@ from ccfs_lib.errors import InputError
 ENVIRONMENT = {
     "CCFS_PROGRESS": "0",
     "OMP_NUM_THREADS": "1",
-    "ATEN_CPU_CAPABILITY": "avx2",
-    "MKL_CBWR": "COMPATIBLE",
+    **portable.ENVIRONMENT,
     "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's python3, not the user's
 }
 

@@ -12,7 +12,7 @@ import pandas
 from ccfs_lib import compare, paper, results
 from ccfs_lib.compare import CCFS, NAMES, PAIRED, VERDICTS, printed_as, verdict
 from ccfs_lib.errors import InputError
-from ccfs_lib.report.text import DASH, SPACE, count, plus_minus, signed, told
+from ccfs_lib.report.text import SPACE, count, plus_minus, signed, told
 from ccfs_lib.verdict import UNTESTED, ledger
 
 # Orderings that the paper claims or that its claims need; left should be higher.
@@ -96,35 +96,40 @@ def _printed(left: str, right: str, rows: pandas.DataFrame) -> str:
 
 
 def claims(folder: Path) -> str:
-    """MyST text: the paper's claims that a run could test, and how many none could.
+    """MyST text: every claim of the paper, and below it the runs that test it.
 
-    folder: data/results. One row per claim and run, in the order of the paper's ledger.
+    folder: data/results. Claims in the order of the paper's ledger, those that no run
+    tests at the end: they are never left out.
     """
     try:
         found = ledger(results.load(folder))
     except InputError as error:  # no results, or rows that contradict each other
         return f"No claim is tested: {error}.\n"
     tested = found[found.verdict != UNTESTED]
-    sentences = paper.claims().set_index("id").claim
-    lines = ["| claim | run | difference | would show | paper | |"]
-    lines.append("|:--|:--|--:|--:|--:|:--|")
-    for line in tested.itertuples():
-        badge = f"[{line.verdict}]{{.verdict .{BADGES[line.verdict]}}}"
-        where = f"{line.dataset}, IPC {line.ipc:.0f}, {line.scale}, {line.seeds} seeds"
-        width = "" if math.isnan(line.half) else f" ± {line.half:.1f}"
-        least = DASH if math.isnan(line.detectable) else f"{line.detectable:.1f}"
-        theirs = DASH if math.isnan(line.paper) else signed(line.paper)
-        cells = sentences[line.claim], where, f"{signed(line.difference)}{width}"
-        lines.append(f"| {' | '.join([*cells, least, theirs, badge])} |")
-    known, seen = len(sentences), tested.claim.nunique()
-    rest = f"{known - seen} of the paper's {known} claims are not tested here.\n"
-    caption = (
-        "The paper's claims in the runs of this book, in points, with half of the 95 % "
-        f"interval ({PAIRED}). Would show: the true difference that so many seeds show "
-        "four times in five. Paper: its own in the same cell, with a ResNet-18."
-    )
-    table = captioned(caption, "tab-claims", lines) if seen else ""
-    return f"{table}\n{rest}".lstrip()
+    known = paper.claims().set_index("id")
+    seen = [claim for claim in known.index if claim in set(tested.claim)]
+    lines = [f"{len(seen)} of the paper's {len(known)} claims are tested here.", ""]
+    for claim in seen:
+        lines += [f"**{known.claim[claim]}** *({known.place[claim]})*", ""]
+        lines += [_tested(line) for line in tested[tested.claim == claim].itertuples()]
+        lines.append("")
+    lines += ["## Not tested here", ""]
+    rest = [claim for claim in known.index if claim not in seen]
+    lines += [f"- {known.claim[claim]} *({known.place[claim]})*" for claim in rest]
+    return "\n".join(lines) + "\n"
+
+
+def _tested(line) -> str:
+    """One run's answer to a claim: verdict, difference and how sure it is."""
+    badge = f"[{line.verdict}]{{.verdict .{BADGES[line.verdict]}}}"
+    text = f"- {badge} {line.dataset}, IPC {line.ipc:.0f} ({line.scale} scale, "
+    text += f"{line.seeds} seeds, {line.network}): {signed(line.difference)}"
+    text += "" if math.isnan(line.half) else f" ± {line.half:.1f}"
+    if not math.isnan(line.detectable):
+        text += f", would show from {line.detectable:.1f}"
+    if not math.isnan(line.paper):
+        text += f"; the paper, in this cell: {signed(line.paper)}"
+    return text + "."
 
 
 def arms(name: str, rows: pandas.DataFrame) -> str:

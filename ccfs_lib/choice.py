@@ -5,6 +5,7 @@ from itertools import product
 
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment, preset
+from ccfs_lib.portable import settle
 
 
 @dataclass(frozen=True)
@@ -73,4 +74,5 @@ class Choice:
             dict(zip(lists, values, strict=True)) for values in product(*lists.values())
         )
         made = [preset(**{**given, **point}) for point in points]
+        settle(any(e.portable for e in made))
         return list(dict.fromkeys(made))  # a value named twice is one

@@ -1,11 +1,13 @@
 """Where an experiment computes, and with which arithmetic."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
+from ccfs_lib import portable as portability
 from ccfs_lib.errors import InputError
 
 
@@ -22,6 +24,17 @@ def device(portable: bool, asked: str | None = None) -> str:
         )
     gpu = torch.cuda.is_available() and not portable
     return asked or ("cuda" if gpu else "cpu")
+
+
+def unlike_portable() -> str:
+    """With what this process computes, if not with what portable bits are made of.
+
+    "" where `portable.ENVIRONMENT` was in force when torch was imported, on a CPU that
+    has AVX2; else vector kernels and MKL mode, such as "AVX512".
+    """
+    kernels, mkl = torch.backends.cpu.get_cpu_capability(), os.environ.get("MKL_CBWR")
+    usual = kernels == "AVX2" and mkl == portability.ENVIRONMENT["MKL_CBWR"]
+    return "" if usual else " ".join([kernels, *filter(None, [mkl])])
 
 
 # oneDNN is switched for the whole process, in which several threads may be training:

@@ -17,6 +17,7 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.facts import KNOWN
 from ccfs_lib.facts import SCORE_FILES as SCORE_FILES
 from ccfs_lib.facts import SMALLEST_CLASS as SMALLEST_CLASS
+from ccfs_lib.portable import settle
 from ccfs_lib.recipes import STRICT, Count, Distillation, Fraction, Recipe
 
 SCALES = ("digits", "laptop", "paper")
@@ -167,6 +168,7 @@ def from_notebook(namespace: dict) -> tuple[Experiment, dict]:
             f"{', '.join(sorted(set(given) & known | {'ipc'}))}"
         )
     experiment = preset(**given)
+    settle(experiment.portable)
     if phase is None:
         return experiment, {}
     if not experiment.real:

@@ -92,10 +92,9 @@ def fit(
                 checkpoint.step(lambda f=figures: (pack(*parts), f), label)
         if checkpoint is not None:
             checkpoint.clear()
-        seconds = time.perf_counter() - start
         last = curve.get(recipe.epochs - 1, math.nan)
         best = max(curve.values(), default=math.nan)
-        passed = recipe.epochs * len(train)
+        passed, seconds = recipe.epochs * len(train), time.perf_counter() - start
         return Fit(network.eval(), last, best, losses, curve, passed, seconds)
 
 

@@ -114,7 +114,7 @@ class Workbench:
         """What any training depends on."""
         # The fingerprint stands for the data set: classes, pixels and order included.
         # The test split is here because the artefact holds accuracies on it.
-        return {
+        key = {
             "network": network,
             "recipe": essential(recipe),
             "seed": seed,
@@ -123,6 +123,9 @@ class Workbench:
             "normalisation": self.normalisation,
             "portable": self.experiment.portable,
         }
+        if self.experiment.portable and (other := devices.unlike_portable()):
+            key["arithmetic"] = other  # other last bits: another artefact
+        return key
 
 
 def _summary(done: Fit) -> dict:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas
 import pytest
 
+from ccfs_lib.compare import values
 from ccfs_lib.experiment import preset
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.report import ablation
@@ -14,8 +15,7 @@ def rows(**accuracies):
     """Results of made-up variants, one row per seed."""
     made = [
         {
-            "variant": name,
-            "cell": "simple-misclassified",
+            "cell": name,
             "seed": seed,
             "last": value,
             "best": value + 1,
@@ -110,10 +110,10 @@ def test_measured_variants_share_what_they_can(house, mini):
     run = Pipeline(mini())
     some = [v for v in ablation.curricula(run.experiment) if v.at <= 2]
     found = ablation.measure(run, some)
-    assert found["variant"].tolist() == ["J = 1", "J = 2"]
+    assert found["cell"].tolist() == ["J = 1", "J = 2"]
     for variant in some:
         own = Pipeline(variant.experiment).evaluate("simple-misclassified", 0)
-        assert ablation.of(found, variant) == [own["last"]]
+        assert values(found, variant.name) == [own["last"]]
     for figure in (
         ablation.dots(found, some),
         ablation.curve(found, some, "phases", {"control": [50.0]}),

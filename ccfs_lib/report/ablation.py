@@ -12,11 +12,11 @@ import pandas
 from scipy.stats import spearmanr
 
 from ccfs_lib import cost, paper, paths, results
-from ccfs_lib.compare import CCFS, VERDICTS, values, verdict
+from ccfs_lib.compare import CCFS, PAIRED, VERDICTS, by_seed, values, verdict
 from ccfs_lib.experiment import Experiment
 from ccfs_lib.pipeline import Pipeline
-from ccfs_lib.report.arms import SHOWN
-from ccfs_lib.report.charts import Line, intervals
+from ccfs_lib.report.arms import SHOWN, fullness
+from ccfs_lib.report.charts import Line, band, intervals
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend
 from ccfs_lib.report.text import (
     DASH,
@@ -32,7 +32,7 @@ from ccfs_lib.report.text import (
     table,
     told,
 )
-from ccfs_lib.statistics import Difference, difference, summary
+from ccfs_lib.statistics import difference, summary
 
 ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 CURRICULA = (1, 2, 3, 4, 5)
@@ -91,49 +91,49 @@ def base(variants: Sequence[Variant], wanted: str) -> str:
 def measure(stages: Pipeline, variants: Sequence[Variant]) -> pandas.DataFrame:
     """Measure CCFS under every variant; rows of the results, one per seed.
 
-    Columns of `results.load`, and `variant`, its name. Finished variants are read.
+    Columns of `results.load`, where `cell` is the variant's name: what varies here is
+    the setting, not the arm. Finished variants are read.
     """
     read = []
     for variant in variants:
         run = Pipeline(variant.experiment, stages.store, stages.device)
         run.measure(CCFS)
         found = results.load(paths.results(), variant.experiment.run)
-        found = found[found["cell"] == CCFS]
-        read.append(found.assign(variant=variant.name))
+        read.append(found[found["cell"] == CCFS].assign(cell=variant.name))
     return pandas.concat(read, ignore_index=True)
 
 
-def of(rows: pandas.DataFrame, variant: Variant | str, column="last") -> list[float]:
-    """One number per seed of a variant."""
-    name = variant if isinstance(variant, str) else variant.name
-    return values(rows[rows["variant"] == name], CCFS, column)
+def matched(rows: pandas.DataFrame, left: str, right: str):
+    """Last accuracies of two variants, percent, of their common seeds, by seed.
 
-
-def compare(rows: pandas.DataFrame, left: str, right: str) -> Difference:
-    """Last accuracy of one variant minus another's, points, paired by seed."""
-    return difference(of(rows, left), of(rows, right), paired=True)
+    Not `compare.matched`: that refuses two sets whose settings differ, as these do.
+    """
+    return by_seed(*(rows[rows["cell"] == name] for name in (left, right)))
 
 
 def ranking(rows: pandas.DataFrame, variants: Sequence[Variant]) -> Text:
     """Table of the variants: accuracies, seeds, what the set holds and what it cost."""
-    body = []
+    body, made = [], fullness(rows, [v.name for v in variants])
     for variant in variants:
-        got, wanted = (sum(of(rows, variant, c)) for c in ("images", "wanted"))
-        last, best = (plus_minus(of(rows, variant, c)) for c in ("last", "best"))
-        seeds = " ".join(f"{v:.1f}" for v in of(rows, variant))
-        filled = percent(100 * got / wanted, 0)
-        body.append([variant.name, last, best, seeds, filled, passes(variant)])
+        name = variant.name
+        last, best = (plus_minus(values(rows, name, c)) for c in ("last", "best"))
+        seeds = " ".join(f"{v:.1f}" for v in values(rows, name))
+        filled = percent(100 * made[name], 0)
+        body.append([name, last, best, seeds, filled, passes(rows, variant)])
     head = ["", "last (%)", "best (%)", "last, by seed", "images made", "passes"]
     caption = (
         "Test accuracy, mean ± half of the 95 % t interval. Passes: thousands of "
-        "images seen by the filters and the evaluation of one seed."
+        "images that filters and evaluation of one seed see, if every class delivers."
     )
     return table(caption, head, body)
 
 
-def passes(variant: Variant) -> str:
+def passes(rows: pandas.DataFrame, variant: Variant) -> str:
     """Thousands of image passes that one seed trains, filters and evaluation."""
-    stages = cost.stages(variant.experiment)
+    e = variant.experiment
+    # Neither the size of the splits nor that of the images counts in these stages.
+    classes = round(values(rows, variant.name, "wanted")[0] / e.ipc)
+    stages = cost.stages(e, cost.Size(0, 0, classes, 0))
     own = [s for s in stages if s.name.startswith(("filter", "evaluation"))]
     return f"{sum(s.passes for s in own) / 1000:,.0f}"
 
@@ -142,8 +142,9 @@ def dots(rows: pandas.DataFrame, variants: Sequence[Variant]):
     """Every variant: seeds, mean and interval."""
     made = []
     for variant in variants:
-        last = summary(of(rows, variant))
-        points, aside = of(rows, variant), plus_minus(last)
+        points = values(rows, variant.name)
+        last = summary(points)
+        aside = plus_minus(last)
         made.append(Line(variant.name, last.mean, last.half, points, "blue", aside))
     return intervals(made, "test accuracy (%)", {}, most=100)
 
@@ -187,25 +188,18 @@ def curve(rows: pandas.DataFrame, variants: Sequence[Variant], xlabel: str, rule
     """Accuracy against the setting; rules: name -> seeds of a control, as a band."""
     figure, ax = canvas(3.2)
     x = [variant.at for variant in variants]
-    found = [summary(of(rows, variant)) for variant in variants]
-    means, halves = (np.array([getattr(s, k) for s in found]) for k in ("mean", "half"))
-    blue = PALETTE["blue"]
-    ax.fill_between(x, means - halves, means + halves, color=blue, alpha=0.15, lw=0)
-    ax.plot(x, means, "o-", color=blue, label="CCFS, mean and 95 % interval")
-    for variant in variants:
-        points = of(rows, variant)
-        ax.plot([variant.at] * len(points), points, "_", color=blue, ms=9, mew=1.4)
-    for name, seeds in (rules or {}).items():
-        s, style = summary(seeds), {"color": PALETTE["orange"], "lw": 1.4, "ls": "--"}
+    seeds = [values(rows, variant.name) for variant in variants]
+    band(ax, x, seeds, "blue", "CCFS, mean and 95 % interval")
+    for name, control in (rules or {}).items():
+        s, style = summary(control), {"color": PALETTE["orange"], "lw": 1.4, "ls": "--"}
         ax.axhline(s.mean, label=name, **style)
         if not np.isnan(s.half):
             edges = s.mean - s.half, s.mean + s.half
             ax.axhspan(*edges, color=PALETTE["orange"], alpha=0.12, lw=0)
     # An interval of few seeds may be wider than the percentages it is about.
-    seen = [v for variant in variants for v in of(rows, variant)]
-    seen += [v for seeds in (rules or {}).values() for v in seeds]
-    margin = max(max(seen) - min(seen), 2)
-    ax.set_ylim(max(0, min(seen) - 0.6 * margin), min(100, max(seen) + 0.6 * margin))
+    seen = [v for part in [*seeds, *(rules or {}).values()] for v in part]
+    margin = 0.6 * max(max(seen) - min(seen), 2)
+    ax.set_ylim(max(0, min(seen) - margin), min(100, max(seen) + margin))
     ax.set(xlabel=xlabel, ylabel="test accuracy (%)", xticks=x)
     ax.grid(axis="y")
     legend(ax, columns=1)
@@ -213,17 +207,16 @@ def curve(rows: pandas.DataFrame, variants: Sequence[Variant], xlabel: str, rule
 
 
 def differences(rows: pandas.DataFrame, variants: Sequence[Variant], base: str):
-    """Every other variant minus `base`, paired by seed."""
-    made, rest = [], of(rows, base)
-    for variant in variants:
-        if variant.name == base:
-            continue
-        d = compare(rows, variant.name, base)
+    """Every other variant minus `base`, paired by seed; ticks are single seeds."""
+    made = []
+    for name in (v.name for v in variants if v.name != base):
+        pair = matched(rows, name, base)
+        d, by_pair = difference(*pair, paired=True), np.subtract(*pair)
         colour, word = SHOWN[verdict(d)]
-        name, aside = f"{variant.name} {MINUS} {base}", f"{signed(d.mean)}, {word}"
-        seeds = np.subtract(of(rows, variant), rest)
-        made.append(Line(name, d.mean, d.half, seeds, colour, aside))
-    return intervals(made, "difference in test accuracy (points)", {base: 0.0})
+        label, aside = f"{name} {MINUS} {base}", f"{signed(d.mean)}, {word}"
+        made.append(Line(label, d.mean, d.half, by_pair, colour, aside))
+    xlabel = f"difference in test accuracy (points, {PAIRED})"
+    return intervals(made, xlabel, {base: 0.0})
 
 
 def answer(
@@ -233,36 +226,36 @@ def answer(
 
     claim: the paper's, as a sentence.
     """
-    best = max(variants, key=lambda v: summary(of(rows, v)).mean).name
-    others = [v.name for v in variants if v.name != base]
-    found = {name: compare(rows, name, base) for name in others}
+    names = [variant.name for variant in variants]
+    best = max(names, key=lambda name: summary(values(rows, name)).mean)
+    found = {
+        name: difference(*matched(rows, name, base), paired=True)
+        for name in names
+        if name != base
+    }
+    if not found:
+        return finding(f"There is only {base} to measure here.", claim)
     words = [verdict(d) for d in found.values()]
+    said = ("higher", "lower", "not to be told apart")
     tally = [
-        f"{words.count(word)} {said}"
-        for word, said in zip(
-            VERDICTS, ("higher", "lower", "not to be told apart"), strict=True
-        )
+        f"{words.count(word)} {how}" for word, how in zip(VERDICTS, said, strict=True)
     ]
     widest = max(found, key=lambda name: abs(found[name].mean))
     return finding(
         f"{best[0].upper()}{best[1:]} has the highest mean, "
-        f"{plus_minus(of(rows, best))}{SPACE}%.",
+        f"{plus_minus(values(rows, best))}{SPACE}%.",
         claim,
-        f"Compared with {base}, of {count(len(others), 'other')}: {', '.join(tally)}.",
+        f"Compared with {base}, of {count(len(found), 'other')}: {', '.join(tally)}.",
         f"The widest gap to it is that of {widest}: {told(found[widest])}.",
-        _filled(rows, variants),
+        _filled(fullness(rows, names)),
     )
 
 
-def _filled(rows, variants) -> str:
-    parts = {
-        v.name: sum(of(rows, v, "images")) / sum(of(rows, v, "wanted"))
-        for v in variants
-    }
-    least = min(parts, key=parts.get)
-    if parts[least] == 1:
+def _filled(made: dict[str, float]) -> str:
+    least = min(made, key=made.get)
+    if made[least] == 1:
         return "Every set holds all the images that were wanted."
     return (
-        f"Not all sets are full: {least} holds {percent(100 * parts[least], 0)} of the "
-        f"images wanted, the fullest {percent(100 * max(parts.values()), 0)}."
+        f"Not all sets are full: {least} holds {percent(100 * made[least], 0)} of the "
+        f"images wanted, the fullest {percent(100 * max(made.values()), 0)}."
     )

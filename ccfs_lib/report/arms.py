@@ -204,13 +204,20 @@ def _shares(rows, experiment) -> str:
     )
 
 
+def fullness(rows: pandas.DataFrame, names: Sequence[str]) -> dict[str, float]:
+    """Part of the wanted images that each set holds, over all seeds, 0 to 1."""
+    return {
+        name: sum(values(rows, name, "images")) / sum(values(rows, name, "wanted"))
+        for name in names
+    }
+
+
 def _filled(rows) -> str:
     # Not a flaw of the run: neither Algorithm 1 nor the code refills a short class.
-    got, wanted = (sum(values(rows, CCFS, c)) for c in ("images", "wanted"))
-    if got == wanted:
+    if (made := fullness(rows, [CCFS])[CCFS]) == 1:
         return ""
     return (
-        f"CCFS made only {percent(100 * got / wanted, 0)} of the images wanted, "
+        f"CCFS made only {percent(100 * made, 0)} of the images wanted, "
         "because classes ran out of candidates; the random set is always full."
     )
 

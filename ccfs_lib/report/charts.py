@@ -8,6 +8,7 @@ from matplotlib.colors import LinearSegmentedColormap
 
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend, note, short
 from ccfs_lib.report.text import DASH, plain
+from ccfs_lib.statistics import summary
 
 MOST = 10  # classes in a confusion matrix: more cannot be read
 # Each scale is one hue from pale to full, so that grey print keeps the order. Orange is
@@ -145,6 +146,21 @@ def intervals(
     ax.spines["left"].set_visible(False)
     ax.grid(axis="x")
     return figure
+
+
+def band(ax, x: Sequence[float], seeds: Sequence[Sequence[float]], colour, label=""):
+    """A line of means with the band of their 95 % intervals, and a dash per seed.
+
+    seeds: the percentages of every seed at each x. Intervals are cut at 0 and 100, as
+    t intervals of few seeds know no bounds.
+    """
+    ink, found = PALETTE[colour], [summary(values) for values in seeds]
+    means, halves = (np.array([getattr(s, k) for s in found]) for k in ("mean", "half"))
+    low, high = np.clip(means - halves, 0, 100), np.clip(means + halves, 0, 100)
+    ax.fill_between(x, low, high, color=ink, alpha=0.15, lw=0)
+    ax.plot(x, means, "o-", color=ink, label=label)
+    for place, values in zip(x, seeds, strict=True):
+        ax.plot([place] * len(values), values, "_", color=ink, ms=9, mew=1.4)
 
 
 OPEN = {"mfc": "none", "mec": PALETTE["ink"], "ms": 6, "mew": 1.2}

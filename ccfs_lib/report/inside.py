@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ccfs_lib.compare import HOLDS, verdict
 from ccfs_lib.curriculum import PhaseRecord
+from ccfs_lib.report.charts import band
 from ccfs_lib.report.gallery import Row, gallery, remark
 from ccfs_lib.report.phase import pool
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend, short, spread
@@ -23,7 +25,7 @@ from ccfs_lib.report.text import (
     table,
     told,
 )
-from ccfs_lib.statistics import Difference, difference, summary
+from ccfs_lib.statistics import Difference, difference
 
 Runs = Sequence[Sequence[PhaseRecord]]  # one list of phases per seed
 
@@ -38,25 +40,14 @@ def growth(runs: Runs):
     """Figure 4(a): the filter's accuracy by phase on training and test images."""
     figure, ax = canvas(3.1)
     x = [record.phase for record in runs[0]]
-    for name, colour, got in (
-        ("training images", "blue", _by_phase(runs, lambda r: r.train_accuracy)),
-        ("test images", "green", _by_phase(runs, lambda r: r.filter.test_accuracy)),
-    ):
-        found, ink = [summary(values) for values in got], PALETTE[colour]
-        means, halves = (np.array([getattr(s, k) for s in found]) for k in MEAN_HALF)
-        # A t interval of few seeds knows no bounds; an accuracy does.
-        low, high = np.clip(means - halves, 0, 100), np.clip(means + halves, 0, 100)
-        ax.fill_between(x, low, high, color=ink, alpha=0.14, lw=0)
-        ax.plot(x, means, "o-", color=ink, label=name)
-        for phase, values in zip(x, got, strict=True):
-            ax.plot([phase] * len(values), values, "_", color=ink, ms=9, mew=1.4)
+    known = _by_phase(runs, lambda r: r.train_accuracy)
+    band(ax, x, known, "blue", "training images")
+    tested = _by_phase(runs, lambda r: r.filter.test_accuracy)
+    band(ax, x, tested, "green", "test images")
     ax.set(xlabel="phase", ylabel="filter right (%)", xticks=x)
     ax.grid(axis="y")
     legend(ax)
     return figure
-
-
-MEAN_HALF = ("mean", "half")
 
 
 def _by_phase(runs: Runs, value) -> list[list[float]]:
@@ -212,8 +203,7 @@ def answer(stages, runs: Runs) -> Text:
     rising, lines = [], []
     for name, (value, unit) in MEASURES.items():
         found = steps(runs, value)
-        sure = [d.mean > 0 and abs(d.mean) > d.half for d in found]
-        if all(sure):
+        if all(verdict(d) == HOLDS for d in found):
             rising.append(name)
         told_ = "; ".join(
             f"phase {i} to {i + 1}: {_step(d, unit)}" for i, d in enumerate(found, 1)
@@ -223,7 +213,8 @@ def answer(stages, runs: Runs) -> Text:
         f"From every phase to the next, beyond the spread of the seeds, rise "
         f"{listed(rising)}: {len(rising)} of the {len(MEASURES)} rises of Figure 4."
         if rising
-        else "None of the five rises of Figure 4 is clear of the spread of the seeds."
+        else "Nothing that Figure 4 shows rises from every phase to the next beyond "
+        "the spread of the seeds."
     )
     last = [records[-1].train_accuracy for records in runs]
     return finding(
@@ -236,7 +227,7 @@ def answer(stages, runs: Runs) -> Text:
 def _step(d: Difference, unit: str) -> str:
     if d.half == 0:  # every seed gave the same, as for a lowest score of zero
         return f"{signed(d.mean)} in every seed"
-    return told(d, unit).replace(" ,", ",") if unit else _bare(d)
+    return told(d, unit) if unit else _bare(d)
 
 
 def _bare(d: Difference) -> str:

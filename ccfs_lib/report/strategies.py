@@ -199,10 +199,7 @@ def _closest(found: dict[str, Difference]) -> str:
 
 def _short(rows) -> str:
     """Whether all strategies filled their sets: the condition of a fair comparison."""
-    made = {
-        arm: sum(values(rows, arm, "images")) / sum(values(rows, arm, "wanted"))
-        for arm in ORDER
-    }
+    made = arms.fullness(rows, ORDER)
     least = min(made, key=made.get)
     if made[least] == 1:
         return "Every strategy made all the images that were wanted."
