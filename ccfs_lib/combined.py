@@ -13,21 +13,11 @@ from torch import Tensor, nn
 from ccfs_lib.augment import augment
 from ccfs_lib.data import ImageSet
 from ccfs_lib.distill import dsa_augment
-from ccfs_lib.distill.dsa_augment import Strengths
+from ccfs_lib.distill.strengths import Strengths
+from ccfs_lib.presets import EVALUATION
 from ccfs_lib.recipes import Recipe
 from ccfs_lib.step import Step
 from ccfs_lib.train import fit
-
-# The released scripts; cosine to 1 % of lr.
-EVALUATION = Recipe(
-    epochs=500,  # see selmatch.CELLS
-    batch_size=128,
-    loss="hard",
-    warmup_epochs=0,
-    final_lr=0.01,
-    augment="crop",
-    tail=0.0,
-)
 
 
 class CombinedStep(Step):

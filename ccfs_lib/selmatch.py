@@ -15,30 +15,11 @@ import numpy as np
 from ccfs_lib.curriculum import TrainFilter
 from ccfs_lib.data import ImageSet, concat
 from ccfs_lib.errors import InputError
+from ccfs_lib.motivation import SETTINGS, STARTS
 from ccfs_lib.select import coarse_to_fine, quotas
-
-SETTINGS = ("selmatch", "two-shot", "reverse")
-# Where the window begins. "class": at beta x class size, which the papers describe and
-# the released grids of beta assume; "released": at beta x IPC, as the code has it.
-STARTS = ("class", "released")
 
 # Distils the first set while the second takes part unchanged (it may be empty).
 Distil = Callable[[ImageSet, ImageSet], ImageSet]
-
-# The released scripts: alpha, beta, evaluation epochs. Difficulty: C-score on CIFAR,
-# forgetting on Tiny-ImageNet. About 20 000 steps in each CIFAR cell.
-CELLS = {
-    ("cifar10", 250): (0.6, 0.5, 1000),
-    ("cifar10", 500): (0.2, 0.3, 500),
-    ("cifar10", 1000): (0.1, 0.2, 250),
-    ("cifar10", 1500): (0.1, 0.2, 167),
-    ("cifar100", 25): (0.8, 0.8, 1000),
-    ("cifar100", 50): (0.6, 0.7, 500),
-    ("cifar100", 100): (0.3, 0.6, 250),
-    ("cifar100", 150): (0.2, 0.4, 167),
-    ("tiny-imagenet", 50): (0.6, 0.8, 500),
-    ("tiny-imagenet", 100): (0.5, 0.7, 250),
-}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import torch
 
-from ccfs_lib import curriculum, exchange
+from ccfs_lib import curriculum, exchange, scores
 from ccfs_lib.curriculum import Filter, PhaseRecord
 from ccfs_lib.data import ImageSet
 from ccfs_lib.device import arithmetic
@@ -23,7 +23,6 @@ from ccfs_lib.recipes import Recipe, essential
 from ccfs_lib.select import quotas
 from ccfs_lib.squeeze import Squeeze
 from ccfs_lib.store import Artefact
-from ccfs_lib.train import predict
 
 
 class Stages(Squeeze):
@@ -97,7 +96,8 @@ class Stages(Squeeze):
         def train_filter(synthetic: ImageSet, phase: int) -> Filter:
             if not len(synthetic):  # alpha 0: it knows nothing, so all are mistakes
                 return curriculum.ignorant(self.train)
-            recipe = replace(e.recipe, tail=0.0)  # only the last epoch is tested
+            # Only the last epoch is tested.
+            recipe = replace(e.recipe, tail=0.0, loss=e.filter_loss or e.recipe.loss)
             tensors = self.trained(synthetic, recipe, 1000 * seed + phase, True)
             predictions, logit = (
                 tensors.tensors[k].numpy() for k in ("predictions", "true_logit")
@@ -105,6 +105,8 @@ class Stages(Squeeze):
             return Filter(predictions, logit, tensors.meta["last"])
 
         difficulty = self.difficulty  # first: a missing file is told before training
+        if e.ties == "random":
+            difficulty = scores.untied(difficulty, seed)
         teacher = self.teacher.predictions if e.teacher_correct else None
         return curriculum.run(
             self.train,
@@ -146,14 +148,7 @@ class Stages(Squeeze):
         network = self.network(key["network"], seed)
 
         def after():
-            if not answers:
-                return {}
-            labels, images = self.train.labels, self.train.images
-            logits = predict(network, images, self.device, recipe.precision)
-            # Small enough to be shipped with the code: a class fits in 16 bits.
-            said = logits.argmax(1).to(torch.int16)
-            true = logits.gather(1, labels[:, None])[:, 0]
-            return {"predictions": said, "true_logit": true}
+            return self.answers(network, recipe.precision) if answers else {}
 
         teacher = self.teacher.network if recipe.loss == "kd" else None
         label = f"{len(synthetic)} images, seed {seed}"

@@ -1,35 +1,16 @@
 """A grid of arms and seeds as one resumable command.
 
 Cells are independent and stages are kept, so a killed sweep continues where it was:
-whatever it had trained is read, not trained again. On a CPU, one process per core with
-one thread each beats one process with all threads: small networks do not fill them. A
-GPU is shared by threads of one process, each training on a CUDA stream of its own:
-processes would take turns on it, where streams overlap.
+whatever it had trained is read, not trained again.
 """
 
-import os
-import signal
-import sys
-import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import (
-    Executor,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-    as_completed,
-)
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from concurrent.futures import Executor
 from pathlib import Path
 
-from ccfs_lib.errors import InputError
+from ccfs_lib.crew import crew, done, every, size
 from ccfs_lib.experiment import CONTROLS, STRATEGIES, Experiment
-from ccfs_lib.progress import progress
-
-TOGETHER = 5  # trainings at once on one GPU
+from ccfs_lib.motivation import ARMS, Motivation
 
 
 def sweep(
@@ -54,45 +35,46 @@ def sweep(
 
     for arm in arms:
         known_arm(arm)
-    if workers < 0:
-        raise InputError(f"workers is {workers}, but must be 0 (one per core) or more")
+    size(workers, False)
     deadline = None if time_limit is None else time.monotonic() + time_limit
     stages = Pipeline(experiment, deadline=deadline)
     if threads is None:
         threads = stages.device == "cuda"
-    workers = workers or (TOGETHER if threads else os.cpu_count() or 1)
-    most = experiment.ipc if "distilled" in arms else experiment.distilled
-    with _crew(workers, threads) as pool:
+    whole = any(arm.startswith("distilled") for arm in arms)
+    most = experiment.ipc if whole else experiment.distilled
+    with crew(size(workers, threads), threads) as pool:
         # What every cell needs comes first: workers would only wait for each other.
         _shared(pool, stages, most)
-        return _measured(pool, stages, arms, command)
+        return _measured(pool, stages, (experiment, deadline), _cell, arms, command)
 
 
-@contextmanager
-def _crew(workers: int, threads: bool) -> Iterator[Executor]:
-    """Threads of this process, or processes on a leash; both stop when told to."""
-    if threads:
-        with ThreadPoolExecutor(workers) as pool:
-            try:
-                yield pool
-            except KeyboardInterrupt:
-                print("stopped; the same command continues here", file=sys.stderr)
-                os._exit(130)  # threads cannot be stopped; checkpoints are at hand
-        return
-    context = get_context("spawn")  # a forked torch may hang in its thread pool
-    leash, ours = context.Pipe(duplex=False)
-    start = (os.cpu_count() or 1) // workers, leash
-    with ProcessPoolExecutor(workers, context, _start, start) as pool:
-        try:
-            yield pool
-        except BrokenProcessPool:
-            raise ChildProcessError(
-                "a worker process died, perhaps for lack of memory; the same command "
-                "continues where it was, and fewer workers need less"
-            ) from None
-        except KeyboardInterrupt:
-            ours.close()  # the pool itself would first finish every cell it holds
-            raise
+def match(
+    motivation: Motivation,
+    arms: tuple[str, ...] = ARMS,
+    *,
+    workers: int = 0,
+    command: str | None = None,
+    time_limit: float | None = None,
+) -> list[Path]:
+    """Measure arms x seeds of a run of Section 3; one results file per arm.
+
+    arms: of `motivation.ARMS`. Workers, limit, results and errors as for `sweep`; an
+    expert and a cell are one worker's work each.
+    """
+    from ccfs_lib.trajectories import Trajectories, known
+
+    for arm in arms:
+        known(arm)
+    size(workers, False)
+    deadline = None if time_limit is None else time.monotonic() + time_limit
+    stages, how = Trajectories(motivation, deadline=deadline), (motivation, deadline)
+    threads = stages.device == "cuda"
+    with crew(size(workers, threads), threads) as pool:
+        _ = stages.train, stages.test, stages.difficulty  # as in `_shared`
+        stages.window()  # one that leaves its class is told before anything trains
+        experts = [(_expert, number) for number in range(motivation.experts)]
+        every(pool, how, experts, "experts", "expert")
+        return _measured(pool, stages, how, _match, arms, command)
 
 
 def _shared(pool: Executor, stages, per_class: int) -> None:
@@ -100,59 +82,27 @@ def _shared(pool: Executor, stages, per_class: int) -> None:
     if stages.experiment.score != "forgetting":
         _ = stages.difficulty  # a missing file is told before anything is trained
     _ = stages.train, stages.test  # decoded once, not by every worker
+    how = stages.experiment, stages.deadline
     missing = [(_squeeze, n) for n in stages.squeezes if not stages.squeezed(n)]
     # Bits do not depend on who trains, for a portable experiment; for others they may
     # depend on the number of threads, as they do from machine to machine.
     if len(missing) > 1:
-        _all(pool, stages, missing, "squeeze", "training")
+        every(pool, how, missing, "squeeze", "training")
     _ = stages.teacher, stages.difficulty  # one alone is trained here, by all cores
     tasks = [(_recover, per_class, n) for n in stages.recovery(per_class)]
-    _all(pool, stages, tasks, "recover", "batch")
+    every(pool, how, tasks, "recover", "batch")
 
 
-def _all(pool: Executor, stages, tasks, label: str, unit: str) -> None:
-    for _ in _done(pool, stages, tasks, label, unit):
-        pass
-
-
-def _measured(pool: Executor, stages, arms, command) -> list[Path]:
+def _measured(pool: Executor, stages, how, cell, arms, command) -> list[Path]:
     """Give every cell to the pool; write an arm's results when its last is done."""
     seeds = range(stages.experiment.seeds)
-    tasks = [(_cell, arm, seed) for arm in arms for seed in seeds]
+    tasks = [(cell, arm, seed) for arm in arms for seed in seeds]
     left, paths = dict.fromkeys(arms, len(seeds)), []
-    for _, arm, _ in _done(pool, stages, tasks, "sweep", "cell"):
+    for _, arm, _ in done(pool, how, tasks, "sweep", "cell"):
         left[arm] -= 1
         if not left[arm]:
             paths.append(stages.measure(arm, command))
     return paths
-
-
-def _done(pool: Executor, stages, tasks, label: str, unit: str) -> Iterator:
-    """Run the tasks, (function, arguments...), and yield each when it is done."""
-    how = stages.experiment, stages.deadline
-    jobs = {pool.submit(task[0], *how, *task[1:]): task for task in tasks}
-    for job in progress(as_completed(jobs), label, unit, total=len(jobs)):
-        if job.exception() is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
-        job.result()
-        yield jobs[job]
-
-
-def _start(threads: int, leash: Connection) -> None:
-    import torch
-    from tqdm import tqdm
-
-    torch.set_num_threads(max(1, threads))
-    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which _exit would leak
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent decides
-    threading.Thread(target=_follow, args=(leash,), daemon=True).start()
-
-
-def _follow(leash: Connection) -> None:
-    """End this worker with its parent, even a killed one: the pool would wait on."""
-    with suppress(EOFError, OSError):
-        leash.recv()
-    os._exit(1)
 
 
 def _squeeze(experiment: Experiment, deadline: float | None, seed: int) -> None:
@@ -177,3 +127,17 @@ def _cell(experiment: Experiment, deadline: float | None, arm: str, seed: int) -
     from ccfs_lib.pipeline import Pipeline
 
     Pipeline(experiment, deadline=deadline).evaluate(arm, seed)
+
+
+def _expert(motivation: Motivation, deadline: float | None, number: int) -> None:
+    """Train one expert into the store."""
+    from ccfs_lib.trajectories import Trajectories
+
+    Trajectories(motivation, deadline=deadline).experts(range(number, number + 1))
+
+
+def _match(motivation: Motivation, deadline: float | None, arm: str, seed: int) -> None:
+    """Compute one cell of Section 3."""
+    from ccfs_lib.trajectories import Trajectories
+
+    Trajectories(motivation, deadline=deadline).evaluate(arm, seed)

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from functools import cached_property
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ccfs_lib import data, networks, paths
 from ccfs_lib import device as devices
@@ -16,7 +17,7 @@ from ccfs_lib.recipes import Recipe, essential
 from ccfs_lib.reduced import reduced
 from ccfs_lib.store import Store
 from ccfs_lib.store import key as store_key
-from ccfs_lib.train import Fit, fit
+from ccfs_lib.train import Fit, fit, predict
 
 
 class Workbench:
@@ -110,6 +111,20 @@ class Workbench:
             )
             return after(), _summary(done)
 
+    def answers(self, network: nn.Module, precision: str = "fp32") -> dict[str, Tensor]:
+        """What a trained network says of the training split: all that selection needs.
+
+        predictions: int16 (N,), classes; true_logit: float (N,), of the true class.
+        """
+        labels, images = self.train.labels, self.train.images
+        logits = predict(network, images, self.device, precision)
+        # Small enough to be shipped with the code: a class fits in 16 bits.
+        said = logits.argmax(1).to(torch.int16)
+        return {
+            "predictions": said,
+            "true_logit": logits.gather(1, labels[:, None])[:, 0],
+        }
+
     def _key(self, network: str, recipe: Recipe, seed: int, images: ImageSet) -> dict:
         """What any training depends on."""
         # The fingerprint stands for the data set: classes, pixels and order included.
@@ -123,9 +138,13 @@ class Workbench:
             "normalisation": self.normalisation,
             "portable": self.experiment.portable,
         }
-        if self.experiment.portable and (other := devices.unlike_portable()):
-            key["arithmetic"] = other  # other last bits: another artefact
-        return key
+        return key | self.arithmetic
+
+    @property
+    def arithmetic(self) -> dict[str, str]:
+        """What keys hold besides, where a portable run has other last bits here."""
+        other = self.experiment.portable and devices.unlike_portable()
+        return {"arithmetic": other} if other else {}
 
 
 def _summary(done: Fit) -> dict:

@@ -12,9 +12,10 @@ from ccfs_lib.curriculum import Filter
 from ccfs_lib.data import ImageSet
 from ccfs_lib.distill.dsa_augment import Strengths
 from ccfs_lib.errors import InputError
+from ccfs_lib.presets import SELMATCH
 from ccfs_lib.recipes import Recipe
 from ccfs_lib.select import ShortfallWarning
-from ccfs_lib.selmatch import CELLS, build, parts, two_shot, window
+from ccfs_lib.selmatch import build, parts, two_shot, window
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_windows_are_slices_of_the_sorted_class(world, beta, start, first):
 
 def test_published_cells_split_evenly_and_fit():
     sizes = {"cifar10": 5000, "cifar100": 500, "tiny-imagenet": 500}
-    for (dataset, ipc), (alpha, beta, _epochs) in CELLS.items():
+    for (dataset, ipc), (alpha, beta, _epochs) in SELMATCH.items():
         real, distilled = parts(ipc, alpha)
         assert distilled == round(alpha * ipc) and real + distilled == ipc
         assert int(sizes[dataset] * beta) + ipc <= sizes[dataset]

@@ -8,41 +8,21 @@ next one.
 
 import math
 import time
-from typing import Literal
 
 import torch
-from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from ccfs_lib.data import ImageSet, channel_stats
 from ccfs_lib.distill.buffer import Buffer
-from ccfs_lib.distill.dsa_augment import Strengths, augment
+from ccfs_lib.distill.dsa_augment import augment
 from ccfs_lib.distill.flat import Flat
+from ccfs_lib.distill.matching import ExpertRecipe
+from ccfs_lib.distill.strengths import Strengths
 from ccfs_lib.errors import InputError, TimeUp
 from ccfs_lib.progress import progress
-from ccfs_lib.recipes import STRICT, Count, Positive, essential
+from ccfs_lib.recipes import essential
 from ccfs_lib.store import Store
 
-
-@dataclass(frozen=True, config=STRICT)
-class ExpertRecipe:
-    """How an expert is trained: gradient descent, states kept before and per epoch."""
-
-    epochs: Count = 50  # MTT; 100 in SelMatch and DATM
-    lr: Positive = 0.01  # all three
-    batch_size: Count = 256  # all three
-    # None: no augmentation. MTT and DATM train experts with it. SelMatch's command
-    # asks for it, but its buffer code passes True where "dsa" is tested: it never ran.
-    dsa: Strengths | None = Strengths()
-    # ours: half the bytes. It moves what two epochs of an expert moved by about 1 %,
-    # and the matching loss of given images by less than 0.1 % (measured on digits).
-    kept: Literal["float32", "float16"] = "float16"
-
-
-# No whitening (ZCA) anywhere: SelMatch has none, MTT only at some small IPC. DATM's
-# sharpness-aware experts (FTD) are not rebuilt: its windows run on plain ones here.
-MTT = ExpertRecipe()
-SELMATCH = ExpertRecipe(epochs=100, dsa=None)
 COUNT = 100  # experts of a published buffer
 # Their weights begin apart from those of every filter and evaluation.
 FIRST_SEED = 1_000_000
@@ -53,19 +33,22 @@ def buffer(
     network: str,
     train: ImageSet,
     recipe: ExpertRecipe,
-    count: int,
+    count: int | range,
     *,
     normalisation: tuple | None = None,
     device: str | torch.device = "cpu",
     deadline: float | None = None,
+    arithmetic: dict | None = None,
 ) -> Buffer:
-    """Train experts 0 .. count - 1, or read those that the store has.
+    """Train experts 0 .. count - 1, or those of a range, or read what the store has.
 
     normalisation: (mean, std), three floats each for images in [0, 1]; default the
     channel statistics of `train`. deadline: `time.monotonic()` after which no further
-    expert is begun (TimeUp; the same call continues). Source: MTT Section 3.1.
+    expert is begun (TimeUp; the same call continues). arithmetic: what else their last
+    bits depend on, to be part of what they are. Source: MTT Section 3.1.
     """
-    if count < 1:
+    numbers = count if isinstance(count, range) else range(count)
+    if not numbers:
         raise InputError(f"count is {count}, but at least one expert is needed")
     mean, std = normalisation or channel_stats(train)
     identity = {
@@ -76,10 +59,11 @@ def buffer(
         "std": [float(s) for s in std],
         "train": train.fingerprint,
         "recipe": plain(recipe),
+        **(arithmetic or {}),
     }
     flat = Flat(Buffer((), identity).network(0), device)
     kept = []
-    for seed in progress(range(count), "experts", "expert"):
+    for seed in progress(numbers, "experts", "expert"):
         key = identity | {"seed": FIRST_SEED + seed}
 
         def compute(seed=seed):
