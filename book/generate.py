@@ -19,7 +19,8 @@ MODULES = (
     *("data", "networks", "recipes", "augment", "train", "scores", "distill.sre2l"),
     *("select", "curriculum", "experiment", "presets", "stages", "pipeline", "sweep"),
     *("store", "results", "statistics", "compare", "metrics", "report", "paper"),
-    *("claims", "verdict", "exchange", "errors"),
+    *("claims", "verdict", "exchange", "errors", "motivation", "selmatch"),
+    *("distill.experts", "distill.matching", "distill.mtt", "trajectories"),
 )
 # Hard-label methods first, then those that learn from a teacher; see book/method.md.
 METHODS = {

@@ -13,7 +13,7 @@ from nbformat import NotebookNode
 
 import ccfs_lib
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import Experiment, preset
+from ccfs_lib.experiment import SHORT, Experiment, preset
 
 ROOT = Path(__file__).resolve().parents[1]
 FIELDS = {"title", "scale", "committed", "parameters"}
@@ -59,15 +59,16 @@ def experiment(name: str, root: Path = ROOT) -> Experiment:
         raise InputError(f"run is {name!r}; book/runs.yaml has {', '.join(runs)}, all")
     given, defaults = runs[name]["parameters"] or {}, {}
     for parameters in _notebooks(root).values():
-        defaults |= parameters
-    defaults.pop("phase", None)
-    known = sorted({*defaults, *(f.name for f in fields(Experiment))})
+        defaults |= {k: v for k, v in parameters.items() if v is not None}
+    own = {*(f.name for f in fields(Experiment)), *SHORT, "reading"}
+    known = sorted({*defaults, *own} - {"phase"})
     if unknown := sorted(set(given) - set(known)):
         raise InputError(
             f"book/runs.yaml: run {name!r} sets {unknown[0]}, which is no parameter; "
             f"there are {', '.join(known)}"
         )
-    return preset(**{**defaults, **given})
+    # A chapter's own parameters, such as its phase, are none of the experiment.
+    return preset(**{k: v for k, v in {**defaults, **given}.items() if k in own})
 
 
 def pages(name: str, root: Path = ROOT) -> list[Page]:

@@ -1,5 +1,6 @@
 """The options that all commands share: what to run, one experiment or a grid."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -43,12 +44,22 @@ class Choice:
     """folder of distilled images (newNNN/...) to use instead of recovering some"""
     epochs: int | None = None
     """epochs of each filter and evaluation"""
+    lr: float | None = None
+    """learning rate of each filter and evaluation"""
+    weight_decay: float | None = None
+    """of each filter and evaluation"""
+    batch_rule: str | None = None
+    """their batch size: fixed, or by the size of the set as in paper or released"""
     teacher_epochs: int | None = None
     """epochs of the teacher"""
     seeds: int | None = None
     """repetitions of filters, selection and evaluation"""
     teacher_correct: bool | None = None
     """choose only among images that the teacher gets right (authors' code)"""
+    filter_loss: str | None = None
+    """what teaches the filters, kd or hard; default as the evaluation"""
+    ties: str | None = None
+    """equally difficult images in the order of their index, or of a lot: random"""
     portable: bool | None = None
     """the CPU, and bits that other machines repeat; the preset of digits is"""
 
@@ -67,12 +78,17 @@ class Choice:
 
         Raises InputError for the first experiment that cannot be.
         """
-        # None and an empty list were not given: the preset decides.
-        given = {k: v for k, v in vars(self).items() if v is not None and v != ()}
-        lists = {k: v for k, v in given.items() if isinstance(v, tuple)}
-        points = (
-            dict(zip(lists, values, strict=True)) for values in product(*lists.values())
-        )
-        made = [preset(**{**given, **point}) for point in points]
+        made = [preset(**point) for point in grid(vars(self))]
         settle(any(e.portable for e in made))
         return list(dict.fromkeys(made))  # a value named twice is one
+
+
+def grid(options: dict) -> Iterator[dict]:
+    """Every combination of options' lists of values, the last list varying fastest.
+
+    None and an empty list were not given, and are left out: the preset decides.
+    """
+    given = {k: v for k, v in options.items() if v is not None and v != ()}
+    lists = {k: v for k, v in given.items() if isinstance(v, tuple)}
+    for values in product(*lists.values()):
+        yield given | dict(zip(lists, values, strict=True))

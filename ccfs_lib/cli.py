@@ -11,6 +11,7 @@ import tyro
 
 from ccfs_lib.choice import Choice
 from ccfs_lib.commands import Results, Shared, Squeeze, Sweep, print_settings
+from ccfs_lib.commands_match import Match
 from ccfs_lib.errors import InputError, TimeUp
 from ccfs_lib.experiment import CONTROLS, STRATEGIES
 
@@ -110,7 +111,7 @@ class Doctor:
 def main() -> None:
     """Entry point of `ccfs`; exit code 2 and one sentence for what a user can mend."""
     command = tyro.cli(
-        Sweep | Squeeze | Select | Export | Ship | Results | Doctor, prog="ccfs"
+        Sweep | Match | Squeeze | Select | Export | Ship | Results | Doctor, prog="ccfs"
     )
     try:
         command()

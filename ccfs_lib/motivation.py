@@ -24,6 +24,8 @@ ARMS = (*SETTINGS, "ccfs-mtt")
 # Where the window begins. "class": at beta x class size, which the papers describe and
 # the released grids of beta assume; "released": at beta x IPC, as the code has it.
 STARTS = ("class", "released")
+# Told in front of a run's name, or by the rows themselves.
+NAMED = ("dataset", "classes", "image_size", "ipc", "alpha", "seeds")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -60,16 +62,16 @@ class Motivation:
     @property
     def run(self) -> str:
         """The name under which results are filed: what differs from the preset."""
-        e = self.experiment
-        changes = {"ipc": e.ipc, "alpha": e.alpha, "image_size": e.image_size}
-        usual = motivation(e.dataset, e.scale, classes=e.classes, **changes)
+        e, paper = self.experiment, self.experiment.scale == "paper"
+        # Only the paper's cells have other settings for another IPC.
+        usual = motivation(e.dataset, e.scale, **({"ipc": e.ipc} if paper else {}))
         own, same = self.hashed(), usual.hashed()
-        other = {k: v for k, v in own.items() if same.get(k) != v and k != "seeds"}
+        other = {k: v for k, v in own.items() if same.get(k) != v and k not in NAMED}
         beta = other.pop("beta", None)
         parts = [e.dataset.rstrip("/").rsplit("/", 1)[-1]]
         parts += [f"c{e.classes}"] * bool(e.classes)
         parts += [f"{e.image_size}px"] * bool(e.image_size)
-        parts += ["paper"] * (e.scale == "paper")
+        parts += ["paper"] * paper
         parts += [f"ipc{e.ipc}", f"alpha{e.alpha:g}", "mtt"]
         parts += [f"beta{beta:g}"] if beta is not None else []
         return "-".join(parts + ([key(other)[:6]] if other else []))
@@ -84,9 +86,26 @@ class Motivation:
         base = {k: v for k, v in e.hashed().items() if k not in idle}
         own = {f.name: getattr(self, f.name) for f in fields(self)}
         del own["experiment"]
-        nested = ("expert", "matching", "evaluation")
-        own |= {name: asdict(own[name]) for name in nested}
-        return base | own | {"recipe": own["evaluation"]}
+        # A results row calls the evaluation's recipe what all rows call it.
+        own["recipe"] = own.pop("evaluation")
+        own |= {name: asdict(own[name]) for name in ("expert", "matching", "recipe")}
+        return base | own
+
+    def passes(self, images: int, classes: int) -> dict[str, int]:
+        """Images that go through a network, forward and back, by stage.
+
+        images, classes: of the training split. Matching counts the inner steps once;
+        their way back costs about three times as much on top.
+        """
+        e, m = self.experiment, self.matching
+        whole = e.ipc * classes
+        return {
+            "all experts": self.experts * self.expert.epochs * images,
+            "matching of one set": m.iterations
+            * m.syn_steps
+            * min(m.batch_syn or whole, whole),
+            "one evaluation": self.evaluation.epochs * whole,
+        }
 
     def table(self) -> list[tuple[str, str]]:
         """Every setting as (name, value), nested ones dotted, to print at the top."""

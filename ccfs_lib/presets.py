@@ -165,7 +165,7 @@ MATCHED = {
         "experts": 3,
         "expert": ExpertRecipe(epochs=12, lr=0.05, batch_size=64, dsa=None),
         "matching": Matching(
-            iterations=30,
+            iterations=20,
             syn_steps=6,
             max_start_epoch=6,
             batch_syn=30,
@@ -173,7 +173,7 @@ MATCHED = {
             lr_init=0.05,
         ),
         "evaluation": replace(
-            EVALUATION, epochs=30, batch_size=32, lr=0.03, pad=1, flip=False
+            EVALUATION, epochs=20, batch_size=32, lr=0.03, pad=1, flip=False
         ),
     },
     "laptop": {

@@ -1,10 +1,10 @@
 """Every table, figure and computed sentence of the book, a module per chapter.
 
 difficulty (1), squeeze (2), recover (3), phase (4), arms (5), strategies (6), ablation
-(7 to 9), inside (10), explorer (11); answers holds the findings of the first four; they
-share style, text, gallery and charts. Functions take what the stages or the results
-files hold and return what a notebook shows; nothing is trained here that the stages do
-not train.
+(7 to 9), inside (10), explorer (11), order (12), unsaid and evidence (13), fair and
+price (14); answers holds the findings of the first four; they share style, text,
+gallery, charts and effects. Functions take what the stages or the results files hold
+and return what a notebook shows; nothing is trained here that the stages do not train.
 """
 
 from ccfs_lib.report import (
@@ -13,14 +13,20 @@ from ccfs_lib.report import (
     arms,
     charts,
     difficulty,
+    effects,
+    evidence,
     explorer,
+    fair,
     inside,
+    order,
     phase,
+    price,
     probe,
     recover,
     sources,
     squeeze,
     strategies,
+    unsaid,
 )
 from ccfs_lib.report.gallery import samples
 from ccfs_lib.report.text import Text, finding, stamp, table, verdict
@@ -32,10 +38,15 @@ __all__ = [
     "arms",
     "charts",
     "difficulty",
+    "effects",
+    "evidence",
     "explorer",
+    "fair",
     "finding",
     "inside",
+    "order",
     "phase",
+    "price",
     "probe",
     "recover",
     "samples",
@@ -44,5 +55,6 @@ __all__ = [
     "stamp",
     "strategies",
     "table",
+    "unsaid",
     "verdict",
 ]

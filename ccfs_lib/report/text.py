@@ -134,13 +134,18 @@ def stamp(stages, seeds: bool = False) -> Text:
     rows = [(k, v) for k, v in e.table() if k not in ("data_root", *hidden)]
     # A path says more about its owner than about the run: the last part is enough.
     rows = [(k, _leaf(v) if k in PATHS else v) for k, v in rows]
+    return stamped(line, e.dataset, rows)
+
+
+def stamped(line: str, dataset: str, rows: Sequence[tuple[str, str]]) -> Text:
+    """The stamp itself: its line, the data's remark, and settings that open."""
     # HTML in one block, which every Markdown reader passes on.
     body = "".join(
         f"<tr><td><code>{k}</code></td><td>{html.escape(v)}</td></tr>" for k, v in rows
     )
     more = f"<summary>All {len(rows)} settings</summary>"
     more += f'<table class="table"><tbody>{body}</tbody></table>'
-    remark = REMARKS.get(e.dataset, "")
+    remark = REMARKS.get(dataset, "")
     return Text(f"{line} {remark}".strip() + f"\n\n<details>{more}</details>")
 
 

@@ -1,0 +1,294 @@
+"""Chapter 12: does it matter whether one distils or selects first? Figure 2, Table 10.
+
+Rows are those of `trajectories.Trajectories.measure`; all comparisons are paired by
+seed, also those of means over several IPC and of spreads over several windows.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas
+
+from ccfs_lib import paper, paths, results
+from ccfs_lib.compare import HOLDS, PAIRED, by_seed, values, verdict
+from ccfs_lib.distill.matching import EXPERTS, published
+from ccfs_lib.motivation import ARMS, Motivation
+from ccfs_lib.report.arms import SHOWN
+from ccfs_lib.report.charts import Line, band, intervals
+from ccfs_lib.report.gallery import Row, gallery, remark
+from ccfs_lib.report.style import PALETTE, canvas, drawn, legend, short, spread
+from ccfs_lib.report.text import (
+    MINUS,
+    Text,
+    count,
+    finding,
+    listed,
+    percent,
+    plain,
+    plus_minus,
+    signed,
+    stamped,
+    table,
+    told,
+)
+from ccfs_lib.statistics import Difference, difference
+from ccfs_lib.trajectories import Trajectories
+
+NAMES = {
+    "selmatch": "SelMatch",
+    "two-shot": "two-shot",
+    "reverse": "reverse",
+    "ccfs-mtt": "CCFS on MTT",
+}
+COLOURS = {"selmatch": "grey", "two-shot": "orange", "reverse": "blue"}
+COLOURS["ccfs-mtt"] = "green"
+# Both steps from SelMatch to "reverse", and the way as a whole.
+PAIRS = (("two-shot", "selmatch"), ("reverse", "two-shot"), ("reverse", "selmatch"))
+CLASSES, EACH = 6, 3  # of the gallery
+
+
+def measure(
+    stages: Trajectories, runs: Sequence[Motivation], arms: Sequence[str] = ARMS
+) -> pandas.DataFrame:
+    """Measure the arms in every run; rows of the results, one per seed.
+
+    Columns of `results.load`, `ipc` and `beta` among them. Finished cells are read.
+    """
+    read = []
+    for made in runs:
+        own = Trajectories(made, stages.store, stages.device)
+        for arm in arms:
+            own.measure(arm)
+        found = results.load(paths.results(), made.run)
+        read.append(found[found["cell"].isin(arms)])
+    return pandas.concat(read, ignore_index=True)
+
+
+def stamp(stages: Trajectories) -> Text:
+    """What was run, in one line, and every setting in a table that opens."""
+    made, e = stages.motivation, stages.experiment
+    where = "GPU" if str(stages.device).startswith("cuda") else "CPU"
+    words = [f"shrunk to {e.image_size} pixels"] * bool(e.image_size)
+    words += [f"only the first {e.classes} classes"] * bool(e.classes)
+    words += [f"IPC {e.ipc}", f"alpha {e.alpha:g}", f"beta {made.beta:g}"]
+    words += [f"network {e.network}", f"{made.evaluation.epochs} epochs"]
+    words += ["hard labels", count(e.seeds, "seed"), where]
+    name = e.dataset.rstrip("/").rsplit("/", 1)[-1]
+    line = f"**{name}**, {', '.join(words)}; scale: {e.scale}."
+    return stamped(line, e.dataset, [r for r in made.table() if r[0] != "dataset"])
+
+
+def scale(made: Motivation) -> Text:
+    """How small this is beside the published run, from both recipes."""
+    theirs, m = published("selmatch", "cifar10", 250), made.matching
+    expert = EXPERTS["selmatch"]
+    ours = made.experts * made.expert.epochs
+    passes = m.iterations * m.syn_steps * (m.batch_syn or made.experiment.ipc)
+    full = theirs.iterations * theirs.syn_steps * theirs.batch_syn
+    return Text(
+        f"Experts: {made.experts} of {made.expert.epochs} epochs, {made.matcher}; "
+        f"SelMatch has 100 of {expert.epochs} with a wider network, "
+        f"{100 * expert.epochs / ours:,.0f} times the epochs. Matching: "
+        f"{m.iterations:,} iterations of {m.syn_steps} inner steps; SelMatch: "
+        f"{theirs.iterations:,} of {theirs.syn_steps}, {full / passes:,.0f} times the "
+        "images. SelMatch also keeps the iteration that tests best; here it is the "
+        "last, since the test split chooses nothing."
+    )
+
+
+def pictures(stages: Trajectories):
+    """Gallery of SelMatch's window: what stays real, what is distilled, and into what.
+
+    Three images of each class at even steps of their part of the window, seed 0.
+    """
+    made, _ = stages.combined("selmatch", 0)
+    train, rows = stages.train, []
+    labels = train.labels.numpy()
+    for c in spread(range(train.num_classes), CLASSES):
+        real = made.real[labels[made.real] == c]
+        places = np.flatnonzero(labels[made.initial] == c)
+        some = places[np.linspace(0, len(places) - 1, EACH).round().astype(int)]
+        kept = real[np.linspace(0, len(real) - 1, EACH).round().astype(int)]
+        begun, ended = train.images[made.initial[some]], made.distilled.images[some]
+        blocks = [train.images[kept], begun, ended]
+        rows.append(Row(short(train.classes[c]), blocks))
+    told = remark(len(rows), train.num_classes, "in their order")
+    return gallery(rows, ("real, harder", "easier", "distilled"), told)
+
+
+@drawn
+def losses(stages: Trajectories, arms: Sequence[str] = ("selmatch", "reverse")):
+    """The matching loss over the iterations: each draw, and its running mean.
+
+    Every iteration draws another expert and another epoch, so the loss jumps; that it
+    falls is seen in the mean. Below 1 the synthetic images lead towards the expert.
+    """
+    figure, ax = canvas(2.8)
+    for arm in arms:
+        colour = PALETTE[COLOURS[arm]]
+        seeds = range(stages.experiment.seeds)
+        every = np.array([stages.combined(arm, seed)[1].losses for seed in seeds])
+        width = max(1, every.shape[1] // 10)
+        x = np.arange(1, every.shape[1] + 1)
+        ax.plot(x, every.T, ".", color=colour, ms=3, alpha=0.35)
+        mean = np.convolve(every.mean(0), np.ones(width) / width, "valid")
+        ax.plot(x[width // 2 :][: len(mean)], mean, color=colour, label=NAMES[arm])
+    ax.axhline(1, color=PALETTE["grey"], lw=1)
+    ax.set(xlabel="iteration", ylabel="matching loss")
+    ax.grid(axis="y")
+    legend(ax)
+    return figure
+
+
+def ranking(rows: pandas.DataFrame, column: str = "ipc") -> Text:
+    """Table of the arms at every IPC, or every beta: mean, interval, images made."""
+    levels, arms = _levels(rows, column), _arms(rows)
+    body = []
+    for arm in arms:
+        line = [NAMES[arm]]
+        for level in levels:
+            own = rows[rows[column] == level]
+            got, wanted = (sum(values(own, arm, c)) for c in ("images", "wanted"))
+            filled = "" if got == wanted else f" ({percent(100 * got / wanted, 0)})"
+            line.append(f"{plus_minus(values(own, arm))}{filled}")
+        body.append(line)
+    caption = (
+        "Test accuracy in percent, last epoch, mean ± half of the 95 % t interval; in "
+        "brackets how many of the images wanted there are, where a class ran short."
+    )
+    return table(caption, ["", *(_named(column, v) for v in levels)], body)
+
+
+@drawn
+def curves(rows: pandas.DataFrame, column: str, xlabel: str):
+    """Accuracy of every arm over IPC or beta: Figure 2(a), Figure 2(b)."""
+    figure, ax = canvas(3.2)
+    levels = _levels(rows, column)
+    for arm in _arms(rows):
+        seeds = [values(rows[rows[column] == level], arm) for level in levels]
+        band(ax, levels, seeds, COLOURS[arm], NAMES[arm])
+    seen = rows["last"].astype(float)
+    margin = 0.4 * max(seen.max() - seen.min(), 2)
+    ax.set_ylim(max(0, seen.min() - margin), min(100, seen.max() + margin))
+    ax.set(xlabel=xlabel, ylabel="test accuracy (%)")
+    if column == "ipc":  # doubled from step to step
+        ax.set_xscale("log")
+        ax.minorticks_off()
+    ax.set_xticks(levels, [f"{level:g}" for level in levels])
+    ax.grid(axis="y")
+    legend(ax)
+    return figure
+
+
+def gaps(rows: pandas.DataFrame, column: str, pairs=PAIRS):
+    """The differences at every IPC or beta, paired by seed; ticks are single seeds."""
+    made = []
+    for level in _levels(rows, column):
+        own = rows[rows[column] == level]
+        for left, right in pairs:
+            pair = _matched(own, left, right)
+            d, by_pair = difference(*pair, paired=True), np.subtract(*pair)
+            colour, word = SHOWN[verdict(d)]
+            label = f"{_named(column, level)}: {NAMES[left]} {MINUS} {NAMES[right]}"
+            aside = f"{signed(d.mean)}, {word}"
+            made.append(Line(label, d.mean, d.half, by_pair, colour, aside))
+    xlabel = f"difference in test accuracy (points, {PAIRED})"
+    return intervals(made, xlabel, {"no difference": 0.0})
+
+
+def gain(rows: pandas.DataFrame, left: str, right: str, column: str) -> Difference:
+    """The mean difference over all IPC or betas: first within a seed, then paired."""
+    pairs = [
+        _matched(rows[rows[column] == level], left, right)
+        for level in _levels(rows, column)
+    ]
+    return difference(*np.mean(pairs, axis=0), paired=True)
+
+
+def steadiness(rows: pandas.DataFrame) -> Difference:
+    """How much more SelMatch's accuracy spreads over beta than that of "reverse".
+
+    The standard deviation over the windows, within a seed; then paired, in points.
+    """
+    pairs = [
+        _matched(rows[rows["beta"] == beta], "selmatch", "reverse")
+        for beta in _levels(rows, "beta")
+    ]
+    return difference(*np.std(pairs, axis=0, ddof=1), paired=True)
+
+
+def answer(rows: pandas.DataFrame, over: pandas.DataFrame) -> Text:
+    """Finding: whether the order matters here, by how much, and how sure that is.
+
+    rows: of `measure` over IPC; over: the same over beta.
+    """
+    whole = gain(rows, "reverse", "selmatch", "ipc")
+    word = verdict(whole)
+    said = {
+        HOLDS: "Distilling before selecting pays here",
+        "does not hold": "Distilling before selecting costs accuracy here",
+    }.get(word, "Whether one distils or selects first cannot be told apart here")
+    steps = [
+        f"{NAMES[left]} {MINUS} {NAMES[right]}: "
+        f"{told(gain(rows, left, right, 'ipc'))}, "
+        f"{verdict(gain(rows, left, right, 'ipc'))}"
+        for left, right in PAIRS[:2]
+    ]
+    clear = [
+        _named("beta", beta)
+        for beta in _levels(over, "beta")
+        if verdict(_at(over, beta)) == HOLDS
+    ]
+    levels = _levels(over, "beta")
+    calm = steadiness(over)
+    first, final = (float(rows[k].astype(float).mean()) for k in ("first", "final"))
+    tables = [
+        f"{_named('ipc', n)}: {told(_level(rows, n, 'ccfs-mtt', 'selmatch'))}"
+        for n in _levels(rows, "ipc")
+    ]
+    return finding(
+        f"{said}: reverse {MINUS} SelMatch, mean over "
+        f"{count(len(_levels(rows, 'ipc')), 'IPC setting')}, is {told(whole)}.",
+        "The steps between them, as means: " + "; ".join(steps) + ". The paper has "
+        f"{_printed('two-shot-mean')} for two-shot over SelMatch and "
+        f"{_printed('reverse-mean')} for reverse, on CIFAR-100.",
+        f"Over the windows, reverse is clearly ahead at {len(clear)} of {len(levels)}"
+        + (f" ({listed(clear)})" if clear else "")
+        + ". That reverse depends less on where the window begins: the spread of "
+        f"SelMatch's accuracy minus that of reverse is {told(calm)}, {verdict(calm)}.",
+        f"CCFS on MTT {MINUS} SelMatch (Table 10). " + "; ".join(tables) + ".",
+        f"Matching moved the loss from {plain(first, 2)} to {plain(final, 2)}, "
+        "means of the first and of the last tenth of the iterations."
+        + (" So short a distillation changes little." if final > 0.8 * first else ""),
+    )
+
+
+def _printed(claim: str) -> str:
+    """The paper's own difference of a claim, signed."""
+    known = paper.claims().set_index("id").paper_difference
+    return signed(float(known[claim]))
+
+
+def _at(over: pandas.DataFrame, beta: float) -> Difference:
+    own = over[over["beta"] == beta]
+    return difference(*_matched(own, "reverse", "selmatch"), paired=True)
+
+
+def _level(rows: pandas.DataFrame, ipc: int, left: str, right: str) -> Difference:
+    return difference(*_matched(rows[rows["ipc"] == ipc], left, right), paired=True)
+
+
+def _matched(rows: pandas.DataFrame, left: str, right: str):
+    return by_seed(*(rows[rows["cell"] == arm] for arm in (left, right)))
+
+
+def _levels(rows: pandas.DataFrame, column: str) -> list:
+    return sorted(set(rows[column].astype(float)))
+
+
+def _arms(rows: pandas.DataFrame) -> list[str]:
+    return [arm for arm in ARMS if (rows["cell"] == arm).any()]
+
+
+def _named(column: str, value: float) -> str:
+    return f"{'IPC' if column == 'ipc' else column} {value:g}"
