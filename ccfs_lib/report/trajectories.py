@@ -1,0 +1,98 @@
+"""Chapter 12, first half: experts, windows, and what matching makes of images."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ccfs_lib.distill.matching import EXPERTS, published
+from ccfs_lib.motivation import Motivation
+from ccfs_lib.report.gallery import Row, gallery, remark
+from ccfs_lib.report.style import PALETTE, canvas, drawn, legend, short, spread
+from ccfs_lib.report.text import Text, count, stamped
+from ccfs_lib.trajectories import Trajectories
+
+NAMES = {
+    "selmatch": "SelMatch",
+    "two-shot": "two-shot",
+    "reverse": "reverse",
+    "ccfs-mtt": "CCFS on MTT",
+}
+COLOURS = {"selmatch": "grey", "two-shot": "orange", "reverse": "blue"}
+COLOURS["ccfs-mtt"] = "green"
+CLASSES, EACH = 6, 3  # of the gallery
+
+
+def stamp(stages: Trajectories) -> Text:
+    """What was run, in one line, and every setting in a table that opens."""
+    made, e = stages.motivation, stages.experiment
+    where = "GPU" if str(stages.device).startswith("cuda") else "CPU"
+    words = [f"shrunk to {e.image_size} pixels"] * bool(e.image_size)
+    words += [f"only the first {e.classes} classes"] * bool(e.classes)
+    words += [f"IPC {e.ipc}", f"alpha {e.alpha:g}", f"beta {made.beta:g}"]
+    words += [f"network {e.network}", f"{made.evaluation.epochs} epochs"]
+    words += ["hard labels", count(e.seeds, "seed"), where]
+    name = e.dataset.rstrip("/").rsplit("/", 1)[-1]
+    line = f"**{name}**, {', '.join(words)}; scale: {e.scale}."
+    return stamped(line, e.dataset, [r for r in made.table() if r[0] != "dataset"])
+
+
+def scale(made: Motivation) -> Text:
+    """How small this is beside the published run, from both recipes."""
+    theirs, m = published("selmatch", "cifar10", 250), made.matching
+    expert = EXPERTS["selmatch"]
+    ours = made.experts * made.expert.epochs
+    passes = m.iterations * m.syn_steps * (m.batch_syn or made.experiment.ipc)
+    full = theirs.iterations * theirs.syn_steps * theirs.batch_syn
+    return Text(
+        f"Experts: {made.experts} of {made.expert.epochs} epochs, {made.matcher}; "
+        f"SelMatch has 100 of {expert.epochs} with a wider network, "
+        f"{100 * expert.epochs / ours:,.0f} times the epochs. Matching: "
+        f"{m.iterations:,} iterations of {m.syn_steps} inner steps; SelMatch: "
+        f"{theirs.iterations:,} of {theirs.syn_steps}, {full / passes:,.0f} times the "
+        "images. SelMatch also keeps the iteration that tests best; here it is the "
+        "last, since the test split chooses nothing."
+    )
+
+
+def pictures(stages: Trajectories):
+    """Gallery of SelMatch's window: what stays real, what is distilled, and into what.
+
+    Three images of each class at even steps of their part of the window, seed 0.
+    """
+    made, _ = stages.combined("selmatch", 0)
+    train, rows = stages.train, []
+    labels = train.labels.numpy()
+    for c in spread(range(train.num_classes), CLASSES):
+        real = made.real[labels[made.real] == c]
+        places = np.flatnonzero(labels[made.initial] == c)
+        some = places[np.linspace(0, len(places) - 1, EACH).round().astype(int)]
+        kept = real[np.linspace(0, len(real) - 1, EACH).round().astype(int)]
+        begun, ended = train.images[made.initial[some]], made.distilled.images[some]
+        blocks = [train.images[kept], begun, ended]
+        rows.append(Row(short(train.classes[c]), blocks))
+    told = remark(len(rows), train.num_classes, "in their order")
+    return gallery(rows, ("real, harder", "easier", "distilled"), told)
+
+
+@drawn
+def losses(stages: Trajectories, arms: Sequence[str] = ("selmatch", "reverse")):
+    """The matching loss over the iterations: each draw, and its running mean.
+
+    Every iteration draws another expert and another epoch, so the loss jumps; that it
+    falls is seen in the mean. Below 1 the synthetic images lead towards the expert.
+    """
+    figure, ax = canvas(2.8)
+    for arm in arms:
+        colour = PALETTE[COLOURS[arm]]
+        seeds = range(stages.experiment.seeds)
+        every = np.array([stages.combined(arm, seed)[1].losses for seed in seeds])
+        width = max(1, every.shape[1] // 10)
+        x = np.arange(1, every.shape[1] + 1)
+        ax.plot(x, every.T, ".", color=colour, ms=3, alpha=0.35)
+        mean = np.convolve(every.mean(0), np.ones(width) / width, "valid")
+        ax.plot(x[width // 2 :][: len(mean)], mean, color=colour, label=NAMES[arm])
+    ax.axhline(1, color=PALETTE["grey"], lw=1)
+    ax.set(xlabel="iteration", ylabel="matching loss")
+    ax.grid(axis="y")
+    legend(ax)
+    return figure
