@@ -11,7 +11,14 @@ from ccfs_lib.facts import KNOWN
 from ccfs_lib.motivation import ARMS, Motivation, motivation
 from ccfs_lib.portable import settle
 
-OWN = ("arms", "workers", "time_limit", "anyway", "dry_run")  # not of the run itself
+OWN = (
+    "arms",
+    "workers",
+    "time_limit",
+    "anyway",
+    "dry_run",
+    "ship",
+)  # not of the run itself
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,8 @@ class Match:
     """run the paper's scale without a GPU"""
     dry_run: bool = False
     """print settings and cost in image passes; train nothing"""
+    ship: bool = False
+    """copy the distilled sets of finished runs to data/artefacts; train nothing"""
 
     def runs(self) -> list[Motivation]:
         """The runs of the grid; raises InputError for the first that cannot be."""
@@ -96,6 +105,12 @@ class Match:
         runs = self.runs()
         tell(runs)
         if self.dry_run:
+            return
+        if self.ship:
+            from ccfs_lib.ship import ship_matches
+
+            count = len(set().union(*map(ship_matches, runs)))
+            print(f"{count} artefacts are in data/artefacts")
             return
         if runs[0].experiment.scale == "paper" and not self.anyway:
             import torch

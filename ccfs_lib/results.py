@@ -48,16 +48,27 @@ def write(
             )
     content = {"config": plain(config, "config"), "rows": _rows(rows)}
     path = Path(root) / run / f"{cell}.json"
-    try:
-        old = json.loads(path.read_text("utf-8"))
-        if {name: old.get(name) for name in content} == content:
-            return path
-    except (OSError, ValueError, AttributeError):
-        pass  # absent or damaged: all that it should say is at hand
+    old = _old(path)
+    if {name: old.get(name) for name in content} == content:
+        return path
     content["provenance"] = plain(provenance, "provenance")
     path.parent.mkdir(parents=True, exist_ok=True)
     _replace(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
     return path
+
+
+def find(root: str | Path, run: str, cell: str, config: dict) -> Path | None:
+    """root/run/cell.json if it was measured with this very config, else None."""
+    path = Path(root) / run / f"{cell}.json"
+    return path if _old(path).get("config") == plain(config, "config") else None
+
+
+def _old(path: Path) -> dict:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}  # absent or damaged: whoever writes has all that it should say
+    return found if isinstance(found, dict) else {}
 
 
 def load(root: str | Path, run: str | None = None) -> "pandas.DataFrame":

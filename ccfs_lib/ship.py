@@ -11,8 +11,10 @@ import torch
 from ccfs_lib import paths
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment
+from ccfs_lib.motivation import Motivation
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.store import Artefact, Store
+from ccfs_lib.trajectories import Trajectories
 
 
 class Shipping(Store):
@@ -30,6 +32,8 @@ class Shipping(Store):
         if "true_logit" in tensors:  # older caches hold a filter's classes in 64 bits
             answers = tensors["predictions"].to(torch.int16)
             tensors = tensors | {"predictions": answers}
+        if kind == "match":  # its bytes are what is trained on and shown
+            tensors = {k: v for k, v in tensors.items() if k != "pixels"}
         copy = self.target.get(kind, recipe, lambda: (tensors, found.meta))
         self.kept.add(copy.path)
         return found
@@ -53,4 +57,17 @@ def ship(
     for arm in arms:
         for seed in range(experiment.seeds):
             stages.evaluate(arm, seed)
+    return store.kept
+
+
+def ship_matches(motivation: Motivation, to: Path | None = None) -> set[Path]:
+    """Copy the distilled sets that chapter 12 shows; its accuracies are results.
+
+    Arguments, result and errors as for `ship`.
+    """
+    store = Shipping(paths.cache(), to or paths.shipped())
+    stages = Trajectories(motivation, store)
+    for arm in ("selmatch", "reverse"):
+        for seed in range(motivation.experiment.seeds):
+            stages.alone_or_beside(arm, seed)
     return store.kept

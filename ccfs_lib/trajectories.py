@@ -17,7 +17,7 @@ from ccfs_lib.curriculum import Filter
 from ccfs_lib.data import ImageSet, concat
 from ccfs_lib.device import arithmetic
 from ccfs_lib.distill import experts
-from ccfs_lib.distill.buffer import Buffer
+from ccfs_lib.distill.buffer import Buffer, Later
 from ccfs_lib.distill.initial import initial
 from ccfs_lib.distill.matched import matched
 from ccfs_lib.distill.mtt import Matched
@@ -55,28 +55,31 @@ class Trajectories(Squeeze):
 
     def experts(self, numbers: range) -> Buffer:
         """The experts of these numbers, from 0, trained or read."""
-        m, e = self.motivation, self.experiment
-        with arithmetic(e.portable):
-            return experts.buffer(
-                self.store,
-                m.matcher,
-                self.train,
-                m.expert,
-                numbers,
-                normalisation=self.normalisation,
-                device=self.device,
-                deadline=self.deadline,
-                arithmetic={"portable": True, **self.arithmetic} if e.portable else {},
-            )
+        m = self.motivation
+        how = {"device": self.device, "deadline": self.deadline, **self._like}
+        with arithmetic(self.experiment.portable):
+            given = self.store, m.matcher, self.train, m.expert, numbers
+            return experts.buffer(*given, **how)
+
+    @property
+    def _like(self) -> dict:
+        """What experts depend on besides network, images and recipe."""
+        portable = {"portable": True, **self.arithmetic}
+        other = portable if self.experiment.portable else {}
+        return {"normalisation": self.normalisation, "arithmetic": other}
 
     def distilled(self, begin: ImageSet, real: ImageSet, seed: int) -> Matched:
         """`begin` distilled beside `real`, which may be empty and stays as it is."""
+        m = self.motivation
+        what = experts.described(m.matcher, self.train, m.expert, **self._like)
+        # A match that is there needs no expert.
+        buffer = Later(what, m.experts, lambda: self.buffer)
         with arithmetic(self.experiment.portable):
             return matched(
                 self.store,
                 begin,
-                self.buffer,
-                self.motivation.matching,
+                buffer,
+                m.matching,
                 real=real,
                 seed=seed,
                 deadline=self.deadline,
@@ -92,6 +95,13 @@ class Trajectories(Squeeze):
             raise InputError("score is 'logits', but a window needs a score beforehand")
         labels = self.train.labels.numpy()
         return selmatch.window(labels, self.difficulty, e.ipc, e.alpha, m.beta, m.start)
+
+    def alone_or_beside(self, arm: str, seed: int) -> Matched:
+        """The match of "selmatch" or of "reverse": neither needs a filter."""
+        window = self.window()
+        beside = window.real if arm == "selmatch" else []
+        begin = self.train.subset(window.initial, "initial")
+        return self.distilled(begin, self.train.subset(beside), seed)
 
     def combined(self, arm: str, seed: int = 0) -> tuple[Combined, Matched]:
         """The synthetic set of one of ARMS, and how its distilled part came about."""
@@ -183,13 +193,18 @@ class Trajectories(Squeeze):
     def measure(self, arm: str, command: str | None = None) -> Path:
         """Evaluate an arm with every seed and write its results file; return its path.
 
-        Raises InputError for another arm than ARMS has.
+        A file that has them already, of equal settings and images, is left as it is,
+        but for a portable run: that is cheap, and has to repeat. Raises InputError for
+        another arm than ARMS has.
         """
         known(arm)
         m, e = self.motivation, self.experiment
-        rows = [self.evaluate(arm, s) for s in progress(range(e.seeds), arm, "seed")]
         config = m.hashed() | {"arm": arm, "seeds": e.seeds}
         config |= {"train": self.train.fingerprint, "test": self.test.fingerprint}
+        found = results.find(paths.results(), m.run, arm, config)
+        if found and not e.portable:
+            return found
+        rows = [self.evaluate(arm, s) for s in progress(range(e.seeds), arm, "seed")]
         provenance = results.provenance(self.device, command)
         return results.write(
             paths.results(), m.run, arm, config=config, rows=rows, provenance=provenance

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ccfs_lib import motivation as section3
-from ccfs_lib import results, sweep
+from ccfs_lib import results, ship, sweep
 from ccfs_lib.commands_match import Match
 from ccfs_lib.distill import experts
 from ccfs_lib.distill.matching import ExpertRecipe, Matching
@@ -17,6 +17,7 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.motivation import ARMS, ladder, motivation, windows
 from ccfs_lib.report import order
 from ccfs_lib.report.text import MINUS
+from ccfs_lib.store import Store
 from ccfs_lib.trajectories import Trajectories
 
 
@@ -131,8 +132,6 @@ def test_notebooks_and_commands_name_what_they_do_not_know(house):
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """All arms of a tiny run: Trajectories, arm -> (Combined, Matched), rows."""
-    from ccfs_lib.store import Store
-
     stages = Trajectories(tiny(), Store(tmp_path_factory.mktemp("cache")))
     made = {arm: stages.combined(arm) for arm in ARMS}
     return stages, made, {arm: stages.evaluate(arm, 0) for arm in ARMS}
@@ -201,6 +200,48 @@ def test_a_finished_run_trains_nothing_again(world, monkeypatch):
     monkeypatch.setattr("ccfs_lib.distill.mtt.distill", never)
     again = Trajectories(stages.motivation, stages.store)
     assert again.evaluate("reverse", 0) == rows["reverse"]
+
+
+def test_shipped_matches_need_neither_experts_nor_training(
+    world, tmp_path, monkeypatch
+):
+    """A machine that has the shipped sets and the results shows the chapter."""
+    stages, made, _ = world
+    monkeypatch.setenv("CCFS_CACHE", str(stages.store.root))
+    shipped = tmp_path / "shipped"
+    # Two matches, and the training that counted what is difficult.
+    assert len(ship.ship_matches(stages.motivation, shipped)) == 3
+
+    def never(*_, **__):
+        raise AssertionError("trained")
+
+    for name in ("distill.experts.trajectory", "distill.mtt.distill", "workbench.fit"):
+        monkeypatch.setattr(f"ccfs_lib.{name}", never)
+    other = Store(tmp_path / "empty", shipped)
+    again = Trajectories(stages.motivation, other)
+    for arm in ("selmatch", "reverse"):
+        found = again.alone_or_beside(arm, 0)
+        assert torch.equal(found.images.images, made[arm][1].images.images)
+        assert found.losses == made[arm][1].losses and found.pixels is None
+
+
+def test_results_that_are_there_are_read(house, world, monkeypatch):
+    stages = world[0]
+    path = stages.measure("reverse")
+    monkeypatch.setattr(Trajectories, "evaluate", lambda *_: pytest.fail("measured"))
+    other = replace(
+        stages.motivation, experiment=replace(stages.experiment, portable=False)
+    )
+    free = Trajectories(other, stages.store)
+    with pytest.raises(pytest.fail.Exception):  # other settings, another file
+        free.measure("reverse")
+    with pytest.raises(pytest.fail.Exception):  # portable: it has to repeat
+        stages.measure("reverse")
+    text = path.read_text().replace('"portable": true', '"portable": false')
+    own = house / "results" / other.run / "reverse.json"
+    own.parent.mkdir()
+    own.write_text(text)
+    assert free.measure("reverse") == own
 
 
 def test_other_arithmetic_is_another_expert(world, monkeypatch):

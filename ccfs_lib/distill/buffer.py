@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,15 @@ class Buffer:
 
     trajectories: tuple[Tensor, ...]
     identity: dict
+
+    @property
+    def count(self) -> int:
+        """Experts."""
+        return len(self.trajectories)
+
+    def read(self) -> "Buffer":
+        """Itself: it has been read."""
+        return self
 
     @property
     def epochs(self) -> int:
@@ -92,6 +102,15 @@ class Buffer:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Later:
+    """A buffer that is read, or trained, only where a match has to be computed."""
+
+    identity: dict
+    count: int
+    read: Callable[[], Buffer]
 
 
 def read(path: str | Path) -> Buffer:

@@ -50,17 +50,7 @@ def buffer(
     numbers = count if isinstance(count, range) else range(count)
     if not numbers:
         raise InputError(f"count is {count}, but at least one expert is needed")
-    mean, std = normalisation or channel_stats(train)
-    identity = {
-        "network": network,
-        "classes": train.num_classes,
-        "size": train.image_size,
-        "mean": [float(m) for m in mean],
-        "std": [float(s) for s in std],
-        "train": train.fingerprint,
-        "recipe": plain(recipe),
-        **(arithmetic or {}),
-    }
+    identity = described(network, train, recipe, normalisation, arithmetic)
     flat = Flat(Buffer((), identity).network(0), device)
     kept = []
     for seed in progress(numbers, "experts", "expert"):
@@ -78,6 +68,27 @@ def buffer(
 
         kept.append(store.get("expert", key, compute).tensors["states"])
     return Buffer(tuple(kept), identity)
+
+
+def described(
+    network: str,
+    train: ImageSet,
+    recipe: ExpertRecipe,
+    normalisation: tuple | None = None,
+    arithmetic: dict | None = None,
+) -> dict:
+    """What a buffer's experts are, by which matches are named; arguments as there."""
+    mean, std = normalisation or channel_stats(train)
+    return {
+        "network": network,
+        "classes": train.num_classes,
+        "size": train.image_size,
+        "mean": [float(m) for m in mean],
+        "std": [float(s) for s in std],
+        "train": train.fingerprint,
+        "recipe": plain(recipe),
+        **(arithmetic or {}),
+    }
 
 
 def trajectory(

@@ -5,7 +5,7 @@ import torch
 from ccfs_lib.checkpoint import Checkpoint
 from ccfs_lib.data import ImageSet
 from ccfs_lib.distill import mtt
-from ccfs_lib.distill.buffer import Buffer
+from ccfs_lib.distill.buffer import Buffer, Later
 from ccfs_lib.distill.experts import plain
 from ccfs_lib.distill.matching import Matching
 from ccfs_lib.store import Store
@@ -15,7 +15,7 @@ from ccfs_lib.store import key as store_key
 def matched(
     store: Store,
     begin: ImageSet,
-    buffer: Buffer,
+    buffer: Buffer | Later,
     recipe: Matching,
     *,
     real: ImageSet | None = None,
@@ -32,7 +32,7 @@ def matched(
     key = {
         "begin": begin.fingerprint,
         "real": real.fingerprint if real is not None and len(real) else None,
-        "experts": buffer.identity | {"count": len(buffer.trajectories)},
+        "experts": buffer.identity | {"count": buffer.count},
         "recipe": plain(recipe),
         "seed": seed,
         "keep": list(keep),
@@ -43,7 +43,7 @@ def matched(
         folder = store.root / "checkpoints" / name
         place = Checkpoint(folder, name, deadline=deadline)
         settings = {"real": real, "seed": seed, "keep": keep, "checkpoint": place}
-        return _packed(mtt.distill(begin, buffer, recipe, **settings, **how))
+        return _packed(mtt.distill(begin, buffer.read(), recipe, **settings, **how))
 
     found = store.get("match", key, compute)
     return _unpacked(begin, found.tensors, found.meta)
@@ -64,7 +64,7 @@ def _unpacked(begin: ImageSet, tensors: dict[str, torch.Tensor], meta) -> mtt.Ma
     kept = sorted(int(k[5:]) for k in tensors if k.startswith("kept."))
     return mtt.Matched(
         images=as_set(tensors["images"], "mtt"),
-        pixels=tensors["pixels"],
+        pixels=tensors.get("pixels"),  # what is shipped with the code has none
         losses=meta["losses"],
         kept={i: as_set(tensors[f"kept.{i}"], f"mtt@{i}") for i in kept},
         label_logits=tensors.get("labels"),

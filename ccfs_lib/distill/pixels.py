@@ -135,7 +135,8 @@ class Distilled:
     """A distilled set and how it came about."""
 
     images: ImageSet  # uint8, in the order of the initial set and with its labels
-    pixels: Tensor = field(repr=False)  # as learned, normalised, float (N, 3, H, W)
+    # As learned, normalised, float (N, 3, H, W); None where only the bytes were kept.
+    pixels: Tensor | None = field(repr=False)
     losses: list[float] = field(repr=False)  # of each iteration
     kept: dict[int, ImageSet] = field(repr=False)  # iteration -> the set at that time
 

@@ -19,6 +19,7 @@ from ccfs_lib.data import ImageSet
 from ccfs_lib.errors import InputError
 from ccfs_lib.progress import progress
 from ccfs_lib.recipes import Distillation
+from ccfs_lib.step import place
 from ccfs_lib.train import predict
 
 
@@ -138,7 +139,7 @@ def recover_batch(
     targets: int (B,), the batch `number` of `batches`. It depends on seed and number
     alone, so a run continues at any batch with the same images.
     """
-    teacher = teacher.to(device, memory_format=torch.channels_last).eval()
+    teacher = place(teacher, device).eval()
     generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
     mean = teacher.normalize.mean.view(3, 1, 1)
     std = teacher.normalize.std.view(3, 1, 1)

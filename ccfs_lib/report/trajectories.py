@@ -85,7 +85,7 @@ def losses(stages: Trajectories, arms: Sequence[str] = ("selmatch", "reverse")):
     for arm in arms:
         colour = PALETTE[COLOURS[arm]]
         seeds = range(stages.experiment.seeds)
-        every = np.array([stages.combined(arm, seed)[1].losses for seed in seeds])
+        every = np.array([stages.alone_or_beside(arm, s).losses for s in seeds])
         width = max(1, every.shape[1] // 10)
         x = np.arange(1, every.shape[1] + 1)
         ax.plot(x, every.T, ".", color=colour, ms=3, alpha=0.35)
