@@ -1,12 +1,16 @@
 # make book: environment, notebooks, HTML.   make test: everything that is checked.
+# make pdf: the book as one file.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: book test grid lock serve clean
+.PHONY: book pdf test grid lock serve clean
 
 book: $(STAMP)
 	$(BIN)/python book/build.py all
+
+pdf: book
+	$(BIN)/python book/build.py pdf
 
 # Unit tests first: they are quicker than the pages, and tell more.
 test: $(STAMP)

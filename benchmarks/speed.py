@@ -7,8 +7,8 @@ The plain loop has the shape of the public code: per-image transforms in a DataL
 float32, contiguous memory, `loss.item()` every step. Both do the same work: the same
 images, network, teacher, batch size and loss. Images are random pixels of a real set's
 size: the arithmetic does not mind. Quote the ratio; machines are noisy. "share" is of
-the multiply-adds per second of a large matrix product in the same precision; "peak" is
-the memory taken on top of what was taken before the training.
+the multiply-adds per second of a large matrix product, or on a CPU a convolution, in
+the same precision; "peak" is the GPU's memory on top of what was taken before.
 """
 
 import argparse
@@ -16,10 +16,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from statistics import median
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -145,28 +145,34 @@ def measure(args, name: str, batch: int) -> list[Way]:
 
 
 def _memory(device: str, reset: bool = False) -> float:
-    """Highest memory in bytes since the last reset; with `reset`, what is taken now."""
-    if device == "cuda":
-        if reset:
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.max_memory_allocated()
-    if reset:  # Linux: the high-water mark of this process starts anew
-        Path("/proc/self/clear_refs").write_text("5")
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(x.split()[1]) for x in lines if x.startswith("VmHWM"))
+    """Highest GPU memory in bytes since the last reset; with `reset`, what is taken."""
+    if device != "cuda":  # what one way has freed, the allocator keeps for the next
+        return 0.0
+    if reset:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.max_memory_allocated()
 
 
 def peak_rate(device: str, precision: str, seconds: float = 1.0) -> float:
-    """Multiply-adds per second of a matrix product: what this device can do."""
+    """Multiply-adds per second of large products: what this device can do."""
     size = 8192 if device == "cuda" else 1024
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
     a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
+    products = {size**3: lambda: a @ b}
+    if device == "cpu":
+        # MKL's matrix product is slow on AMD's CPUs, oneDNN's convolution is not.
+        x, w = torch.randn(32, 256, 10, 10), torch.randn(256, 256, 3, 3)
+        x = x.to(kind, memory_format=torch.channels_last)
+        w = w.to(kind, memory_format=torch.channels_last)
+        products[32 * 8 * 8 * 9 * 256**2] = lambda: F.conv2d(x, w)
     best = 0.0
     end = time.perf_counter() + seconds
-    while (start := time.perf_counter()) < end:
-        (a @ b)[0, 0].item()  # waits for the device
-        best = max(best, size**3 / (time.perf_counter() - start))
+    while time.perf_counter() < end:
+        for work, product in products.items():
+            start = time.perf_counter()
+            product().flatten()[0].item()  # waits for the device
+            best = max(best, work / (time.perf_counter() - start))
     return best
 
 
@@ -197,11 +203,12 @@ def main() -> None:
             found = measure(args, name, batch)
             for way in found:
                 rate = median(way.rates)
+                peak = f"{way.peak / 2**20:.0f} MiB" if way.peak else "-"
                 print(
                     f"{name:10} {args.size} {batch:5} {way.name:14} {way.precision:9} "
                     f"{rate:10.0f} {rate / median(found[0].rates):5.2f}x "
                     f"{rate * work / peaks[way.precision]:6.1%} "
-                    f"{way.peak / 2**20:5.0f} MiB",
+                    f"{peak:>9}",
                     flush=True,
                 )
 

@@ -1,9 +1,10 @@
-"""The book: `python book/build.py execute | html | check | all | refresh`.
+"""The book: `python book/build.py execute | html | check | all | pdf | refresh`.
 
 execute: papermill runs the notebooks of a run; pages that are up to date stay.
 html:    the generated text, then Jupyter Book with warnings as errors.
 check:   refuses stale, failed or unexecuted pages, one sentence each.
 all:     execute the runs that are not kept in git, check, html.
+pdf:     the pages of html, printed into one file; they are built where there are none.
 refresh: executes notebooks/ in place, for whoever changes them.
 """
 
@@ -17,6 +18,7 @@ from pathlib import Path
 import checks
 import execute
 import generate
+import pdf
 import yaml
 from pages import ROOT, Page, declared, pages
 
@@ -86,9 +88,8 @@ def check(names: list[str], root: Path = ROOT) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; a wrong input is one sentence and exit status 1."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "command", choices=("execute", "html", "check", "all", "refresh")
-    )
+    commands = ("execute", "html", "check", "all", "pdf", "refresh")
+    parser.add_argument("command", choices=commands)
     parser.add_argument("--run", help="a run of book/runs.yaml, or all", default="")
     parser.add_argument("--force", action="store_true", help="execute again regardless")
     options = parser.parse_args(arguments)
@@ -107,6 +108,10 @@ def main(arguments: list[str] | None = None) -> None:
         if options.command in ("html", "all"):
             page = html()
             print(f"{page} ({time.perf_counter() - started:.0f} s)")
+        if options.command == "pdf":
+            if not (ROOT / "_build" / "html" / "book" / "index.html").exists():
+                html()
+            print(f"{pdf.pdf()} ({time.perf_counter() - started:.0f} s)")
     except InputError as error:
         sys.exit(f"{error}")
 

@@ -73,7 +73,12 @@ class Checkpoint:
             try:
                 tensors, figures = _read(path)
             except (SafetensorError, OSError, ValueError, KeyError) as error:
-                warnings.warn(f"checkpoint {path} is damaged ({error})", stacklevel=2)
+                reason = str(error).split("\n")[0][:80]
+                warnings.warn(
+                    f"checkpoint {path} is damaged ({reason}) and passed over: the one "
+                    "before it is taken, or the training begins anew",
+                    stacklevel=2,
+                )
                 continue
             if (own := figures.pop("key")) != self.key:
                 raise InputError(

@@ -26,7 +26,7 @@ LEAST_PIXELS = 8  # three halvings, which most networks here make, leave one
 def check(e: "Experiment") -> None:
     """Raise InputError, one sentence, for the first thing that cannot be."""
     # What is wrong with the data set comes first: the others ask for its size.
-    for one in (_dataset, _networks, _distilled_from, _part, _images, _score):
+    for one in (_dataset, _networks, _distilled_from, _part, _images, _score, _ties):
         one(e)
 
 
@@ -114,4 +114,13 @@ def _score(e) -> None:
         raise InputError(
             f"score is {e.score!r}, but must be one of {', '.join(SCORES)} or a path "
             "ending in .npy or .npz"
+        )
+
+
+def _ties(e) -> None:
+    # They differ from filter to filter, and in their last digits from each other.
+    if e.ties == "random" and e.score == "logits":
+        raise InputError(
+            "ties is 'random', but score is 'logits', which have no ties to break: "
+            "take 'index', or another score"
         )

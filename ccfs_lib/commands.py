@@ -14,7 +14,7 @@ import tyro
 
 from ccfs_lib.choice import Choice
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import CONTROLS, STRATEGIES, Experiment, preset
+from ccfs_lib.experiment import CONTROLS, FURTHER, STRATEGIES, Experiment, preset
 
 Shared = tyro.conf.OmitArgPrefixes[Choice]
 
@@ -44,8 +44,8 @@ class Sweep(Long):
     def __call__(self) -> None:
         """Run and print the table."""
         for arm in self.arms:
-            if arm not in STRATEGIES + CONTROLS:
-                known = ", ".join(STRATEGIES + CONTROLS)
+            if arm not in STRATEGIES + CONTROLS + FURTHER:
+                known = ", ".join(STRATEGIES + CONTROLS + FURTHER)
                 raise InputError(f"arms holds {arm!r}, but must be among {known}")
         experiments = self.choice.experiments()
         print_settings(experiments)

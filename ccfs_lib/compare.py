@@ -40,6 +40,12 @@ NAMES = {
     "distilled": "distilled images only",
     "ccfs-hard": "CCFS, hard labels",
     "random-hard": "random, hard labels",
+    "random-short": "random, as many as CCFS has",
+    "full-hard": "all images, hard labels",
+    "distilled-hard": "distilled only, hard labels",
+    "ccfs-plain": "CCFS, not augmented",
+    "random-plain": "random, not augmented",
+    "distilled-plain": "distilled only, not augmented",
 }
 HOLDS, FAILS, OPEN = VERDICTS = ("holds", "does not hold", "too close to call")
 PAIRED = "paired by seed"  # named beside the intervals, wherever they are shown

@@ -6,6 +6,7 @@ gradients).
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,7 +15,9 @@ import torch
 from ccfs_lib import networks
 from ccfs_lib.experiment import Experiment
 from ccfs_lib.facts import KNOWN
+from ccfs_lib.recipes import Recipe
 from ccfs_lib.select import quotas
+from ccfs_lib.step import Graph, Step, engine, own_stream, place
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,10 @@ def stages(experiment: Experiment, data: Size | None = None) -> list[Stage]:
     and then KeyError is raised without it.
     """
     e, data = experiment, data or size(experiment)
-    step = 4 if e.recipe.loss == "kd" else 3
+    filtering, step = (
+        4 if loss == "kd" else 3
+        for loss in (e.filter_loss or e.recipe.loss, e.recipe.loss)
+    )
     teacher, own, last = e.teacher_network, e.network, e.evaluation_network or e.network
     made = e.distilled * data.classes * e.distillation.iterations
     todo = [
@@ -71,7 +77,7 @@ def stages(experiment: Experiment, data: Size | None = None) -> list[Stage]:
     ]
     count = e.distilled * data.classes
     for phase, quota in enumerate(quotas(e.real, e.curricula) if e.real else [], 1):
-        todo.append(Stage(f"filter {phase}", count * e.recipe.epochs, step, own))
+        todo.append(Stage(f"filter {phase}", count * e.recipe.epochs, filtering, own))
         todo.append(Stage(f"selection {phase}", data.train if count else 0, 1, own))
         count += quota * data.classes
     todo.append(Stage("evaluation", count * e.recipe.epochs, step, last))
@@ -82,41 +88,85 @@ def stages(experiment: Experiment, data: Size | None = None) -> list[Stage]:
 def seconds(
     experiment: Experiment, device: str = "cpu", data: Size | None = None
 ) -> dict[str, float]:
-    """Estimated seconds of each stage on this device, from a timed forward pass.
+    """Estimated seconds of each stage on this device, from a timed training step.
 
-    An estimate of the order: it knows neither augmentation nor a busy machine, and on a
-    CPU one core. data: as for `stages`.
+    An estimate of the order: it knows nothing of a busy machine, and on a CPU of one
+    core. data: as for `stages`.
     """
     side, todo = (data or size(experiment)).side, stages(experiment, data)
-    rates = {name: _rate(name, side, device) for name in {s.network for s in todo}}
-    return {s.name: s.work / rates[s.network] for s in todo}
+    # What only looks is timed apart: a backward pass is dearer than two forward ones.
+    kinds = {(s.network, s.forwards > 1) for s in todo}
+    rates = {kind: _rate(kind[0], side, device, kind[1]) for kind in kinds}
+    return {s.name: s.work / rates[s.network, s.forwards > 1] for s in todo}
 
 
 @cache
-def _rate(name: str, size: int, device: str, budget: float = 0.5) -> float:
-    """Forward images per second, after one warm-up batch; of one core, on a CPU."""
+def _rate(
+    name: str, size: int, device: str, training: bool = True, budget: float = 0.5
+) -> float:
+    """Forward images per second, after a warm-up; of one core, on a CPU.
+
+    training: of a distillation step as `fit` makes it, each image worth four; else of
+    a forward pass.
+    """
     cpu, threads = device == "cpu", torch.get_num_threads()
-    network = networks.build(name, 10, size, seed=0).to(device).eval()
-    network = network.to(memory_format=torch.channels_last)
-    # A CPU likes a batch that stays in its cache, a GPU one that fills it; trainings
-    # come near that with smaller batches, for their steps are graphs.
-    batch = torch.rand(32 if cpu else 512, 3, size, size, device=device)
-    batch = batch.contiguous(memory_format=torch.channels_last)
     # Seconds of this thread alone: on a shared machine a wall clock measures the
     # neighbours. A sweep's trainings have a thread each, too.
     clock, fastest = (time.thread_time if cpu else time.perf_counter), float("inf")
     torch.set_num_threads(1 if cpu else threads)
     try:
-        with torch.inference_mode():
-            network(batch).sum().item()
+        with own_stream(device):
+            work, once = (_step if training else _look)(name, size, device)
             end = time.perf_counter() + budget
             while time.perf_counter() < end or fastest == float("inf"):
                 start = clock()
-                network(batch).sum().item()  # waits for the device
+                once()
                 fastest = min(fastest, clock() - start)
     finally:
         torch.set_num_threads(threads)
-    return len(batch) / max(fastest, 1e-9)
+    return work / max(fastest, 1e-9)
+
+
+def _step(name: str, size: int, device: str) -> tuple[int, Callable[[], None]]:
+    """A warmed-up distillation step, and how many forward images it is worth."""
+    student, teacher = (
+        place(networks.build(name, 10, size, seed=seed), device) for seed in (0, 1)
+    )
+    count = 64
+    if device == "cpu":  # of a large network as much as takes a second
+        macs = networks.count(student, size).macs
+        count = min(count, max(8, int(1e10 / macs)))
+    batch = torch.arange(count, device=device)
+    shape = len(batch), 3, size, size
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
+    recipe = Recipe(epochs=1, batch_size=len(batch))
+    draw = torch.Generator(device).manual_seed(0)
+    step = Step(student, images, batch % 10, recipe, draw, teacher.eval())
+    step.begin(0)
+    run = engine(step)
+
+    def once():
+        run(batch)
+        step.total.item()  # waits for the device
+
+    for _ in range(1 if device == "cpu" else 1 + Graph.WARM):
+        once()
+    return 4 * len(batch), once
+
+
+def _look(name: str, size: int, device: str) -> tuple[int, Callable[[], None]]:
+    """A warmed-up forward pass, and its number of images."""
+    network = place(networks.build(name, 10, size, seed=0), device).eval()
+    # A CPU likes a batch that stays in its cache, a GPU one that fills it.
+    batch = torch.rand(32 if device == "cpu" else 512, 3, size, size, device=device)
+    batch = batch.contiguous(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def once():
+        network(batch).sum().item()  # waits for the device
+
+    once()
+    return len(batch), once
 
 
 def told(amount: float) -> str:

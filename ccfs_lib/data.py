@@ -55,6 +55,7 @@ class ImageSet:
 
     @property
     def num_classes(self) -> int:
+        """Classes that have a name, whether or not an image is of them."""
         return len(self.classes)
 
     @property
@@ -64,6 +65,7 @@ class ImageSet:
 
     @property
     def class_sizes(self) -> list[int]:
+        """Images of each class, in the order of the classes."""
         return torch.bincount(self.labels, minlength=self.num_classes).tolist()
 
     def subset(self, indices, name: str | None = None) -> "ImageSet":

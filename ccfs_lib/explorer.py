@@ -51,10 +51,12 @@ class Atlas:
 
     @property
     def phases(self) -> int:
+        """Phases of the curriculum, J."""
         return len(self.quotas)
 
     @property
     def distilled(self) -> int:
+        """Distilled images on the map, d, after the n real ones."""
         return len(self.labels) - len(self.index)
 
 

@@ -16,6 +16,7 @@ from ccfs_lib.store import Artefact, Store
 # What the sets of "random" and "distilled" do not depend on: points of a grid share
 # their trainings.
 FREE = {"alpha": 1.0, "curricula": 1, "score": "logits", "teacher_correct": True}
+FREE |= {"filter_loss": "", "ties": "index"}
 
 
 class Missing(Exception):
@@ -104,7 +105,8 @@ class _Forecast:
     def lines(self, arms: Sequence[str]) -> list[Line]:
         if self.e.score not in ("forgetting", "logits"):
             _ = self.stages.difficulty  # a missing file is told now
-        most = self.e.ipc if "distilled" in arms else self.e.distilled
+        whole = any(arm.startswith("distilled") for arm in arms)
+        most = self.e.ipc if whole else self.e.distilled
         return [self._teacher(), self._recovery(most), *map(self._arm, arms)]
 
     def _once(self, key, seconds: float) -> float:
@@ -152,8 +154,11 @@ class _Forecast:
     def _cell(self, arm: str, seed: int, filters: int) -> float:
         """Seconds of a cell of which so many filters are there."""
         e, each = replace(self.e, seeds=1), self.each
-        last = each["evaluation"] + each["tests"]
-        if arm not in STRATEGIES and arm != "ccfs-hard":
+        train, last = self.stages.train, each["evaluation"]
+        if arm == "full-hard":
+            last *= len(train) / (e.ipc * train.num_classes)
+        last += each["tests"]
+        if not (arm in STRATEGIES or arm.startswith("ccfs") or arm == "random-short"):
             # Its filters' network and strategy have no part in it either, but whoever
             # varies these varies them for the strategies' sake: too much is told then.
             return self._once((replace(e, **FREE), arm, seed), last)
@@ -165,7 +170,7 @@ class _Forecast:
         chain, total = replace(e, evaluation_network=""), last
         for phase in range(filters + 1, e.curricula + 1 if e.real else 1):
             # All strategies and numbers of phases begin with the same filter.
-            first = self.images, e.distilled, e.network, e.recipe
+            first = self.images, e.distilled, e.network, e.recipe, e.filter_loss
             key = (first if phase == 1 else chain, phase, seed)
             total += self._once(
                 key, each[f"filter {phase}"] + each[f"selection {phase}"]

@@ -25,14 +25,17 @@ class ParquetSource:
 
     @property
     def table(self) -> Path:
+        """Where class names lie beside the shards, if they do."""
         return self.shards[0].parent / "classes.tsv"
 
     def stamp(self) -> list:
+        """What the decoded images depend on: the files' contents, the given names."""
         files = dict.fromkeys((*self.shards, *self.train))
         files |= {self.table: None} if self.table.exists() else {}
         return [[path.name, sha256(path)] for path in files] + [self.names]
 
     def read(self) -> Listing:
+        """All rows in the order of the shards; raises InputError if one is damaged."""
         files = [_open_parquet(path) for path in self.shards]
         count = sum(file.metadata.num_rows for file in files)
         return Listing(self._classes(files[0]), count, self._records(files))

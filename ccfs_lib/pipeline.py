@@ -12,18 +12,31 @@ import numpy as np
 from ccfs_lib import curriculum, data, paths, results
 from ccfs_lib.data import ImageSet
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import CONTROLS, STRATEGIES
+from ccfs_lib.experiment import CONTROLS, FURTHER, STRATEGIES
 from ccfs_lib.progress import progress
 from ccfs_lib.stages import Stages
 
 EVALUATION = 999  # training seeds are 1000 * seed + phase; this "phase" is the test
+# Arms named so differ from others in the last training alone, not in their sets.
+LAST = {
+    "-hard": {"loss": "hard"},  # without the teacher
+    "-plain": {"augment": "none", "flip": False},  # without augmentation
+}
 
 
 def known_arm(arm: str) -> None:
     """Raise InputError unless `arm` is a strategy or a control."""
-    if arm not in STRATEGIES + CONTROLS:
-        known = ", ".join(STRATEGIES + CONTROLS)
+    if arm not in STRATEGIES + CONTROLS + FURTHER:
+        known = ", ".join(STRATEGIES + CONTROLS + FURTHER)
         raise InputError(f"arm is {arm!r}, but must be one of {known}")
+
+
+def parts(arm: str) -> tuple[str, dict]:
+    """The set that an arm trains on last, and what that training's recipe changes."""
+    for suffix, change in LAST.items():
+        if arm.endswith(suffix):
+            return arm.removesuffix(suffix), change
+    return arm, {}
 
 
 class Pipeline(Stages):
@@ -32,37 +45,48 @@ class Pipeline(Stages):
     def synthetic(self, arm: str, seed: int) -> ImageSet:
         """The final set of an arm: a strategy of STRATEGIES or a control."""
         e = self.experiment
-        # "-hard" arms differ from others in the last training alone, not in their sets.
         if arm != "ccfs":  # the experiment's own strategy
             known_arm(arm)
+        arm, _ = parts(arm)
+        if arm == "full":
+            return self.train
         if arm == "distilled":
             return self.distilled(e.ipc)
-        if arm.startswith("random") and arm not in STRATEGIES:
+        if arm == "random":
             return self.train.subset(self.random_real(e.ipc, seed))
-        strategy = None if arm in ("ccfs", "ccfs-hard") else arm
+        if arm == "random-short":  # as few of each class as CCFS could fill
+            sizes = self.synthetic("ccfs", seed).class_sizes
+            return self.train.subset(self.random_real(sizes, seed))
+        strategy = None if arm == "ccfs" else arm
         chosen = curriculum.selected(list(self.phases(seed, strategy)))
         return data.concat(self.distilled(e.distilled), self.train.subset(chosen))
 
-    def random_real(self, per_class: int, seed: int) -> np.ndarray:
-        """Indices of `per_class` random training images of each class, int64."""
+    def random_real(self, per_class: int | list[int], seed: int) -> np.ndarray:
+        """Indices of `per_class` random training images of each class, int64.
+
+        per_class: one number, or one for each class; fewer are the first of more.
+        """
         random, labels = np.random.default_rng(seed), self.train.labels.numpy()
-        members = (np.flatnonzero(labels == c) for c in range(self.train.num_classes))
-        return np.concatenate([random.permutation(m)[:per_class] for m in members])
+        wanted = np.broadcast_to(per_class, self.train.num_classes)
+        drawn = (
+            random.permutation(np.flatnonzero(labels == c)) for c in range(len(wanted))
+        )
+        return np.concatenate([d[:n] for d, n in zip(drawn, wanted, strict=True)])
 
     def evaluate(self, arm: str, seed: int) -> dict:
         """Build an arm's set with one seed, train on it, test: one row of results.
 
         Keys: seed, last, best (percent), images (in the set), wanted (IPC x classes).
         """
-        recipe = self.experiment.recipe
-        if arm.endswith("-hard") and arm not in STRATEGIES:
-            recipe = replace(recipe, loss="hard")
+        recipe = replace(self.experiment.recipe, **parts(arm)[1])
         synthetic = self.synthetic(arm, seed)
         # Table 2: filters of `network` selected the set, whatever learns from it.
         network = self.experiment.evaluation_network
         seeded = 1000 * seed + EVALUATION
         done = self.trained(synthetic, recipe, seeded, network=network)
         wanted = self.experiment.ipc * self.train.num_classes
+        if arm.startswith("full"):
+            wanted = len(self.train)
         measured = {k: done.meta[k] for k in ("last", "best")}
         return {"seed": seed, **measured, "images": len(synthetic), "wanted": wanted}
 

@@ -7,7 +7,7 @@ scripts published later; no logged result belongs to the scripts.
 
 from dataclasses import replace
 
-from ccfs_lib.distill.matching import ExpertRecipe, Matching, published
+from ccfs_lib.distill.matching import EXPERTS, ExpertRecipe, Matching, published
 from ccfs_lib.errors import InputError
 from ccfs_lib.facts import KNOWN, SCORE_FILES
 from ccfs_lib.recipes import Distillation, Recipe
@@ -215,6 +215,7 @@ def matched(dataset: str, scale: str, ipc: object = None) -> dict:
     return {
         "alpha": alpha,
         "beta": beta,
+        "expert": EXPERTS["selmatch"],
         "matching": published("selmatch", base, ipc),
         "evaluation": replace(EVALUATION, epochs=epochs),
         **score,

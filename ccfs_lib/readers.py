@@ -41,6 +41,7 @@ class FolderSource:
 
     @property
     def folder(self) -> Path:
+        """The split's own folder; raises InputError where there is none."""
         kinds = ("train",) if self.split == "train" else TEST_NAMES
         folders = [self.root / kind for kind in kinds if (self.root / kind).is_dir()]
         if not folders:
@@ -51,6 +52,7 @@ class FolderSource:
 
     @cached_property
     def wnids(self) -> list[str]:
+        """Names of the class folders of the training split, sorted."""
         return sorted(p.name for p in (self.root / "train").iterdir() if p.is_dir())
 
     @cached_property
@@ -79,12 +81,14 @@ class FolderSource:
         return items
 
     def stamp(self) -> list:
+        """What the decoded images depend on: names, sizes and times of the files."""
         # Hashing 100,000 small files would cost as much as decoding them.
         stats = [(path, path.stat()) for path, _ in self.items]
         rows = [[str(path), s.st_size, s.st_mtime_ns] for path, s in stats]
         return [str(self.root.resolve()), self._classes(), rows]
 
     def read(self) -> Listing:
+        """All images in the order of `items`; raises InputError if one is damaged."""
         return Listing(self._classes(), len(self.items), self._records())
 
     def _records(self) -> Iterator[Record]:
@@ -108,9 +112,11 @@ class ZipSource:
     split: str
 
     def stamp(self) -> list:
+        """What the decoded images depend on: the archive's content, the split."""
         return [sha256(self.path), self.split]
 
     def read(self) -> Listing:
+        """All images in ImageFolder's order; raises InputError for a damaged file."""
         try:
             archive = zipfile.ZipFile(self.path)
             classes, items = self._items(archive)
@@ -179,6 +185,7 @@ def class_names(wnids: list[str], words: dict[str, str]) -> tuple[str, ...]:
 
 
 def sha256(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes; raises InputError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -58,6 +58,20 @@ def forgetting(runs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     return total / len(runs)
 
 
+def untied(difficulty: np.ndarray, seed: int) -> np.ndarray:
+    """Break ties by lot: the same scores, each raised by less than its gap to the next.
+
+    difficulty: float (N,), higher = harder. Returns float64 (N,): whoever was harder
+    still is, and equals stand in an order that `seed` draws. Ours: paper and code break
+    ties by whatever order their sort meets.
+    """
+    values, places = np.unique(difficulty, return_inverse=True)
+    # Half of the gap above each value, so that rounding cannot reach the next one.
+    gaps = np.append(np.diff(values), 1.0)[places]
+    lots = np.random.default_rng([seed, 5]).random(len(difficulty))
+    return difficulty + 0.5 * gaps * lots
+
+
 def true_class_logit(logits: Tensor, labels: Tensor) -> np.ndarray:
     """Minus the filter's raw logit of the true class (Section 5.4, "Logits").
 

@@ -19,7 +19,7 @@ from ccfs_lib.data import ImageSet
 from ccfs_lib.errors import InputError
 from ccfs_lib.progress import progress
 from ccfs_lib.recipes import Recipe
-from ccfs_lib.step import Step, cast, own_stream
+from ccfs_lib.step import Step, cast, own_stream, place
 from ccfs_lib.step import engine as _engine
 
 
@@ -66,9 +66,9 @@ def fit(
     if recipe.loss == "kd" and teacher is None:
         raise InputError("teacher is None, but loss='kd' needs a teacher network")
     with own_stream(device):
-        network = network.to(device, memory_format=torch.channels_last)
+        network = place(network, device)
         if teacher is not None:
-            teacher = teacher.to(device, memory_format=torch.channels_last).eval()
+            teacher = place(teacher, device).eval()
         generator = torch.Generator(device).manual_seed(seed)
         images, labels = train.images.to(device), train.labels.to(device)
         if test is not None:  # moved once, not for every test
@@ -143,7 +143,7 @@ def predict(
     """Logits float (N, C), on the CPU, of uint8 images (N, 3, H, W), not augmented."""
     # On a CPU small chunks stay in its cache: twice the speed of chunks of 512.
     batch_size = 64 if torch.device(device).type == "cpu" else 1024
-    network = network.to(device, memory_format=torch.channels_last).eval()
+    network = place(network, device).eval()
     out = []
     for chunk in images.split(batch_size):
         x = chunk.to(device).float().div_(255)

@@ -8,6 +8,10 @@ from dataclasses import replace
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("CCFS_PROGRESS", "0")
 
+# Before torch: a digits run in this process and one in a process that a test starts
+# have to agree in every bit.
+os.environ.update(ATEN_CPU_CAPABILITY="avx2", MKL_CBWR="COMPATIBLE")
+
 import pytest
 import torch
 

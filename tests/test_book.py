@@ -1,22 +1,30 @@
 """The book's machinery: what is a page, what is stale, what is said of results."""
 
+import csv
+import hashlib
 import importlib.metadata
 import json
+import os
 import re
 import sys
 from dataclasses import fields
+from functools import cache
 from importlib import import_module
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nbformat
 import numpy as np
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 from nbformat import v4
+from PIL import Image
 
 from ccfs_lib import paper, results
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment
+from ccfs_lib.report import marks
 from ccfs_lib.statistics import Difference
 
 ROOT = Path(__file__).parents[1]
@@ -339,8 +347,85 @@ def test_the_toolchain_is_the_one_that_this_book_was_made_for():
     assert version("nbval").startswith("0.11.")
 
 
+HTML = ROOT / "_build" / "html"
+
+
+@cache
+def soups() -> dict[str, BeautifulSoup]:
+    """The article of every built page with something that has a caption."""
+    if not (HTML / "_figures" / "manifest.csv").exists():
+        pytest.skip("the book has not been built: make book")
+    found = {}
+    for path in sorted(HTML.glob("book/**/*.html")):
+        page = BeautifulSoup(path.read_text("utf-8"), "html.parser")
+        found[path.relative_to(HTML).with_suffix("").as_posix()] = page.article
+    return found
+
+
+def plain(text: str) -> str:
+    """Without what differs between a page and its source: formulas' marks, spaces."""
+    return re.sub(r"\\[()]|\s", "", text)
+
+
+def rows(path: Path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+def test_every_table_and_figure_has_number_files_and_a_line_in_the_manifest():
+    head, *lines = rows(HTML / "_figures" / "manifest.csv")
+    told = [dict(zip(head, line, strict=True)) for line in lines]
+    listed, shown = {(item["page"], item["number"]): item for item in told}, set()
+    for name, article in soups().items():
+        pictures = article.select(".cell_output img, .cell_output table:not(details *)")
+        assert all(p.find_parent("figure") or p.caption for p in pictures), name
+        for number in article.select(":is(table, figure) .caption-number"):
+            key = name, number.get_text().strip()
+            shown.add(key)
+            check_files(
+                HTML / name, number.find_parent(("table", "figure")), listed[key]
+            )
+    assert shown == set(listed)
+
+
+def check_files(page: Path, item, told: dict) -> None:
+    """The links below an item are those of the manifest, and can be opened."""
+    links = item.find_next("p", class_="downloads").select("a")
+    files = [Path(os.path.normpath(page.parent / link["href"])) for link in links]
+    assert [HTML / file for file in told["files"].split()] == files
+    assert told["sha256"] == hashlib.sha256(files[0].read_bytes()).hexdigest()
+    if told["page"].startswith("book/runs/"):
+        assert told["notebook"] in told["command"] and float(told["minutes"]) >= 0
+    for file, link in zip(files, links, strict=True):
+        if link.get_text() == "CSV":
+            check_numbers(file, item)
+        elif link.get_text() == "PNG":
+            Image.open(file).verify()
+        else:
+            assert ElementTree.parse(file).getroot().tag.endswith("svg")
+
+
+def check_numbers(file: Path, item) -> None:
+    """A table's CSV is the table; that of a figure has a line per mark."""
+    head, *body = found = rows(file)
+    if item.name == "figure":
+        assert head == list(marks.HEAD) and body
+        return
+    table = [tr.select("th, td") for tr in item.select("tr")]
+    cells = [[plain(cell.get_text()) for cell in row] for row in table]
+    assert [[plain(cell) for cell in row] for row in found] == cells
+
+
+def test_captions_of_a_run_name_data_and_seeds():
+    for name, article in soups().items():
+        for caption in article.select(".caption-text"):
+            if name.startswith("book/runs/") and "of the paper" not in caption.text:
+                assert re.search(r"IPC \d+", caption.text), name
+                assert re.search("seed|a single run", caption.text), name
+
+
 def test_built_pages_name_no_foreign_script_style_or_image():
-    built = sorted((ROOT / "_build" / "html").rglob("*.html"))
+    built = sorted(HTML.rglob("*.html"))
     if not built:
         pytest.skip("the book has not been built: make book")
     foreign = re.compile(

@@ -7,6 +7,7 @@ import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
@@ -163,6 +164,53 @@ def test_mathematics_is_rendered_by_the_local_script(page):
     open_page(page, "/book/method.html")
     assert page.locator("mjx-container svg").count() > 10
     assert page.locator("mjx-merror, [data-mml-node=merror]").count() == 0
+
+
+def test_a_dark_page_prints_light_and_stays_dark(page):
+    page.emulate_media(color_scheme="dark")
+    open_page(page, "/book/method.html")
+    for media, light in (("print", True), ("screen", False)):
+        page.emulate_media(media=media)
+        wanted = "===" if light else "!=="
+        page.wait_for_function(
+            f"document.documentElement.dataset.theme {wanted} 'light'"
+        )
+        assert (luminance(page, "body", "backgroundColor") > 0.9) == light
+        assert (luminance(page, ".bd-article td", "color") < 0.3) == light
+
+
+SMALL = """<html><head><title>T</title>
+<link rel="stylesheet" href="_static/ccfs.css?v=1"></head>
+<body><article class="bd-article">
+<section id="{0}"><h1>Chapter {0}</h1><p>{1}</p><img alt="i" src="_images/i.png">
+<p class="downloads">CSV</p></section></article></body></html>"""
+
+
+def test_the_whole_book_is_printed_in_order_with_its_links(browser, tmp_path):
+    sys.path.insert(0, str(ROOT / "book"))
+    pdf = import_module("pdf")
+    html = tmp_path / "_build" / "html"
+    shutil.copytree(ROOT / "book" / "_static", html / "_static")
+    (html / "_images").mkdir()
+    shutil.copy(ROOT / "book" / "_static" / "readme.png", html / "_images" / "i.png")
+    text = {"a": '<a href="c.html#c">to c</a>', "b": '<a href="x.csv">x</a>', "c": "z"}
+    for name, told in text.items():
+        (html / f"{name}.html").write_text(SMALL.format(name, told))
+    parts = [{"caption": "One", "chapters": [{"file": "b"}, {"file": "c"}]}]
+    contents = {"root": "a", "parts": parts}
+    whole = pdf.one(contents, html)
+    assert [h.get_text() for h in whole.select("h2")] == [f"Chapter {n}" for n in "abc"]
+    targets = [a["href"] for a in whole.select("a")]
+    assert targets == ["#p2-c", "#p1", "#p2"] and whole.select("#p2-c")
+    assert not whole.select(".downloads")
+    (tmp_path / "_build" / "print.html").write_text(str(whole))
+    source, to = tmp_path / "_build" / "print.html", tmp_path / "b.pdf"
+    printed = pdf.on_paper(browser, source, to).read_bytes()
+    assert printed.startswith(b"%PDF")
+    # A chapter a page, and one for the contents, whose numbers are those of the pages.
+    assert len(re.findall(rb"/Type /Page\s", printed)) >= 4
+    starts = pdf.numbers(printed)
+    assert starts["p1"] == 3 and starts["p2"] == starts["p2-c"] == 4
 
 
 def luminance(page, selector: str, what: str) -> float:

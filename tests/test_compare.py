@@ -20,7 +20,7 @@ from ccfs_lib.compare import (
     verdict,
 )
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import CONTROLS, STRATEGIES, preset
+from ccfs_lib.experiment import CONTROLS, FURTHER, STRATEGIES, preset
 from ccfs_lib.statistics import Difference
 
 OURS, OTHER = [60.0, 62.0, 61.0], [59.0, 60.8, 60.1]
@@ -37,7 +37,7 @@ def rows_of(settings=None, **cells) -> pandas.DataFrame:
 
 
 def test_every_arm_has_a_name():
-    assert set(NAMES) == {*STRATEGIES, *CONTROLS}
+    assert set(NAMES) == {*STRATEGIES, *CONTROLS, *FURTHER}
     assert len(set(NAMES.values())) == len(NAMES)
 
 

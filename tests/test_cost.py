@@ -1,6 +1,7 @@
 """The price of an experiment, against sums done by hand."""
 
 import pytest
+import torch
 
 from ccfs_lib import cost
 from ccfs_lib.experiment import preset
@@ -38,8 +39,37 @@ def test_seconds_are_work_over_rate(monkeypatch):
         assert found[stage.name] == stage.work / 100
 
 
-def test_rate_is_measured():
-    assert 1 < cost._rate("convnet-8", 8, "cpu", budget=0.05) < 1e8
+@pytest.mark.parametrize("training", [True, False])
+def test_rate_is_measured(training):
+    threads = torch.get_num_threads()
+    assert 1 < cost._rate("convnet-8", 8, "cpu", training, budget=0.05) < 1e8
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize(("name", "images"), [("convnet-8", 64), ("resnet50", 8)])
+def test_a_whole_step_is_timed_of_as_many_images_as_take_a_second(name, images):
+    seen = []
+
+    class Seen(cost.Step):
+        def loss(self, x, labels):
+            seen.append((len(x), self.recipe.loss, self.teacher.training))
+            return super().loss(x, labels)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cost, "Step", Seen)
+        work, once = cost._step(name, 32 if name == "resnet50" else 8, "cpu")
+        once()
+    assert work == 4 * images
+    assert seen == [(images, "kd", False)] * 2  # once to warm up
+
+
+def test_what_looks_and_what_trains_are_timed_apart(monkeypatch):
+    monkeypatch.setattr(cost, "_rate", lambda *a: 100.0 if a[3] else 1000.0)
+    experiment = preset("digits")
+    found = cost.seconds(experiment)
+    for stage in cost.stages(experiment):
+        looks = stage.name.startswith(("selection", "tests"))
+        assert found[stage.name] == stage.work / (1000 if looks else 100)
 
 
 @pytest.mark.parametrize(

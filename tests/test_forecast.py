@@ -11,6 +11,7 @@ from conftest import small
 
 from ccfs_lib import cost, train
 from ccfs_lib.commands import Squeeze, Sweep
+from ccfs_lib.commands_match import Match
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import preset
 from ccfs_lib.forecast import forecast, told
@@ -93,7 +94,7 @@ def test_a_missing_score_file_is_told(house):
 # -- the commands of CONTRIBUTING.md ---------------------------------------------------
 
 PAGE = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text("utf-8")
-COMMANDS = re.findall(r"\| `ccfs (.+?)` \|", PAGE)
+COMMANDS = re.findall(r"\| `ccfs ((?:sweep|squeeze) .+?)` \|", PAGE)
 # The same command on digits, which have none of this.
 ELSEWHERE = {
     **{"cifar10-jpeg": "digits", "tiny-imagenet": "digits", "--scale paper ": ""},
@@ -134,6 +135,20 @@ def test_every_command_runs_dry_on_digits(words, house, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "digits-ipc" in out and "nothing was trained" in out
     assert not list(house.rglob("*.json")) and not (house / "out").exists()
+
+
+def test_the_command_of_section_3_runs_dry_on_digits(house, capsys):
+    (words,) = re.findall(r"\| `ccfs match (.+?)` \|", PAGE)
+    (paper,) = tyro.cli(Match, args=shlex.split(words)).runs()
+    assert paper.experiment.scale == "paper" and not paper.experiment.portable
+    for theirs, digits in {**ELSEWHERE, "--ipc 500": "--ipc 10"}.items():
+        words = words.replace(theirs, digits)
+    command = tyro.cli(Match, args=shlex.split(f"{words} --dry-run"))
+    # Of another scale, nothing but the numbers that the command itself names stays.
+    (here,) = command.runs()
+    assert (here.experts, here.matching.iterations) == (10, 1000)
+    command()
+    assert "digits" in capsys.readouterr().out and not list(house.rglob("*.json"))
 
 
 def test_the_small_tiny_imagenet_is_whole():

@@ -58,6 +58,16 @@ def test_stored_outputs_are_complete_and_clean(path):
 
 
 @every
+def test_figures_and_tables_have_captions(path):
+    for cell in cells(path, "code"):
+        for data in (output.get("data", {}) for output in cell.outputs):
+            if "image/png" in data:
+                assert cell.metadata["mystnb"]["figure"]["caption"], cell.source
+            if "| --" in data.get("text/markdown", ""):
+                assert data["text/markdown"].startswith(":::{table} "), cell.source
+
+
+@every
 def test_no_labels_because_pages_of_several_runs_share_one_book(path):
     for cell in cells(path, "markdown"):
         lines = cell.source.splitlines()

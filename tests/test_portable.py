@@ -35,6 +35,11 @@ def test_environment_is_set_before_torch_and_only_for_portable():
     assert mode is None and other
 
 
+def test_the_tests_themselves_compute_so():
+    assert portable.ENVIRONMENT.items() <= os.environ.items()
+    assert not device.unlike_portable()
+
+
 def test_a_process_that_imported_torch_too_early_says_how_it_computes():
     mode, other = probe("late", "portable")
     assert mode is None and other  # nothing was set that would have no effect

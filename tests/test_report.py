@@ -1,11 +1,14 @@
 """Report: what figures and sentences say must be what the numbers are."""
 
+import csv
 import io
 import json
 import math
+import re
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import nbformat
 import numpy as np
@@ -30,6 +33,7 @@ from ccfs_lib.report import (
     style,
     text,
 )
+from ccfs_lib.report import marks as written
 from ccfs_lib.select import quotas
 from ccfs_lib.statistics import Difference, difference, summary
 
@@ -41,6 +45,57 @@ def picture(figure) -> Image.Image:
     png, metadata = figure._repr_png_()
     assert metadata["width"] <= 780
     return Image.open(io.BytesIO(png))
+
+
+def test_an_svg_holds_the_numbers_drawn_and_no_picture(images):
+    lines = [
+        charts.Line("a < b", 90.0, 1.5, [89.0, 91.0], second=92.25),
+        charts.Line("c", 80.123456, math.nan, [80.123456]),
+    ]
+    svg, again = (
+        charts.intervals(lines, "accuracy (%)", {"teacher": 95.0}, "best")._repr_svg_()
+        for _ in range(2)
+    )
+    assert svg == again  # executed pages are in git
+    root = ElementTree.fromstring(svg)
+    assert "accuracy (%)" in "".join(root.itertext())  # text, and not its outline
+    assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", svg)
+    (numbers,) = root.findall("{http://www.w3.org/2000/svg}metadata")
+    rows = list(csv.DictReader(io.StringIO(numbers.text)))
+    found = {(r["series"], r["mark"], r["x"]) for r in rows}
+    assert found == {
+        ("teacher", "rule", "95"),
+        *(("a < b", "interval", x) for x in ("88.5", "91.5")),
+        *(("a < b", "seed", x) for x in ("89", "91")),
+        ("a < b", "mean", "90"),
+        ("a < b", "second", "92.25"),
+        *(("c", mark, "80.123") for mark in ("seed", "mean")),
+    }
+    assert gallery.samples(images)._repr_svg_() is None
+
+
+def test_numbers_of_bars_matrices_and_long_lines_keep_their_names():
+    figure, (top, low) = style.canvas(3, 2)
+    top.bar([0, 1], [3, 4], label="made")
+    top.set_xticks([0, 1], ["cat", "dog"])
+    low.plot(np.arange(5000), np.arange(5000) / 7, label="ramp")
+    style.note(low, "below")
+    rows = list(csv.DictReader(io.StringIO(written.table(figure))))
+    bars = [(r["panel"], r["series"], r["mark"], r["x"], r["y"]) for r in rows[:2]]
+    assert bars == [("1", "made", "bar", "cat", "3"), ("1", "made", "bar", "dog", "4")]
+    assert len(rows) == 2 + written.MOST
+    assert (rows[2]["x"], rows[-1]["x"], rows[-1]["y"]) == ("0", "4999", "714.14")
+    assert {row["panel"] for row in rows[2:]} == {"below"}
+    answers = np.array([0, 0, 1, 1, 1])
+    matrix = charts.confusion(np.array([0, 1, 1, 1, 1]), answers, ["cat", "dog"])
+    rows = csv.DictReader(io.StringIO(written.table(matrix)))
+    cells = {(r["y"], r["x"]): r["value"] for r in rows}
+    assert cells == {
+        ("cat", "cat"): "100",
+        ("cat", "dog"): "0",
+        ("dog", "cat"): "25",
+        ("dog", "dog"): "75",
+    }
 
 
 def marks(figure, gid: str, axes: int = 0) -> list:

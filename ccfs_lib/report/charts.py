@@ -125,16 +125,18 @@ def intervals(
     for name, x in rules.items():
         ax.axvline(x, color=PALETTE["grey"], lw=1.2, ls=(0, (4, 3)), label=name)
     for y, line in enumerate(lines):
-        colour = PALETTE[line.colour]
+        # With an underscore: a name for the numbers, not for the legend.
+        colour, name = PALETTE[line.colour], f"_{line.label}"
         if not np.isnan(line.half):
             # Cut where the axis ends, for accuracies at 100 % or before.
             ends = np.clip([line.mean - line.half, line.mean + line.half], low, high)
             style = {"color": colour, "alpha": 0.3, "solid_capstyle": "butt"}
-            ax.plot(ends, [y, y], lw=6, **style, gid="interval")
-        ax.plot(line.points, [y] * len(line.points), "|", color=colour, ms=12, mew=1.5)
-        ax.plot([line.mean], [y], "o", color=colour, ms=8, gid="mean")
+            ax.plot(ends, [y, y], lw=6, **style, gid="interval", label=name)
+        seeds, style = line.points, {"color": colour, "label": name}
+        ax.plot(seeds, [y] * len(seeds), "|", ms=12, mew=1.5, gid="seed", **style)
+        ax.plot([line.mean], [y], "o", ms=8, gid="mean", **style)
         if line.second is not None:
-            ax.plot([line.second], [y + 0.2], "D", **OPEN, gid="second")
+            ax.plot([line.second], [y + 0.2], "D", **OPEN, gid="second", label=name)
     _labels(ax, lines)
     handles, names = ax.get_legend_handles_labels()
     if second:

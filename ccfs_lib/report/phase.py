@@ -60,9 +60,10 @@ def undecided(stages, records: Records) -> int:
     """How many were picked by index alone: equally hard candidates were left behind.
 
     Equation 6 says nothing of ties, so another implementation would take other images
-    here and be just as right. A random fine stage has no ties to break.
+    here and be just as right. A random fine stage has no ties to break, and where ties
+    are broken by lot no index decides.
     """
-    if stages.experiment.fine == "random":
+    if "random" in (stages.experiment.fine, stages.experiment.ties):
         return 0
     now, labels = records[-1], stages.train.labels.numpy()
     values, left = score(stages, now), pool(stages, records)

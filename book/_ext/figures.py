@@ -1,0 +1,177 @@
+"""Sphinx extension: what stands under every table and figure, and the list of them all.
+
+Sphinx numbers whatever has a caption. Here the caption of a notebook's output also
+tells the run that it is of, and below it come links: a table as CSV; a figure as PNG,
+SVG and the numbers drawn, as the notebook holds them (`ccfs_lib.report.style.Figure`).
+The files lie in _figures beside the pages, with manifest.csv, which says of each what
+it was made of; the directive ``figure-list`` shows the same on a page.
+"""
+
+import csv
+import hashlib
+import html
+import io
+import re
+import shutil
+from base64 import b64decode
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import listing
+import nbformat
+from docutils import nodes
+
+FOLDER = listing.FOLDER
+# What `ccfs_lib.report.stamp` says at the top of every page: data, settings, scale.
+STAMP = re.compile(r"^\*\*(.+?)\*\*, (.+?); scale: ([\w-]+)")
+KEPT = re.compile(r"only the first|shrunk|IPC")
+SEEDS = re.compile(r"\d+\sseeds?$")
+# The paper's own numbers are not of the page's run; some figures are of one seed.
+FOREIGN, FIRST = re.compile(r"Table \d+ of the paper"), re.compile("of the first seed")
+
+
+@dataclass
+class Item:
+    """A numbered table or figure of a page, and what can be had of it."""
+
+    id: str
+    name: str  # Table 3, Fig. 12
+    caption: str
+    sha256: str  # of a table's CSV, of a figure's own file
+    files: dict[str, str] = field(default_factory=dict)  # CSV -> address in the book
+
+    @property
+    def links(self) -> list[tuple[str, str, str]]:
+        """(kind, address, name of the file when it is saved)."""
+        stem = self.name.lower().replace(". ", "-").replace(" ", "-")
+        return [(k, to, f"{stem}.{k.lower()}") for k, to in self.files.items()]
+
+
+def tell(app, doctree):
+    """Add data, scale and seeds to the captions of a notebook's tables and figures."""
+    outputs = _outputs(app.env.doc2path(app.env.docname))
+    texts = ("".join(data.get("text/markdown", "")) for data in outputs)
+    stamp = next(filter(None, map(STAMP.match, texts)), None)
+    if stamp is None:
+        return
+    data, settings, scale = stamp.groups()
+    settings = settings.split(", ")
+    said = [data, *filter(KEPT.match, settings)]
+    said += [f"{scale} scale"] * (scale != data)
+    seeds = [*filter(SEEDS.match, settings)] or ["a single run"]
+    for caption in _captions(doctree):
+        if not FOREIGN.match(text := caption.astext()):
+            words = said if FIRST.search(text) else said + seeds
+            caption += nodes.inline("", f" ({', '.join(words)})", classes=["told"])
+
+
+def _captions(doctree) -> list:
+    """Titles of tables and captions of figures, in the order of the page."""
+    return [
+        node
+        for node in doctree.findall()
+        if (isinstance(node, nodes.title) and isinstance(node.parent, nodes.table))
+        or (isinstance(node, nodes.caption) and isinstance(node.parent, nodes.figure))
+    ]
+
+
+def _outputs(path: str) -> list[dict]:
+    """The mime bundles of a page's outputs; none of a page that is no notebook."""
+    if not str(path).endswith(".ipynb"):
+        return []
+    cells = nbformat.read(path, 4).cells
+    return [o.data for c in cells for o in c.get("outputs", []) if "data" in o]
+
+
+def collect(app, env):
+    """Once all pages are read: number, files and hash of everything with a caption."""
+    folder = Path(app.outdir) / FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    env.ccfs_figures = {}
+    for docname in _order(env):
+        drawings = {
+            hashlib.sha256(b64decode(data["image/png"])).hexdigest(): data
+            for data in _outputs(env.doc2path(docname))
+            if "image/png" in data
+        }
+        for caption in _captions(env.get_doctree(docname)):
+            if item := _item(env, docname, caption.parent, drawings, folder):
+                env.ccfs_figures.setdefault(docname, []).append(item)
+    (folder / "manifest.csv").write_bytes(_csv(listing.rows(env)))
+
+
+def _order(env) -> list[str]:
+    """All pages, in the order in which they are read."""
+    found = [env.config.root_doc]
+    for docname in found:  # grows: a page's children come right after it
+        at = found.index(docname) + 1
+        found[at:at] = env.toctree_includes.get(docname, [])
+    return found
+
+
+def _item(env, docname: str, node, drawings: dict, folder: Path) -> Item | None:
+    kind = "table" if isinstance(node, nodes.table) else "figure"
+    numbers = env.toc_fignumbers.get(docname, {}).get(kind, {})
+    identity = next((i for i in node["ids"] if i in numbers), None)
+    if identity is None:
+        return None
+    name = env.config.numfig_format[kind] % ".".join(map(str, numbers[identity]))
+    caption = next(node.findall(nodes.title if kind == "table" else nodes.caption))
+    item = Item(identity, name, caption.astext(), "")
+    if kind == "table":
+        _keep(item, "CSV", _csv(_cells(node)), folder)
+        return item
+    uris = [image["uri"] for image in node.findall(nodes.image)]
+    # MyST-NB names a picture by its hash, in a folder of its own.
+    data = next((drawings[s] for u in uris if (s := Path(u).stem) in drawings), {})
+    shown = next((u for u in uris if Path(u).stem in drawings), uris[0])
+    item.sha256 = hashlib.sha256((Path(env.srcdir) / shown).read_bytes()).hexdigest()
+    item.files[Path(shown).suffix[1:].upper()] = f"_images/{env.images[shown][1]}"
+    if drawing := data.get("image/svg+xml"):
+        numbers = re.search("<metadata>(.*?)</metadata>", drawing, re.S)
+        _keep(item, "SVG", drawing.encode(), folder)
+        _keep(item, "CSV", html.unescape(numbers[1]).encode(), folder)
+    return item
+
+
+def _cells(table) -> list[list[str]]:
+    rows = table.findall(nodes.row)
+    return [[entry.astext() for entry in row.findall(nodes.entry)] for row in rows]
+
+
+def _csv(rows) -> bytes:
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(rows)
+    return file.getvalue().encode()
+
+
+def _keep(item: Item, kind: str, content: bytes, folder: Path) -> None:
+    item.sha256 = item.sha256 or hashlib.sha256(content).hexdigest()
+    item.files[kind] = kind  # its link knows the file's name
+    name = next(name for k, _, name in item.links if k == kind)
+    item.files[kind] = f"{FOLDER}/{name}"
+    (folder / name).write_bytes(content)
+
+
+def link(app, doctree, docname):
+    """Put the links below every table and figure, and the list where it is wanted."""
+    items = {item.id: item for item in app.env.ccfs_figures.get(docname, [])}
+    for caption in _captions(doctree):
+        node = caption.parent
+        item = next((items[i] for i in node["ids"] if i in items), None)
+        if item is not None:
+            links = nodes.raw("", listing.links(item, docname), format="html")
+            node.parent.insert(node.parent.index(node) + 1, links)
+    for place in list(doctree.findall(listing.Place)):
+        place.replace_self(nodes.raw("", listing.shown(app, docname), format="html"))
+
+
+def setup(app):
+    """The numbers are known only when all pages are read."""
+    app.add_node(listing.Place)
+    app.add_directive("figure-list", listing.FigureList)
+    app.connect("doctree-read", tell)
+    app.connect("env-check-consistency", collect)
+    app.connect("doctree-resolved", link)
+    return {"parallel_read_safe": True, "parallel_write_safe": False}

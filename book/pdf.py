@@ -1,0 +1,190 @@
+"""The whole book as one PDF: the built pages, one after the other, printed by Chromium.
+
+No second build: the pages are taken as they are, so the PDF says what the site says.
+"""
+
+import os
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import urldefrag
+
+import yaml
+from bs4 import BeautifulSoup, Tag
+from pages import ROOT
+
+from ccfs_lib.errors import InputError
+
+# What means nothing on paper: links of the site, folded settings, what needs a script.
+IDLE = (
+    ".headerlink, .downloads, .viewcode-link, details:not(.sd-dropdown), script, dialog"
+)
+# Headings go down one level, below those of the parts: that makes the PDF's outline.
+LEVELS = range(5, 0, -1)
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
+NUMBER = (
+    '<div style="font: 8px sans-serif; width: 100%; text-align: center">'
+    '<span class="pageNumber"></span></div>'
+)
+FILL = """all => document.querySelectorAll(".contents a").forEach(
+  a => a.lastElementChild.textContent = all[a.hash.slice(1)] ?? "")"""
+MARGIN = {"top": "16mm", "bottom": "18mm", "left": "16mm", "right": "16mm"}
+
+
+def pdf(root: Path = ROOT) -> Path:
+    """Print the pages of _build/html in the order of the contents; return the PDF.
+
+    Raises InputError where the book has not been built, or Chromium is missing.
+    """
+    pages = root / "_build" / "html"
+    if not (pages / "book" / "index.html").exists():
+        raise InputError("there are no pages to print: python book/build.py html")
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        raise InputError("printing needs chromium: apt-get install chromium")
+    whole = root / "_build" / "print.html"
+    contents = yaml.safe_load((root / "_build" / "_toc.yml").read_text("utf-8"))
+    whole.write_text(str(one(contents, pages)), "utf-8")
+    return _print(whole, root / "_build" / "book.pdf", browser)
+
+
+def one(contents: dict, folder: Path) -> BeautifulSoup:
+    """All pages of a table of contents in one document, links between them included.
+
+    contents: _toc.yml as read. folder: the built pages; the document is to lie beside
+    it, and takes pictures, styles and formulas from there.
+    """
+    order = [contents["root"]]
+    order += [c["file"] for part in contents["parts"] for c in part["chapters"]]
+    known = {(folder / f"{name}.html").resolve(): i for i, name in enumerate(order)}
+    start = _head(folder / f"{contents['root']}.html", folder)
+    whole = BeautifulSoup(start, "html.parser")
+    body, chapters = whole.body, {}
+    for name in order:
+        chapters[name] = _chapter(folder / f"{name}.html", known, folder)
+    body.append(chapters[contents["root"]])
+    body.append(_contents(whole, contents, chapters, order))
+    for part in contents["parts"]:
+        heading = whole.new_tag("h1", attrs={"class": "part"})
+        heading.string = part["caption"]
+        first, *rest = (chapters[c["file"]] for c in part["chapters"])
+        first.insert(0, heading)
+        body.extend([first, *rest])
+    return whole
+
+
+def _read(path: Path) -> BeautifulSoup:
+    return BeautifulSoup(path.read_text("utf-8"), "html.parser")
+
+
+def _inside(address: str, page: Path, folder: Path) -> str:
+    """A page's address of another file, as seen from beside the folder of all pages."""
+    found = (page.parent / address.partition("?")[0]).resolve()
+    return f"{folder.name}/{found.relative_to(folder.resolve())}"
+
+
+def _head(path: Path, folder: Path) -> str:
+    """The start of the document: the site's styles, and the script for its formulas."""
+    front, here = _read(path), f"{folder.name}/"
+    styles = [link["href"] for link in front.select("link[rel=stylesheet]")]
+    links = "".join(
+        f'<link rel="stylesheet" href="{_inside(style, path, folder)}">'
+        for style in styles
+    )
+    math = f'<script src="{here}_static/mathjax/tex-svg.js"></script>'
+    title = front.title.get_text()
+    # Sphinx's own setting: formulas are where it says so, not wherever a dollar is.
+    only = 'window.MathJax = {options: {processHtmlClass: "math|output_area"}}'
+    return (
+        '<!DOCTYPE html><html lang="en" data-theme="light"><head>'
+        f'<meta charset="utf-8"><title>{title}</title>{links}'
+        f"<script>{only}</script>{math}</head>"
+        '<body class="printed tex2jax_ignore"></body></html>'
+    )
+
+
+def _chapter(path: Path, known: dict[Path, int], folder: Path) -> Tag:
+    """The article of a page, with identifiers and addresses that fit the whole."""
+    article, mine = _read(path).select_one("article.bd-article"), known[path.resolve()]
+    for idle in article.select(IDLE):
+        idle.decompose()
+    for explorer in article.select(".ccfs-explorer"):
+        explorer.string = "The explorer answers clicks: it is in the HTML book."
+    for level in LEVELS:
+        for heading in article.find_all(f"h{level}"):
+            heading.name = f"h{level + 1}"
+    for element in article.select("[id]"):
+        element["id"] = f"p{mine}-{element['id']}"
+    for link in article.select("a[href]"):
+        _redirect(link, path, known)
+    for picture in article.select("img[src]"):
+        picture["src"] = _inside(picture["src"], path, folder)
+        picture["loading"] = "eager"
+    for fold in article.select("details"):
+        fold["open"] = ""
+    article["id"] = f"p{mine}"
+    return article
+
+
+def _redirect(link: Tag, path: Path, known: dict[Path, int]) -> None:
+    """Point a link into the document, or take it away if it leads to another file."""
+    address, fragment = urldefrag(link["href"])
+    if "://" in address:
+        return
+    target = (path.parent / address).resolve() if address else path.resolve()
+    if target not in known:
+        link.unwrap()
+        return
+    link["href"] = f"#p{known[target]}" + (f"-{fragment}" if fragment else "")
+
+
+def _contents(whole, contents: dict, chapters: dict[str, Tag], order: list) -> Tag:
+    """The table of contents, a link per chapter, and a place for its page's number."""
+    lines = []
+    for part in contents["parts"]:
+        lines.append(f"<p>{part['caption']}</p><ul>")
+        for chapter in part["chapters"]:
+            to = order.index(chapter["file"])
+            title = chapter.get("title") or chapters[chapter["file"]].h2.get_text()
+            lines.append(f'<li><a href="#p{to}">{title} <span></span></a></li>')
+        lines.append("</ul>")
+    text = f'<nav class="contents"><h1>Contents</h1>{"".join(lines)}</nav>'
+    return BeautifulSoup(text, "html.parser").nav
+
+
+def _print(whole: Path, to: Path, program: str) -> Path:
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        raise InputError("printing needs playwright: pip install playwright") from None
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
+        return on_paper(browser, whole, to)
+
+
+def on_paper(browser, whole: Path, to: Path) -> Path:
+    """Print one HTML file, with playwright's browser, into a PDF."""
+    page, part = browser.new_page(), to.with_name(f".{to.name}.part")
+    page.set_default_timeout(600_000)  # one page of megabytes, on any machine
+    page.goto(whole.as_uri())
+    page.evaluate("MathJax.startup.promise.then(() => null)")
+    layout = {"format": "A4", "margin": MARGIN, "outline": True, "tagged": True}
+    layout |= {"display_header_footer": True, "header_template": "<span></span>"}
+    layout |= {"footer_template": NUMBER, "print_background": True, "scale": 0.85}
+    # Twice: only a printed book knows on which page its chapters begin.
+    page.evaluate(FILL, numbers(page.pdf(**layout)))
+    page.pdf(path=part, **layout)
+    page.close()
+    os.replace(part, to)
+    return to
+
+
+def numbers(printed: bytes) -> dict[str, int]:
+    """The page on which each target of a link begins: identifier -> number, from 1.
+
+    printed: a PDF of Chromium's, which writes its objects in plain text and its pages
+    in order.
+    """
+    pages = re.findall(rb"(\d+) 0 obj\s*<</Type /Page\s", printed)
+    found = re.findall(rb"/([\w-]+) \[(\d+) 0 R /XYZ", printed)
+    return {name.decode(): pages.index(page) + 1 for name, page in found}

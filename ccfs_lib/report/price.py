@@ -1,0 +1,122 @@
+"""What a set costs to make, and what has to be kept to evaluate it (chapter 14).
+
+The price of making is image passes (`ccfs_lib.cost`), which no machine changes, with
+the minutes of this one beside them; the price of keeping is bytes.
+"""
+
+from dataclasses import replace
+
+import pandas
+import torch
+
+from ccfs_lib import cost, networks, presets
+from ccfs_lib.compare import CCFS, NAMES
+from ccfs_lib.experiment import Experiment, preset
+from ccfs_lib.pipeline import Pipeline
+from ccfs_lib.report.text import DASH, Text, percent, table
+from ccfs_lib.store import Store
+
+SETS = (CCFS, "distilled", "random")
+
+
+class Timed(Store):
+    """A store that remembers how long the trainings took that were asked of it."""
+
+    def __init__(self, store: Store):
+        super().__init__(store.root, store.shipped)
+        self.seconds: dict[tuple[str, str], float] = {}
+
+    def get(self, kind, recipe, compute):
+        """Read or compute as any store; the seconds are those of the first time."""
+        found = super().get(kind, recipe, compute)
+        if "seconds" in found.meta:  # recovered images have none
+            self.seconds[kind, found.key] = found.meta["seconds"]
+        return found
+
+    def minutes(self, kind: str) -> str:
+        """Minutes of all trainings of a kind, as a word; none is a dash."""
+        spent = [s for (own, _), s in self.seconds.items() if own == kind]
+        if not spent:
+            return DASH
+        return f"{sum(spent) / 60:.0f}" if sum(spent) >= 60 else "< 1"
+
+
+def price(stages: Pipeline) -> dict[str, dict[str, int]]:
+    """Set -> stage -> forward images that one seed costs, planned (`cost.stages`).
+
+    Published scores are paid for by others and count nothing; forgetting that is
+    counted here takes a training on all data for every run beyond the teacher's.
+    """
+    e, data = stages.experiment, stages.train
+    size = cost.Size(len(data), len(stages.test), data.num_classes, data.image_size)
+    found = {}
+    for arm in SETS:
+        own = replace(e, alpha=1.0) if arm == "distilled" else e
+        work = {s.name: s.work for s in cost.stages(own, size)}
+        choosing = ("filter", "selection") if arm == CCFS else ()
+        found[arm] = {
+            "teacher": work["teacher"] * (arm != "random"),
+            "scores": work["teacher"] * (len(stages.squeezes) - 1) * (arm == CCFS),
+            "recovery": work["recovery"] * (arm != "random"),
+            "filters": sum(v for k, v in work.items() if k.startswith(choosing)),
+        }
+        found[arm] |= {"making": sum(found[arm].values()), "using": work["evaluation"]}
+    return found
+
+
+def prices(stages: Pipeline) -> Text:
+    """Table of `price` in millions, and the minutes that trainings took, if any."""
+    clock = Timed(stages.store)
+    timed = Pipeline(stages.experiment, clock, stages.device)
+    _ = list(timed.phases(0))
+    spent = {"teacher and scores": "squeeze", "filters": "train"}
+    took = [f"{name} {clock.minutes(kind)}" for name, kind in spent.items()]
+    body = [
+        [NAMES[arm], *(f"{value / 1e6:,.2f}" for value in own.values())]
+        for arm, own in price(stages).items()
+    ]
+    head = ["set", "teacher", "scores", "recovery", "filters", "to make it"]
+    caption = (
+        "Millions of forward images that a set costs, one seed. A training step is "
+        "worth three (four with a teacher), a step of recovery two. Measured on the "
+        f"machine that trained them, in minutes, CCFS, seed 0: {', '.join(took)}."
+    )
+    return table(caption, [*head, "to train on it once"], body)
+
+
+def needs(e: Experiment, images: float, train: int, classes: int, side: int) -> dict:
+    """What -> bytes that evaluation on a set needs, and of all the training images.
+
+    images: in the set; train: in the data; side: pixels. Pixels are raw, 3 bytes each;
+    weights are 32-bit. Labels that are kept in place of the teacher take, for every
+    image and epoch, 16 bits per class, and nine bytes for four corners and a flip.
+    """
+    with torch.device("meta"):  # sizes only
+        teacher = networks.build(e.teacher_network, classes, side)
+    weights = teacher.state_dict().values()
+    return {
+        "images of the set": images * 3 * side**2,
+        "the teacher's weights": sum(w.numel() * w.element_size() for w in weights),
+        "or soft labels of every epoch": images * e.recipe.epochs * (2 * classes + 9),
+        "all training images": train * 3 * side**2,
+    }
+
+
+def sizes(rows: pandas.DataFrame, stages: Pipeline) -> Text:
+    """Table of `needs` here, and at the paper's scale where it has these data."""
+    e, data = stages.experiment, stages.train
+    images = float(rows.loc[rows["cell"] == CCFS, "images"].astype(float).mean())
+    shape = len(data), data.num_classes, data.image_size
+    columns = {"here": needs(e, images, *shape)}
+    if e.printed_as.removesuffix("-jpeg") in presets.CLASS_SIZE:
+        theirs = preset(e.dataset, "paper", ipc=e.ipc)
+        columns["at the paper's scale"] = needs(theirs, e.ipc * shape[1], *shape)
+    head, body = ["what"], []
+    for name in columns:
+        head += [f"{name} (MB)", "of all images"]
+    for what in columns["here"]:
+        body.append([what])
+        for own in columns.values():
+            part = percent(100 * own[what] / own["all training images"])
+            body[-1] += [f"{own[what] / 1e6:,.2f}", part]
+    return table("Bytes, raw, in millions.", head, body)
