@@ -12,7 +12,8 @@ import pandas
 from ccfs_lib import compare, paper, results
 from ccfs_lib.compare import CCFS, NAMES, PAIRED, VERDICTS, printed_as, verdict
 from ccfs_lib.errors import InputError
-from ccfs_lib.report.text import SPACE, count, plus_minus, signed, told
+from ccfs_lib.report.text import DASH, SPACE, count, plus_minus, signed, told
+from ccfs_lib.report.trajectories import NAMES as MATCHED
 from ccfs_lib.verdict import UNTESTED, ledger
 
 # Orderings that the paper claims or that its claims need; left should be higher.
@@ -31,6 +32,9 @@ ORDERINGS = (
     ),
     (CCFS, "hard-misclassified", "The simplest misclassified beat the hardest"),
     ("ccfs-hard", "random-hard", "With hard labels, CCFS beats random real images"),
+    ("reverse", "selmatch", "Distilling before selecting beats SelMatch"),
+    ("two-shot", "selmatch", "Selecting in two rounds beats SelMatch's window"),
+    ("ccfs-mtt", "selmatch", "CCFS on images distilled by MTT beats SelMatch"),
 )
 # The look of a verdict in the book's style sheet, in the order of VERDICTS.
 BADGES = dict(zip(VERDICTS, ("yes", "no", "open"), strict=True))
@@ -38,7 +42,7 @@ NOTHING = "Nothing has been measured yet: `data/results` holds no results.\n"
 
 
 def write_up(folder: Path, declared: dict[str, dict]) -> str:
-    """MyST text: a section per measured run, those of book/runs.yaml first.
+    """MyST text: a section per run of book/runs.yaml, and how many others there are.
 
     folder: data/results. declared: title and scale, by the name under which results are
     filed. Where there are no results, the text says so.
@@ -48,13 +52,45 @@ def write_up(folder: Path, declared: dict[str, dict]) -> str:
     except InputError:
         return NOTHING
     measured = set(table.run)
-    names = [n for n in declared if n in measured] + sorted(measured - set(declared))
+    names = [n for n in declared if n in measured]
     parts = []
     for name in names:
         rows = table[table.run == name]
         title, scale = (declared.get(name, {}).get(k, "") for k in ("title", "scale"))
         parts += [f"### {title or name}", scale, orderings(rows), arms(name, rows)]
+    if more := sorted(measured - set(names)):
+        parts.append(others(table[table.run.isin(more)]))
     return "\n\n".join(part for part in parts if part) + "\n" if parts else NOTHING
+
+
+def short(folder: Path) -> str:
+    """MyST text: how many claims are tested and hold, and which hold where."""
+    try:
+        found = ledger(results.load(folder))
+    except InputError:
+        return NOTHING
+    tested = found[found.verdict != UNTESTED]
+    words = tested.groupby("claim", sort=False).verdict.agg(list)
+    yes, no, _ = VERDICTS
+    every = sum(set(w) == {yes} for w in words)
+    some = sum(yes in w for w in words) - every
+    against = sum(no in w for w in words)
+    known = paper.claims().set_index("id")
+    lines = [
+        f"Of the {len(known)} claims of the paper that can be checked, {len(words)} "
+        f"are tested here, by {count(tested.run.nunique(), 'run')}. Hold in every run "
+        f"that tests them: {every}; in some: {some}; contradicted in at least one: "
+        f"{against}. The others are too close to call with so few seeds. "
+        "{doc}`verdict` has them all.",
+        "",
+    ]
+    for claim, said in words.items():
+        if yes in said or no in said:
+            badge = yes if yes in said else no
+            times = f"{said.count(badge)} of {count(len(said), 'run')}"
+            mark = f"[{badge}]{{.verdict .{BADGES[badge]}}}"
+            lines.append(f"- {mark} {known.claim[claim]} *({times})*")
+    return "\n".join(lines) + "\n"
 
 
 def orderings(rows: pandas.DataFrame) -> str:
@@ -109,20 +145,48 @@ def claims(folder: Path) -> str:
     known = paper.claims().set_index("id")
     seen = [claim for claim in known.index if claim in set(tested.claim)]
     lines = [f"{len(seen)} of the paper's {len(known)} claims are tested here.", ""]
+    lines += [overview(found), "## Tested, one by one", ""]
     for claim in seen:
         lines += [f"**{known.claim[claim]}** *({known.place[claim]})*", ""]
         lines += [_tested(line) for line in tested[tested.claim == claim].itertuples()]
         lines.append("")
     lines += ["## Not tested here", ""]
     rest = [claim for claim in known.index if claim not in seen]
-    lines += [f"- {known.claim[claim]} *({known.place[claim]})*" for claim in rest]
+    missing = found.drop_duplicates("claim").set_index("claim").missing
+    for claim in rest:
+        why = missing[claim].removeprefix("the claim ")
+        lines.append(f"- {known.claim[claim]} *({known.place[claim]})*: {why}.")
     return "\n".join(lines) + "\n"
+
+
+SIGNS = dict(zip(VERDICTS, ("\N{CHECK MARK}", "\N{BALLOT X}", "?"), strict=True))
+
+
+def overview(found: pandas.DataFrame) -> str:
+    """Table: every claim against the data sets, a sign for each run that tests it."""
+    tested = found[found.verdict != UNTESTED]
+    sets = list(dict.fromkeys(tested.dataset))
+    lines = [f"| claim | {' | '.join(sets)} |", "|:--|" + ":-:|" * len(sets)]
+    for claim, own in found.groupby("claim", sort=False):
+        cells = []
+        for name in sets:
+            words = own.verdict[(own.dataset == name) & (own.verdict != UNTESTED)]
+            signs = [f"[{SIGNS[w]}]{{.verdict .{BADGES[w]}}}" for w in words]
+            cells.append(" ".join(signs) or DASH)
+        lines.append(f"| {claim.replace('-', ' ')} | {' | '.join(cells)} |")
+    caption = (
+        f"All claims, a sign for each run: {SIGNS[VERDICTS[0]]} {VERDICTS[0]}, "
+        f"{SIGNS[VERDICTS[1]]} {VERDICTS[1]}, {SIGNS[VERDICTS[2]]} {VERDICTS[2]}, "
+        f"{DASH} not tested here."
+    )
+    return captioned(caption, "tab-claims", lines)
 
 
 def _tested(line) -> str:
     """One run's answer to a claim: verdict, difference and how sure it is."""
     badge = f"[{line.verdict}]{{.verdict .{BADGES[line.verdict]}}}"
-    text = f"- {badge} {line.dataset}, IPC {line.ipc:.0f} ({line.scale} scale, "
+    ipc = "several IPC" if math.isnan(line.ipc) else f"IPC {line.ipc:.0f}"
+    text = f"- {badge} {line.dataset}, {ipc} ({line.scale} scale, "
     text += f"{line.seeds} seeds, {line.network}): {signed(line.difference)}"
     text += "" if math.isnan(line.half) else f" ± {line.half:.1f}"
     if not math.isnan(line.detectable):
@@ -132,14 +196,29 @@ def _tested(line) -> str:
     return text + "."
 
 
+def others(rows: pandas.DataFrame) -> str:
+    """A table, folded, of all arms of runs that the book has no pages of."""
+    lines = ["| run | training set | last | seeds |", "|:--|:--|--:|--:|"]
+    for (run, arm), own in rows.groupby(["run", "cell"]):
+        name, last = (NAMES | MATCHED).get(arm, arm), own["last"].astype(float)
+        lines.append(f"| {run} | {name} | {plus_minus(list(last))} | {len(own)} |")
+    caption = (
+        "Test accuracy in percent of runs with other settings, as in the tables above."
+    )
+    body = captioned(caption, "tab-summary-others", lines)
+    title = f"{count(rows.run.nunique(), 'more run')}, with other settings"
+    return f"::::{{dropdown}} {title}\n{body}::::"
+
+
 def arms(name: str, rows: pandas.DataFrame) -> str:
     """Table of a run: last and best test accuracy of every arm, mean and t interval."""
     lines = ["| training set | last | best | seeds |", "|:--|--:|--:|--:|"]
     measured = set(rows["cell"])
-    for arm in [a for a in NAMES if a in measured] + sorted(measured - set(NAMES)):
+    names = NAMES | MATCHED
+    for arm in [a for a in names if a in measured] + sorted(measured - set(names)):
         seen = [compare.values(rows, arm, column) for column in ("last", "best")]
         last, best = map(plus_minus, seen)
-        lines.append(f"| {NAMES.get(arm, arm)} | {last} | {best} | {len(seen[0])} |")
+        lines.append(f"| {names.get(arm, arm)} | {last} | {best} | {len(seen[0])} |")
     caption = (
         f"Test accuracy in percent, {name}: mean over seeds ± half of the "
         "95\N{NO-BREAK SPACE}% t interval. Last: after the last epoch. Best: the "

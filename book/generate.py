@@ -13,6 +13,7 @@ import ccfs_lib
 from ccfs_lib import paper
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import SCALES, preset
+from ccfs_lib.motivation import motivation
 
 PACKAGE = Path(ccfs_lib.__file__).parent
 MODULES = (
@@ -46,8 +47,9 @@ def write(root: Path = ROOT) -> None:
     folder = root / "book" / "_generated"
     folder.mkdir(exist_ok=True)
     # Results are filed under what was run; runs.yaml has the names that readers see.
-    told = {experiment(name, root).run: run for name, run in declared(root).items()}
+    told = {filed(name, root): run for name, run in declared(root).items()}
     texts = {
+        "short": findings.short(root / "data" / "results"),
         "summary": findings.write_up(root / "data" / "results", told),
         "claims": findings.claims(root / "data" / "results"),
         "paper": main_table(),
@@ -59,6 +61,14 @@ def write(root: Path = ROOT) -> None:
     }
     for name, text in texts.items():
         (folder / f"{name}.md").write_text(text, "utf-8")
+
+
+def filed(name: str, root: Path) -> str:
+    """The name under which a declared run's results are filed."""
+    run = declared(root)[name]
+    if run.get("notebooks") == ["12_order"]:  # another kind of run: SelMatch's
+        return motivation(**run["parameters"]).run
+    return experiment(name, root).run
 
 
 def main_table() -> str:

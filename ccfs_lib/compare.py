@@ -52,6 +52,8 @@ PAIRED = "paired by seed"  # named beside the intervals, wherever they are shown
 # What arms must share to be compared. The strategy is the arm, and seeds are paired.
 SETTINGS = {f.name for f in fields(Experiment)} - {"seeds", "data_root"}
 SETTINGS = SETTINGS - {"coarse", "fine"} | {"train", "test", "teacher_last"}
+# Of runs of Section 3.
+SETTINGS |= {"beta", "start", "matcher", "experts", "expert", "matching"}
 
 
 def verdict(d: Difference) -> str:

@@ -76,7 +76,8 @@ class Pipeline(Stages):
     def evaluate(self, arm: str, seed: int) -> dict:
         """Build an arm's set with one seed, train on it, test: one row of results.
 
-        Keys: seed, last, best (percent), images (in the set), wanted (IPC x classes).
+        Keys: seed, last, best (percent), images (in the set), wanted (IPC x classes),
+        and of CCFS phases: phase -> what Figure 4 shows of it.
         """
         recipe = replace(self.experiment.recipe, **parts(arm)[1])
         synthetic = self.synthetic(arm, seed)
@@ -88,7 +89,8 @@ class Pipeline(Stages):
         if arm.startswith("full"):
             wanted = len(self.train)
         measured = {k: done.meta[k] for k in ("last", "best")}
-        return {"seed": seed, **measured, "images": len(synthetic), "wanted": wanted}
+        row = {"seed": seed, **measured, "images": len(synthetic), "wanted": wanted}
+        return row | self._course(arm, seed)
 
     def measure(self, arm: str, command: str | None = None) -> Path:
         """Evaluate an arm with every seed and write its results file; return its path.
@@ -110,3 +112,26 @@ class Pipeline(Stages):
             rows=rows,
             provenance=results.provenance(self.device, command),
         )
+
+    def _course(self, arm: str, seed: int) -> dict:
+        """Figure 4 in numbers: CCFS's filters and picks, by phase; of other arms none.
+
+        By phase: train and test (the filter's accuracy, percent), mean, low and high
+        (difficulty of the picked). A phase that picks nothing is left out.
+        """
+        if arm != STRATEGIES[0]:
+            return {}
+        found = {}
+        for record in self.phases(seed, arm):
+            if len(record.chosen):
+                hard = record.difficulty
+                figures = {
+                    "train": record.train_accuracy,
+                    "test": record.filter.test_accuracy,
+                    "mean": hard.mean(),
+                    "low": hard.min(),
+                    "high": hard.max(),
+                }
+                rounded = {k: round(float(v), 6) for k, v in figures.items()}
+                found[str(record.phase)] = rounded
+        return {"phases": found} if found else {}

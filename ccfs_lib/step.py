@@ -54,24 +54,10 @@ def own_stream(device: str | torch.device):
 
 
 def place(network: nn.Module, device: str | torch.device) -> nn.Module:
-    """The network on its device, channels-last; on a CPU, a ResNet's `layer4` is not.
-
-    At 32 px it has 512 channels of 4x4 pixels: most of the weights, few activations.
-    oneDNN's channels-last gradients of so many weights cost more than the other layers
-    gain, in float32 and in bfloat16 (`benchmarks/speed.py`).
-    """
-    network = network.to(device, memory_format=torch.channels_last)
-    last = getattr(getattr(network, "body", None), "layer4", None)
-    if last is not None and torch.device(device).type == "cpu":
-        last.to(memory_format=torch.contiguous_format)
-        if not last._forward_pre_hooks:
-            last.register_forward_pre_hook(_contiguous)
-    return network
-
-
-def _contiguous(_, inputs: tuple[Tensor]) -> tuple[Tensor]:
-    # The hook stays when a network moves on to a GPU, where it changes nothing.
-    return tuple(x if x.is_cuda else x.contiguous() for x in inputs)
+    """The network on its device, in channels-last memory."""
+    # On a CPU a ResNet's last stage is no slower contiguous, and a teacher's batch norm
+    # could be folded: too little of a step, measured in turn, for a second layout.
+    return network.to(device, memory_format=torch.channels_last)
 
 
 class Step:

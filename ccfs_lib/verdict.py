@@ -15,6 +15,7 @@ import pandas
 from ccfs_lib import claims, compare, paper
 from ccfs_lib.compare import CCFS, FAILS, HOLDS, OPEN
 from ccfs_lib.statistics import Difference, difference, minimum_detectable
+from ccfs_lib.trends import TRENDS
 
 UNTESTED = "not tested here"
 Pair = tuple[pandas.DataFrame, pandas.DataFrame]
@@ -99,6 +100,12 @@ def _pairs(claim, run: pandas.DataFrame) -> tuple[list[Pair], list[Pair], list[s
     """
     if claim.tested_by == "alpha":
         return _alphas(claim, run)
+    if claim.id in TRENDS:
+        trend = TRENDS[claim.id]
+        there = not trend.over or trend.over in run
+        own = trend.pairs(run) if there else []
+        shared = own and all(compare.by_seed(*pair)[0] for pair in own)
+        return own, [], [] if shared else [trend.needs]
     left, right = claims.sides(claim)
     further = claims.ALSO.get(claim.id, [])
     names = list(dict.fromkeys([*left, *right, *(n for pair in further for n in pair)]))

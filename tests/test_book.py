@@ -281,7 +281,7 @@ def test_findings_are_computed_from_the_rows(tmp_path):
     left, right = [71.0, 72.0, 73.5], [60.0, 61.5, 62.0]
     measure(tmp_path, "cifar10-jpeg-ipc250", "simple-misclassified", left, **where)
     measure(tmp_path, "cifar10-jpeg-ipc250", "simple-classified", right, **where)
-    text = findings.write_up(tmp_path, {})
+    text = findings.write_up(tmp_path, {"cifar10-jpeg-ipc250": {}})
     assert f"+{np.mean(left) - np.mean(right):.1f} points" in text
     assert "[holds]{.verdict .yes}" in text and "Hold: 1. Do not hold: 0." in text
     # t(0.975, 2) = 4.3027, from a printed table.
@@ -298,7 +298,7 @@ def test_a_loss_and_a_single_seed_are_told_as_such(tmp_path):
     measure(tmp_path, "own-ipc5", "simple-misclassified", [50.0, 50.1, 50.2])
     measure(tmp_path, "own-ipc5", "random", [60.0, 60.1, 60.2])
     measure(tmp_path, "own-ipc5", "distilled", [40.0])
-    text = findings.write_up(tmp_path, {})
+    text = findings.write_up(tmp_path, {"own-ipc5": {}})
     assert "[does not hold]" in text and "\N{MINUS SIGN}10.0 points" in text
     assert "no interval from a single seed" in text and "The paper" not in text
     assert "[too close to call]" in text and "| 40.0 |" in text

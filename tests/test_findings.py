@@ -35,7 +35,7 @@ def measure(folder, arm, last, run="digits-ipc20", **config):
 def test_page_and_chapter_say_the_same(findings, tmp_path):
     for arm, last in ((CCFS, OURS), ("random", OTHER), ("random-hard", OTHER)):
         measure(tmp_path, arm, last)
-    page = findings.write_up(tmp_path, {})
+    page = findings.write_up(tmp_path, {"digits-ipc20": {}})
     rows = results.load(tmp_path)
     chapter = repr(report.arms.answer(rows, preset())).replace("\xa0", " ")
     d = compare.compare(rows, CCFS, "random")
@@ -50,10 +50,26 @@ def test_arms_of_different_settings_have_a_reason_and_no_number(findings, tmp_pa
     measure(tmp_path, CCFS, OURS, curricula=3)
     measure(tmp_path, "random", OTHER, curricula=2)
     measure(tmp_path, "distilled", [40.0, 41.0, 42.5], curricula=3)
-    page = findings.write_up(tmp_path, {})
+    page = findings.write_up(tmp_path, {"digits-ipc20": {}})
     assert "not compared, because 'simple-misclassified' and 'random' differ in" in page
     assert "curricula (2, 3)" in page
     assert "Orderings tested, paired by seed: 1. Hold: 1." in page
+
+
+def test_other_runs_are_folded_and_the_short_text_counts(findings, tmp_path):
+    measure(tmp_path, CCFS, OURS)
+    measure(tmp_path, "random-misclassified", OTHER)
+    measure(tmp_path, CCFS, OTHER, run="digits-ipc20-j1", curricula=1)
+    page = findings.write_up(tmp_path, {"digits-ipc20": {"title": "Own"}})
+    first, rest = page.split("::::{dropdown} 1\xa0more run")
+    assert "### Own" in first and "digits-ipc20-j1" not in first
+    assert "| digits-ipc20-j1 | CCFS: simplest misclassified | 60.0" in rest
+    short = findings.short(tmp_path)
+    # One claim has both its arms; the phases' has no second J beside it.
+    assert "Of the 34 claims" in short and "1 are tested here" in short
+    assert "Hold in every run that tests them: 1; in some: 0" in short
+    assert short.count("[holds]{.verdict .yes}") == 1 and "(1 of 1\xa0run)" in short
+    assert findings.short(tmp_path / "absent") == findings.NOTHING
 
 
 def test_every_claim_is_there_with_the_runs_that_test_it(findings, tmp_path):

@@ -11,7 +11,7 @@ import torch
 from ccfs_lib import networks
 from ccfs_lib.errors import InputError
 from ccfs_lib.recipes import Recipe
-from ccfs_lib.step import Graph, Step, engine, place
+from ccfs_lib.step import Graph, Step, engine
 from ccfs_lib.train import fit
 
 RECIPE = Recipe(epochs=2, batch_size=32, lr=0.05, warmup_epochs=0)
@@ -45,23 +45,6 @@ def difference(a, b):
         for x, y in pairs
         if x.is_floating_point()
     )
-
-
-def test_a_placed_resnet_says_the_same_and_keeps_its_last_stage_contiguous():
-    network = networks.build("resnet18", 10, 16, seed=0)
-    x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    before = network(x)
-    for _ in range(2):  # again before every test of a training
-        assert place(network, "cpu") is network
-    assert len(network.body.layer4._forward_pre_hooks) == 1
-    for stage, rows in ((network.body.layer3, False), (network.body.layer4, True)):
-        seen = []
-        stage.register_forward_hook(lambda _, args, out, seen=seen: seen.append(out))
-        after = network(x.contiguous(memory_format=torch.channels_last))
-        assert seen[0].is_contiguous() is rows
-        weights = [p for p in stage.parameters() if p.dim() == 4 and p.shape[2] > 1]
-        assert all(p.is_contiguous() is rows for p in weights)
-    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4)
 
 
 def test_an_unknown_engine_is_refused(some):
@@ -103,7 +86,11 @@ def test_a_graph_replays_full_batches_and_nothing_else(some, digits_teacher):
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++")
-def test_compiled_is_plain_within_a_tolerance(some, digits_teacher):
+def test_compiled_is_plain_within_a_tolerance(
+    some, digits_teacher, tmp_path, monkeypatch
+):
+    # Kernels that another process compiled for AVX512 are wrong under conftest's AVX2.
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     seen = {}
     for way in ("plain", "compile"):
         step = new_step(some, teacher=digits_teacher)
