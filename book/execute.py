@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -107,7 +108,10 @@ def _execute(page: Page, root: Path) -> None:
             f"(the notebook so far: {raw})"
         ) from None
     page.path.parent.mkdir(parents=True, exist_ok=True)
-    _write(page.path, nbformat.writes(tidy(nbformat.read(raw, 4))) + "\n")
+    done = tidy(nbformat.read(raw, 4))
+    if page.committed and page.run != "notebooks":
+        done = light(done)
+    _write(page.path, nbformat.writes(done) + "\n")
     raw.unlink()
 
 
@@ -119,6 +123,16 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
         cell["id"] = f"cell-{number}"
         for noise in ("papermill", "execution"):
             cell.metadata.pop(noise, None)
+    return notebook
+
+
+def light(notebook: NotebookNode) -> NotebookNode:
+    """Leave of every drawing its numbers: git holds these pages, and pixels show it."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if drawing := output.get("data", {}).get("image/svg+xml"):
+                numbers = re.search("<metadata>.*?</metadata>", drawing, re.S)[0]
+                output["data"]["image/svg+xml"] = f"<svg>{numbers}</svg>"
     return notebook
 
 

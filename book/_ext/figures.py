@@ -130,7 +130,10 @@ def _item(env, docname: str, node, drawings: dict, folder: Path) -> Item | None:
     item.files[Path(shown).suffix[1:].upper()] = f"_images/{env.images[shown][1]}"
     if drawing := data.get("image/svg+xml"):
         numbers = re.search("<metadata>(.*?)</metadata>", drawing, re.S)
-        _keep(item, "SVG", drawing.encode(), folder)
+        if not drawing.startswith(
+            "<svg>"
+        ):  # of pages in git the numbers alone are kept
+            _keep(item, "SVG", drawing.encode(), folder)
         _keep(item, "CSV", html.unescape(numbers[1]).encode(), folder)
     return item
 
