@@ -163,7 +163,7 @@ SIGNS = dict(zip(VERDICTS, ("\N{CHECK MARK}", "\N{BALLOT X}", "?"), strict=True)
 
 
 def overview(found: pandas.DataFrame) -> str:
-    """Table: every claim against the data sets, a sign for each run that tests it."""
+    """Table: every claim against the data sets, with what the runs there say of it."""
     tested = found[found.verdict != UNTESTED]
     sets = list(dict.fromkeys(tested.dataset))
     lines = [f"| claim | {' | '.join(sets)} |", "|:--|" + ":-:|" * len(sets)]
@@ -171,15 +171,20 @@ def overview(found: pandas.DataFrame) -> str:
         cells = []
         for name in sets:
             words = own.verdict[(own.dataset == name) & (own.verdict != UNTESTED)]
-            signs = [f"[{SIGNS[w]}]{{.verdict .{BADGES[w]}}}" for w in words]
-            cells.append(" ".join(signs) or DASH)
+            seen = [w for w in VERDICTS if w in set(words)]
+            cells.append(" ".join(_sign(w, list(words).count(w)) for w in seen) or DASH)
         lines.append(f"| {claim.replace('-', ' ')} | {' | '.join(cells)} |")
     caption = (
-        f"All claims, a sign for each run: {SIGNS[VERDICTS[0]]} {VERDICTS[0]}, "
+        f"All claims, and how many runs say what: {SIGNS[VERDICTS[0]]} {VERDICTS[0]}, "
         f"{SIGNS[VERDICTS[1]]} {VERDICTS[1]}, {SIGNS[VERDICTS[2]]} {VERDICTS[2]}, "
         f"{DASH} not tested here."
     )
     return captioned(caption, "tab-claims", lines)
+
+
+def _sign(word: str, times: int) -> str:
+    told = f" {times}" if times > 1 else ""
+    return f"[{SIGNS[word]}{told}]{{.verdict .{BADGES[word]}}}"
 
 
 def _tested(line) -> str:
