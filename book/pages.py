@@ -17,6 +17,7 @@ from ccfs_lib.experiment import SHORT, Experiment, preset
 
 ROOT = Path(__file__).resolve().parents[1]
 FIELDS = {"title", "scale", "committed", "parameters"}
+OWN = {*(f.name for f in fields(Experiment)), *SHORT, "reading"}  # the experiment's
 
 
 @dataclass(frozen=True)
@@ -60,15 +61,14 @@ def experiment(name: str, root: Path = ROOT) -> Experiment:
     given, defaults = runs[name]["parameters"] or {}, {}
     for parameters in _notebooks(root).values():
         defaults |= {k: v for k, v in parameters.items() if v is not None}
-    own = {*(f.name for f in fields(Experiment)), *SHORT, "reading"}
-    known = sorted({*defaults, *own} - {"phase"})
+    known = sorted({*defaults, *OWN} - {"phase"})
     if unknown := sorted(set(given) - set(known)):
         raise InputError(
             f"book/runs.yaml: run {name!r} sets {unknown[0]}, which is no parameter; "
             f"there are {', '.join(known)}"
         )
     # A chapter's own parameters, such as its phase, are none of the experiment.
-    return preset(**{k: v for k, v in {**defaults, **given}.items() if k in own})
+    return preset(**{k: v for k, v in {**defaults, **given}.items() if k in OWN})
 
 
 def pages(name: str, root: Path = ROOT) -> list[Page]:
@@ -78,15 +78,15 @@ def pages(name: str, root: Path = ROOT) -> list[Page]:
     """
     setting, notebooks = experiment(name, root), _notebooks(root)
     run = declared(root)[name]
-    # A notebook gets the parameters that it has, and those that only the library has.
-    anywhere = set().union(*notebooks.values())
+    # A notebook gets the parameters that it has, and all those of the experiment: one
+    # chapter that declares `image_size` must not take it from the others.
     phases = range(1, (setting.curricula if setting.real else 0) + 1)
     found = []
     for notebook, has in notebooks.items():
         if notebook.stem not in run.get("notebooks", [notebook.stem]):
             continue
         given = (run["parameters"] or {}).items()
-        values = {k: v for k, v in given if k in has or k not in anywhere}
+        values = {k: v for k, v in given if k in has or k in OWN}
         for phase in phases if "phase" in has else [None]:
             stem = notebook.stem if phase is None else f"{notebook.stem}_{phase}"
             own = values if phase is None else values | {"phase": phase}

@@ -56,8 +56,10 @@ def weigh(claim, rows: pandas.DataFrame) -> list[Line]:
 
     claim: a row of `paper.claims()`; rows: as for `ledger`. Against several rivals a
     claim holds where all are clearly beaten, and does not where one is clearly ahead;
-    the line shows the closest. Raises InputError where rows of one run hold a seed of
-    an arm twice, equal or not: which one counts is not for an average to settle.
+    the line shows the closest. A maximum holds where one is beaten by an interval that
+    is wider for their number, and the line shows that. Raises InputError where rows of
+    one run hold a seed of an arm twice, equal or not: which one counts is not for an
+    average to settle.
     """
     if claim.id in claims.BEYOND:
         return [_untested(claim, f"the claim {claims.BEYOND[claim.id]}")]
@@ -87,6 +89,11 @@ def _runs(claim, rows: pandas.DataFrame) -> Iterator[pandas.DataFrame]:
             return
         here = rows["dataset"].astype(str).str.removesuffix("-jpeg") == dataset
         rows = rows[here & (rows["ipc"] == ipc)]
+    if claim.id in TRENDS and not TRENDS[claim.id].over:
+        # An ablation shares its teacher and images with the preset's own run, whose
+        # name says no more than data and IPC: it is no further witness.
+        own = rows["run"].str.fullmatch(r".*-ipc\d+")
+        rows = rows[own] if own.any() else rows
     columns = compare.settings(rows, claims.apart(claim))
     # Not the name of the run: a folder may hold two settings, two folders the same one.
     for _, run in rows.groupby(columns or "run", dropna=False, sort=False):
@@ -147,9 +154,11 @@ def _pick(rows: pandas.DataFrame, arm: dict[str, tuple]) -> pandas.DataFrame:
 
 def _line(claim, own: list[Pair], also: list[Pair]) -> Line:
     seeds = [compare.by_seed(*pair) for pair in own + also]
-    found = [difference(*pair, paired=True) for pair in seeds]
+    most = claim.id in TRENDS and TRENDS[claim.id].most
+    level = 1 - 0.05 / len(own) if most else 0.95
+    found = [difference(*pair, paired=True, level=level) for pair in seeds]
     # Of the claim's own sides: what it says besides decides, and is not the number.
-    i = min(range(len(own)), key=lambda i: found[i].mean)
+    i = (max if most else min)(range(len(own)), key=lambda i: found[i].mean)
     first = own[i][0].iloc[0]
     where = {k: str(first.get(k, "")) for k in ("run", "dataset", "scale", "network")}
     ipc = float(first.get("ipc", math.nan))
@@ -176,4 +185,6 @@ def _verdict(claim, found: list[Difference]) -> str:
     # "All are beaten" needs no correction for their number. "One is ahead" would: of
     # five equal rivals one comes out ahead by chance more often than once in forty.
     words = {compare.verdict(d) for d in found}
+    if claim.id in TRENDS and TRENDS[claim.id].most:
+        return HOLDS if HOLDS in words else FAILS if words == {FAILS} else OPEN
     return FAILS if FAILS in words else OPEN if OPEN in words else HOLDS

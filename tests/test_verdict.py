@@ -236,6 +236,18 @@ def test_claims_of_one_cell_are_tested_there_only():
     assert claims.cell(CLAIMS[behind]) == ("cifar10", 1500)
 
 
+@pytest.mark.parametrize(
+    ("full", "word"),
+    [([62.1, 63.3, 64.1], "holds"), ([63.0, 64.2, 65.0], "does not hold")],
+)
+def test_a_gap_to_all_data_is_within_its_margin(full, word):
+    cell = {"dataset": "tiny-imagenet", "ipc": 100}
+    arms = arm(CCFS, HIGH, **cell), arm("full-hard", full, **cell)
+    assert one("full-data-gap", *arms).verdict == word
+    elsewhere = arm(CCFS, HIGH), arm("full-hard", full)
+    assert one("full-data-gap", *elsewhere).verdict == "not tested here"
+
+
 def test_a_method_of_others_counts_once_it_is_filed():
     sota = "sota-cifar10"
     assert one(sota, arm(CCFS, HIGH)).missing == "no rows of selmatch"
@@ -249,7 +261,8 @@ def test_a_method_of_others_counts_once_it_is_filed():
 def test_every_claim_is_known_and_its_numbers_are_the_ledgers():
     assert set(claims.BEYOND) | claims.OWN_CELL | set(claims.ALSO) <= set(CLAIMS)
     for claim in CLAIMS.values():
-        if "@" not in claim.left or claim.id in {*claims.BEYOND, *claims.TRENDS}:
+        apart = {*claims.BEYOND, *claims.TRENDS, "full-data-gap"}  # of two IPC
+        if "@" not in claim.left or claim.id in apart:
             continue
         place = claim.left.split("@")[1].rsplit("-", 1)
         if len(place) == 2 and place[1].isdigit():
