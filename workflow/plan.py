@@ -22,6 +22,7 @@ from pydantic.dataclasses import dataclass
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import (
     CONTROLS,
+    FURTHER,
     SMALLEST_CLASS,
     STRATEGIES,
     Experiment,
@@ -35,7 +36,7 @@ from ccfs_lib.store import key
 DATA = ("dataset", "classes", "image_size")
 TEACHER = (*DATA, "teacher_network", "teacher", "portable")
 IMAGES = (*TEACHER, "distillation", "distilled_from")
-FILTER = (*IMAGES, "distilled", "network", "recipe")
+FILTER = (*IMAGES, "distilled", "network", "recipe", "filter_loss")
 SHARED = {"squeeze": TEACHER, "recover": IMAGES, "filter": FILTER}
 
 Axes = dict[str, Annotated[list[Any], Field(min_length=1)]]
@@ -56,9 +57,9 @@ class Grid:
     axes: Annotated[list[Axes], BeforeValidator(_listed)] = Field(
         default_factory=lambda: [{}]
     )
-    arms: Annotated[tuple[Literal[STRATEGIES + CONTROLS], ...], Field(min_length=1)] = (
-        STRATEGIES + CONTROLS
-    )
+    arms: Annotated[
+        tuple[Literal[STRATEGIES + CONTROLS + FURTHER], ...], Field(min_length=1)
+    ] = STRATEGIES + CONTROLS
     seeds: Annotated[int, Field(ge=1, le=100)] = 3
     each: Literal["arm", "seed"] = "seed"  # cells of a process: seconds or hours long
     recovery: Count = 1  # processes that share the recovery of images
@@ -106,14 +107,15 @@ class Grid:
     def needs(self, run: str, arm: str, seeds: Iterable[int]) -> list[str]:
         """Shared stages to finish first, lest cells wait for each other's locks."""
         e = self.experiments[run]
-        if arm == "distilled":
+        drawn = arm.removesuffix("-hard").removesuffix("-plain")  # the set it trains on
+        if drawn == "distilled":
             return self.images(run, e.ipc)
-        if arm in ("random", "random-hard"):
+        if drawn in ("random", "full"):
             return self.teachers(run)[:1]
         files, own = self.start(run), f"{e.fine}-{e.coarse}"
         if e.real:
             files += [f"filter/{self.name('filter', run)}/{n}.json" for n in seeds]
-        if arm == "ccfs-hard" and own in self.arms:  # the same filters, all of them
+        if drawn in ("ccfs", "random-short") and own in self.arms:  # the same filters
             files += [f"cells/{run}/{own}/{n}.json" for n in seeds]
         return files
 
