@@ -8,6 +8,7 @@ import numpy as np
 
 from ccfs_lib.data import ImageSet, concat
 from ccfs_lib.select import ShortfallWarning, candidates, coarse_to_fine
+from ccfs_lib.store import Artefact
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,13 @@ class Filter:
     predictions: np.ndarray  # int (N,), its class for every training image
     true_logit: np.ndarray  # float (N,), its raw logit of the true class
     test_accuracy: float  # percent, last epoch (never used to select)
+
+    @classmethod
+    def read(cls, trained: Artefact) -> "Filter":
+        """The answers that a training kept; shipped ones are in bytes."""
+        said = trained.tensors
+        predictions = said["predictions"].short().numpy()
+        return cls(predictions, said["true_logit"].numpy(), trained.meta["last"])
 
 
 @dataclass(frozen=True)

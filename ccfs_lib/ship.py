@@ -7,6 +7,7 @@ megabytes; the images of the data set are not among them.
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ccfs_lib import paths
 from ccfs_lib.errors import InputError
@@ -15,6 +16,8 @@ from ccfs_lib.motivation import Motivation
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.store import Artefact, Store
 from ccfs_lib.trajectories import Trajectories
+
+WHOLE = ("predictions", "events")  # one per training image
 
 
 class Shipping(Store):
@@ -29,14 +32,21 @@ class Shipping(Store):
         """Read from the cache and copy; InputError where it was never computed."""
         found = super().get(kind, recipe, lambda: _missing(kind))
         tensors = found.tensors
-        if "true_logit" in tensors:  # older caches hold a filter's classes in 64 bits
-            answers = tensors["predictions"].to(torch.int16)
-            tensors = tensors | {"predictions": answers}
+        tensors = tensors | {k: narrow(tensors[k]) for k in WHOLE if k in tensors}
         if kind == "match":  # its bytes are what is trained on and shown
             tensors = {k: v for k, v in tensors.items() if k != "pixels"}
         copy = self.target.get(kind, recipe, lambda: (tensors, found.meta))
         self.kept.add(copy.path)
         return found
+
+
+def narrow(values: Tensor) -> Tensor:
+    """Whole numbers in as few bytes as hold them all; whoever reads widens them."""
+    for kind in (torch.uint8, torch.int16):
+        bounds = torch.iinfo(kind)
+        if bounds.min <= values.min() and values.max() <= bounds.max:
+            return values.to(kind)
+    return values
 
 
 def _missing(kind: str):

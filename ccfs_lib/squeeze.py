@@ -80,7 +80,7 @@ class Squeeze(Workbench):
             k[cut:]: v for k, v in artefact.tensors.items() if k.startswith("weights.")
         }
         network.load_state_dict(weights)
-        predictions = artefact.tensors["predictions"].numpy()
+        predictions = artefact.tensors["predictions"].long().numpy()
         right = 100 * float((predictions == self.train.labels.numpy()).mean())
         last, best, seconds = (artefact.meta[k] for k in ("last", "best", "seconds"))
         key = artefact.key
@@ -95,7 +95,7 @@ class Squeeze(Workbench):
         if e.score == "forgetting":
             runs = [self.squeeze(seed).tensors for seed in self.squeezes]
             return scores.forgetting(
-                [(r["events"].numpy(), r["learned"].numpy()) for r in runs]
+                [(r["events"].int().numpy(), r["learned"].numpy()) for r in runs]
             )
         # A file rates every image of the data set, also where some classes are left
         # out: it is checked against all of them, then cut.

@@ -98,11 +98,9 @@ class Stages(Squeeze):
                 return curriculum.ignorant(self.train)
             # Only the last epoch is tested.
             recipe = replace(e.recipe, tail=0.0, loss=e.filter_loss or e.recipe.loss)
-            tensors = self.trained(synthetic, recipe, 1000 * seed + phase, True)
-            predictions, logit = (
-                tensors.tensors[k].numpy() for k in ("predictions", "true_logit")
+            return Filter.read(
+                self.trained(synthetic, recipe, 1000 * seed + phase, True)
             )
-            return Filter(predictions, logit, tensors.meta["last"])
 
         difficulty = self.difficulty  # first: a missing file is told before training
         if e.ties == "random":

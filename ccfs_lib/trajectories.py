@@ -116,8 +116,7 @@ class Trajectories(Squeeze):
             # "two-shot" selects with the initial images, before they are distilled.
             learned = e.distilled * self.train.num_classes if made else 0
             said = self.trained(synthetic, learned, 1000 * seed + shot, answers=True)
-            logit = said.tensors["true_logit"].numpy()
-            return Filter(said.tensors["predictions"].numpy(), logit, said.meta["last"])
+            return Filter.read(said)
 
         with warnings.catch_warnings():
             # The row tells how many images there are; a warning per class drowns it.

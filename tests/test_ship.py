@@ -1,12 +1,13 @@
 """What is shipped with the code is enough to repeat a run without training."""
 
 import pytest
+import torch
 from conftest import small
 
 import ccfs_lib.workbench
 from ccfs_lib.errors import InputError
 from ccfs_lib.pipeline import Pipeline
-from ccfs_lib.ship import ship
+from ccfs_lib.ship import narrow, ship
 from ccfs_lib.store import Store
 
 ARMS = ("simple-misclassified", "random")
@@ -27,3 +28,12 @@ def test_a_shipped_run_repeats_without_training(tmp_path, monkeypatch):
     elsewhere = Pipeline(small(), Store(tmp_path / "empty", tmp_path / "shipped"))
     again = [elsewhere.evaluate(arm, s) for arm in ARMS for s in range(small().seeds)]
     assert again == rows
+
+
+@pytest.mark.parametrize(
+    ("highest", "kind"), [(9, torch.uint8), (999, torch.int16), (99_999, torch.int64)]
+)
+def test_whole_numbers_are_shipped_in_few_bytes(highest, kind):
+    values = torch.tensor([0, 3, highest])
+    assert narrow(values).dtype is kind and narrow(values).tolist() == values.tolist()
+    assert narrow(values - 1).dtype is (torch.int64 if highest > 999 else torch.int16)
