@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from ccfs_lib.errors import InputError, TimeUp
+from ccfs_lib.errors import InputError, Notice, TimeUp
 
 
 @dataclass
@@ -77,6 +77,7 @@ class Checkpoint:
                 warnings.warn(
                     f"checkpoint {path} is damaged ({reason}) and passed over: the one "
                     "before it is taken, or the training begins anew",
+                    Notice,
                     stacklevel=2,
                 )
                 continue

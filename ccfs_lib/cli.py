@@ -12,7 +12,7 @@ import tyro
 from ccfs_lib.choice import Choice
 from ccfs_lib.commands import Results, Shared, Squeeze, Sweep, print_settings
 from ccfs_lib.commands_match import Match
-from ccfs_lib.errors import InputError, TimeUp
+from ccfs_lib.errors import InputError, TimeUp, plainly
 from ccfs_lib.experiment import CONTROLS, STRATEGIES
 
 
@@ -113,6 +113,7 @@ def main() -> None:
     command = tyro.cli(
         Sweep | Match | Squeeze | Select | Export | Ship | Results | Doctor, prog="ccfs"
     )
+    plainly()
     try:
         command()
     except TimeUp as stop:

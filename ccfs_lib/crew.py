@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
-from ccfs_lib.errors import InputError
+from ccfs_lib.errors import InputError, plainly
 from ccfs_lib.progress import progress
 
 TOGETHER = 5  # trainings at once on one GPU
@@ -93,6 +93,7 @@ def _start(threads: int, leash: Connection) -> None:
 
     torch.set_num_threads(max(1, threads))
     tqdm.set_lock(threading.RLock())  # its own is a semaphore, which _exit would leak
+    plainly()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent decides
     threading.Thread(target=_follow, args=(leash,), daemon=True).start()
 

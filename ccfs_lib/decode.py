@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 
-from ccfs_lib.errors import InputError
+from ccfs_lib.errors import InputError, Notice
 from ccfs_lib.progress import progress
 from ccfs_lib.readers import Listing, Record, damaged
 
@@ -80,6 +80,7 @@ def _uncached(fresh: Decoded, root: Path, error: Exception) -> Decoded:
     warnings.warn(
         f"decoded images cannot be kept in {root} ({error}), so the next start decodes "
         "them again",
+        Notice,
         stacklevel=4,
     )
     return fresh
@@ -99,7 +100,8 @@ def _read(path: Path) -> Decoded | None:
         expected, images, labels, classes = None, np.empty(0), np.empty(0), ()
     if fingerprint(images, labels) == expected:
         return Decoded(images, labels, classes, expected)
-    warnings.warn(f"{path} is damaged, so its images are decoded again", stacklevel=4)
+    told = f"{path} is damaged, so its images are decoded again"
+    warnings.warn(told, Notice, stacklevel=4)
     return None
 
 

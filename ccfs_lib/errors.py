@@ -1,4 +1,6 @@
-"""What a user is meant to read: a bad argument, and the end of a time limit."""
+"""What a user is meant to read: a bad argument, the end of a time limit, a notice."""
+
+import warnings
 
 
 class InputError(ValueError):
@@ -15,3 +17,24 @@ class InputError(ValueError):
 
 class TimeUp(Exception):
     """The time limit was reached at an epoch boundary; the same call continues."""
+
+
+class Notice(UserWarning):
+    """Something was mended, or is less than was asked; the work goes on."""
+
+
+def plainly() -> None:
+    """From now on print our notices as sentences, without file, line and source.
+
+    For the command line; a library's caller filters and shows warnings as they like.
+    """
+    warnings.formatwarning = _told
+
+
+_others = warnings.formatwarning
+
+
+def _told(message, category, *place) -> str:
+    if issubclass(category, Notice):
+        return f"ccfs: {message}\n"
+    return _others(message, category, *place)

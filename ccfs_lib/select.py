@@ -8,13 +8,13 @@ import warnings
 
 import numpy as np
 
-from ccfs_lib.errors import InputError
+from ccfs_lib.errors import InputError, Notice
 
 COARSE = ("misclassified", "classified")
 FINE = ("simple", "hard", "random")
 
 
-class ShortfallWarning(UserWarning):
+class ShortfallWarning(Notice):
     """A class had fewer candidates than its quota. The released code is silent here."""
 
 

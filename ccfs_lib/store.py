@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 import ccfs_lib
-from ccfs_lib.errors import InputError
+from ccfs_lib.errors import InputError, Notice
 
 if TYPE_CHECKING:  # torch takes two seconds; naming an artefact should not cost them
     from torch import Tensor
@@ -37,7 +37,7 @@ TENSORS, RECORD = "tensors.safetensors", "recipe.json"
 GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
-class StoreWarning(UserWarning):
+class StoreWarning(Notice):
     """A damaged entry is computed again, or a result could not be kept."""
 
 

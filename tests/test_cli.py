@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -152,6 +153,21 @@ def inside(swept, monkeypatch):
     for name in ("teacher", "distillation"):
         monkeypatch.setitem(presets.DIGITS, name, getattr(e, name))
     return swept
+
+
+def test_a_damaged_entry_is_a_sentence_on_the_command_line(swept, tmp_path):
+    shutil.copytree(swept[0], again := tmp_path / "again")
+    shutil.rmtree(again / "results")
+    (broken,) = (again / "cache" / "squeeze").glob("*/tensors.safetensors")
+    broken.write_bytes(broken.read_bytes()[:-1])
+    done = subprocess.run(
+        [*CCFS, "sweep", *MINI, *ARMS],
+        **{"env": surroundings(again), "cwd": again, "timeout": 120},
+        **{"capture_output": True, "text": True, "check": False},
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("ccfs: cache entry ") and "computed again" in line
 
 
 def test_sweep_measures_what_the_library_measures(swept):
