@@ -15,15 +15,14 @@ top of what was taken before. Quote the ratio; machines are noisy.
 """
 
 import argparse
-import ctypes
 import time
 from functools import partial
 from itertools import product
-from pathlib import Path
 from statistics import median
 
 import torch
 import torch.nn.functional as F
+from peak import memory
 from torch.func import functional_call
 
 from ccfs_lib import networks
@@ -47,21 +46,6 @@ def plain(body, sizes, shapes, start, target, images, targets, lr, plan):
     loss = (theta - target).square().sum() / (start - target).square().sum()
     loss.backward()
     return loss.detach(), images.grad
-
-
-def memory(device: str, reset: bool = False) -> float:
-    """Highest memory in bytes since the last reset."""
-    if device == "cuda":
-        if reset:
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated()
-    if reset:  # Linux: the high-water mark of this process starts anew
-        ctypes.CDLL(None).malloc_trim(0)  # freed memory goes back first
-        Path("/proc/self/clear_refs").write_text("5")
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(x.split()[1]) for x in lines if x.startswith("VmHWM"))
 
 
 def problem(args) -> dict:

@@ -8,7 +8,8 @@ float32, contiguous memory, `loss.item()` every step. Both do the same work: the
 images, network, teacher, batch size and loss. Images are random pixels of a real set's
 size: the arithmetic does not mind. Quote the ratio; machines are noisy. "share" is of
 the multiply-adds per second of a large matrix product, or on a CPU a convolution, in
-the same precision; "peak" is the GPU's memory on top of what was taken before.
+the same precision; "peak" is the memory on top of what was taken before, of the GPU or,
+on a CPU, of this process: the plain loop's loaders have more.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from statistics import median
 
 import torch
 import torch.nn.functional as F
+from peak import memory
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -116,14 +118,14 @@ def turn(way: Way, name: str, data: ImageSet, recipe: Recipe, device: str) -> fl
     def one(pair):
         way.train(*pair, data, recipe, device)
 
-    before = _memory(device, reset=True)
+    before = memory(device, reset=True)
     start = time.perf_counter()
     with ThreadPoolExecutor(way.count) as pool:
         list(pool.map(one, pairs))
     if device == "cuda":
         torch.cuda.synchronize()
     seconds = time.perf_counter() - start
-    way.peak = max(way.peak, _memory(device) - before)
+    way.peak = max(way.peak, memory(device) - before)
     return way.count * len(data) * recipe.epochs / seconds
 
 
@@ -142,16 +144,6 @@ def measure(args, name: str, batch: int) -> list[Way]:
             if i:  # the first round warms caches, compilers and worker processes
                 way.rates += (rate,)
     return found
-
-
-def _memory(device: str, reset: bool = False) -> float:
-    """Highest GPU memory in bytes since the last reset; with `reset`, what is taken."""
-    if device != "cuda":  # what one way has freed, the allocator keeps for the next
-        return 0.0
-    if reset:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-    return torch.cuda.max_memory_allocated()
 
 
 def peak_rate(device: str, precision: str, seconds: float = 1.0) -> float:
@@ -194,7 +186,7 @@ def main() -> None:
     told = ", ".join(f"{p} {rate / 1e9:.0f} GMAC/s" for p, rate in peaks.items())
     print(f"{args.device}, {torch.get_num_threads()} threads, {told}")
     print(
-        f"{'network':10} px batch {'way':14} precision   images/s  ratio  share    peak"
+        f"{'network':18} px batch {'way':14} precision   images/s  ratio  share    peak"
     )
     for name in args.network:
         built = networks.build(name, CLASSES, args.size)
@@ -203,12 +195,11 @@ def main() -> None:
             found = measure(args, name, batch)
             for way in found:
                 rate = median(way.rates)
-                peak = f"{way.peak / 2**20:.0f} MiB" if way.peak else "-"
                 print(
-                    f"{name:10} {args.size} {batch:5} {way.name:14} {way.precision:9} "
+                    f"{name:18} {args.size} {batch:5} {way.name:14} {way.precision:9} "
                     f"{rate:10.0f} {rate / median(found[0].rates):5.2f}x "
                     f"{rate * work / peaks[way.precision]:6.1%} "
-                    f"{peak:>9}",
+                    f"{way.peak / 2**20:5.0f} MiB",
                     flush=True,
                 )
 
