@@ -4,8 +4,10 @@ Types and ranges of single fields are pydantic's business (`experiment`); here i
 depends on the data set, on the machine's files or on several fields at once.
 """
 
+import json
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ccfs_lib.errors import InputError
@@ -28,6 +30,7 @@ def check(e: "Experiment") -> None:
     # What is wrong with the data set comes first: the others ask for its size.
     for one in (_dataset, _networks, _distilled_from, _part, _images, _score, _ties):
         one(e)
+    _selected_from(e)
 
 
 def _dataset(e) -> None:
@@ -62,6 +65,25 @@ def _distilled_from(e) -> None:
         raise InputError(
             f"distilled_from is {e.distilled_from!r}, but must be a folder of "
             "distilled images, or empty to recover them"
+        )
+
+
+def _selected_from(e) -> None:
+    if not (given := os.path.expanduser(e.selected_from)):
+        return
+    told = f"selected_from is {e.selected_from!r}"
+    try:
+        content = json.loads(Path(given).read_text())
+        chosen = content["ipc"], float(content["alpha"])
+    except (OSError, ValueError, LookupError, TypeError):
+        raise InputError(
+            f"{told}, but must be a selected_indices.json with ipc, alpha and "
+            "idx_selected"
+        ) from None
+    if chosen != (e.ipc, e.alpha):
+        raise InputError(
+            f"{told}, chosen for ipc {chosen[0]} and alpha {chosen[1]:g}, but ipc is "
+            f"{e.ipc} and alpha {e.alpha:g}"
         )
 
 

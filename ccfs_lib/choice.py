@@ -42,6 +42,8 @@ class Choice:
     """convnet, convnet-32-64-128, resnet18, ..."""
     distilled_from: str | None = None
     """folder of distilled images (newNNN/...) to use instead of recovering some"""
+    selected_from: str | None = None
+    """a selected_indices.json, measured by --arms selected"""
     epochs: int | None = None
     """epochs of each filter and evaluation"""
     lr: float | None = None

@@ -108,11 +108,12 @@ class Doctor:
         print(f"{'CCFS_DATA':12} {os.environ.get('CCFS_DATA', 'not set')}")
 
 
+COMMANDS = Sweep | Match | Squeeze | Select | Export | Ship | Results | Doctor
+
+
 def main() -> None:
     """Entry point of `ccfs`; exit code 2 and one sentence for what a user can mend."""
-    command = tyro.cli(
-        Sweep | Match | Squeeze | Select | Export | Ship | Results | Doctor, prog="ccfs"
-    )
+    command = tyro.cli(COMMANDS, prog="ccfs")
     plainly()
     try:
         command()

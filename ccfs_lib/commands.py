@@ -14,7 +14,7 @@ import tyro
 
 from ccfs_lib.choice import Choice
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import CONTROLS, FURTHER, STRATEGIES, Experiment, preset
+from ccfs_lib.experiment import CONTROLS, STRATEGIES, Experiment, known_arm, preset
 
 Shared = tyro.conf.OmitArgPrefixes[Choice]
 
@@ -43,11 +43,9 @@ class Sweep(Long):
 
     def __call__(self) -> None:
         """Run and print the table."""
-        for arm in self.arms:
-            if arm not in STRATEGIES + CONTROLS + FURTHER:
-                known = ", ".join(STRATEGIES + CONTROLS + FURTHER)
-                raise InputError(f"arms holds {arm!r}, but must be among {known}")
         experiments = self.choice.experiments()
+        for arm in self.arms:
+            known_arm(arm, experiments[0])
         print_settings(experiments)
         if self.dry_run:  # before `_afford`: whoever asks for the price may have it
             return _forecast(experiments, self.arms)

@@ -46,6 +46,8 @@ NAMES = {
     "ccfs-plain": "CCFS, not augmented",
     "random-plain": "random, not augmented",
     "distilled-plain": "distilled only, not augmented",
+    "selected": "selected elsewhere",
+    "selected-hard": "selected elsewhere, hard labels",
 }
 HOLDS, FAILS, OPEN = VERDICTS = ("holds", "does not hold", "too close to call")
 PAIRED = "paired by seed"  # named beside the intervals, wherever they are shown

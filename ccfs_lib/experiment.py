@@ -25,6 +25,7 @@ CONTROLS = ("random", "distilled", "random-hard", "ccfs-hard")
 # Measured only where they are named: chapters 13 and 14 ask for them.
 FURTHER = ("random-short", "full-hard", "distilled-hard")
 FURTHER += ("ccfs-plain", "random-plain", "distilled-plain")
+FURTHER += ("selected", "selected-hard")  # what `selected_from` lists
 STRATEGIES = tuple(
     f"{fine}-{coarse}"
     for coarse in ("misclassified", "classified")
@@ -41,7 +42,7 @@ SHORT = {
 # Options that came later are told only where they are used, so that earlier results
 # and pages stay what they are.
 LATER = {"classes": 0, "image_size": 0, "evaluation_network": ""}
-LATER |= {"filter_loss": "", "ties": "index"}
+LATER |= {"filter_loss": "", "ties": "index", "selected_from": ""}
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -81,6 +82,8 @@ class Experiment:
     distillation: Distillation = Field(default_factory=Distillation)
     # Folder of distilled images (newNNN/...) to take instead of recovering some.
     distilled_from: str = ""
+    # A selected_indices.json, the authors' or anyone's, for the arm "selected".
+    selected_from: str = ""
     seeds: Annotated[int, Field(ge=1, le=100)] = 3
     # ours: without oneDNN, whose blocking follows the machine's caches, small runs give
     # the same bits on every AVX2 machine; the book's tests compare them.
@@ -147,6 +150,18 @@ class Experiment:
             nested = value.items() if isinstance(value, dict) else [("", value)]
             rows += [(f"{name}.{k}".rstrip("."), str(v)) for k, v in nested]
         return rows
+
+
+def known_arm(arm: str, experiment: Experiment) -> None:
+    """Raise InputError unless `arm` can be measured in this experiment."""
+    if arm not in STRATEGIES + CONTROLS + FURTHER:
+        known = ", ".join(STRATEGIES + CONTROLS + FURTHER)
+        raise InputError(f"arm is {arm!r}, but must be one of {known}")
+    if arm.startswith("selected") and not experiment.selected_from:
+        raise InputError(
+            f"arm is {arm!r}, but selected_from is empty: it must name a "
+            "selected_indices.json"
+        )
 
 
 def preset(

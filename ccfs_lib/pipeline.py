@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ccfs_lib import curriculum, data, paths, results
+from ccfs_lib import curriculum, data, exchange, paths, results
 from ccfs_lib.data import ImageSet
-from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import CONTROLS, FURTHER, STRATEGIES
+from ccfs_lib.experiment import STRATEGIES, known_arm
 from ccfs_lib.progress import progress
 from ccfs_lib.stages import Stages
 
@@ -22,13 +21,6 @@ LAST = {
     "-hard": {"loss": "hard"},  # without the teacher
     "-plain": {"augment": "none", "flip": False},  # without augmentation
 }
-
-
-def known_arm(arm: str) -> None:
-    """Raise InputError unless `arm` is a strategy or a control."""
-    if arm not in STRATEGIES + CONTROLS + FURTHER:
-        known = ", ".join(STRATEGIES + CONTROLS + FURTHER)
-        raise InputError(f"arm is {arm!r}, but must be one of {known}")
 
 
 def parts(arm: str) -> tuple[str, dict]:
@@ -46,20 +38,28 @@ class Pipeline(Stages):
         """The final set of an arm: a strategy of STRATEGIES or a control."""
         e = self.experiment
         if arm != "ccfs":  # the experiment's own strategy
-            known_arm(arm)
+            known_arm(arm, e)
         arm, _ = parts(arm)
         if arm == "full":
             return self.train
         if arm == "distilled":
             return self.distilled(e.ipc)
+        if arm == "selected":
+            size = len(self.train)
+            chosen, _ = exchange.read_indices(e.selected_from, e.ipc, size)
+            return self._beside(chosen)
         if arm == "random":
             return self.train.subset(self.random_real(e.ipc, seed))
         if arm == "random-short":  # as few of each class as CCFS could fill
             sizes = self.synthetic("ccfs", seed).class_sizes
             return self.train.subset(self.random_real(sizes, seed))
         strategy = None if arm == "ccfs" else arm
-        chosen = curriculum.selected(list(self.phases(seed, strategy)))
-        return data.concat(self.distilled(e.distilled), self.train.subset(chosen))
+        return self._beside(curriculum.selected(list(self.phases(seed, strategy))))
+
+    def _beside(self, chosen: np.ndarray) -> ImageSet:
+        """The distilled part and the chosen images: a final set."""
+        distilled = self.distilled(self.experiment.distilled)
+        return data.concat(distilled, self.train.subset(chosen))
 
     def random_real(self, per_class: int | list[int], seed: int) -> np.ndarray:
         """Indices of `per_class` random training images of each class, int64.
@@ -98,7 +98,7 @@ class Pipeline(Stages):
         Raises InputError for an arm that is neither a strategy nor a control.
         """
         e = self.experiment
-        known_arm(arm)
+        known_arm(arm, e)
         rows = [self.evaluate(arm, s) for s in progress(range(e.seeds), arm, "seed")]
         config = e.hashed() | {"arm": arm, "seeds": e.seeds}
         config |= {"train": self.train.fingerprint, "test": self.test.fingerprint}

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from ccfs_lib.crew import crew, done, every, size
-from ccfs_lib.experiment import CONTROLS, STRATEGIES, Experiment
+from ccfs_lib.experiment import CONTROLS, STRATEGIES, Experiment, known_arm
 from ccfs_lib.motivation import ARMS, Motivation
 
 
@@ -31,10 +31,10 @@ def sweep(
     Returns the paths of the results, each written as soon as its arm is complete.
     Raises InputError for an unknown arm or a negative number of workers.
     """
-    from ccfs_lib.pipeline import Pipeline, known_arm
+    from ccfs_lib.pipeline import Pipeline
 
     for arm in arms:
-        known_arm(arm)
+        known_arm(arm, experiment)
     size(workers, False)
     deadline = None if time_limit is None else time.monotonic() + time_limit
     stages = Pipeline(experiment, deadline=deadline)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import tyro
 from conftest import small
 
 from ccfs_lib import cli, cost, data, presets, weights
@@ -121,6 +123,23 @@ def test_doctor_says_what_there_is(house, monkeypatch, capsys):
     assert told["cache"] == str(house / "cache") and told["CCFS_DATA"] == "not set"
     assert told["python"] == ".".join(map(str, sys.version_info[:3]))
     assert {"torch", "device", "threads"} <= told.keys()
+
+
+def documented() -> list[str]:
+    """Every `ccfs` command of the documents: in a block, or between backquotes."""
+    home, found = Path(__file__).parents[1], []
+    places = ["README.md", "CONTRIBUTING.md", "workflow/README.md"]
+    for path in [home / p for p in places] + sorted(home.glob("book/*.md")):
+        text = path.read_text("utf-8").replace("\\\n", " ")
+        found += re.findall(r"^(?:\.venv/bin/)?(ccfs .*)$", text, re.MULTILINE)
+        found += re.findall(r"`(ccfs [a-z]+ --?[^`]*)`", text)
+    return sorted(line for line in set(found) if "--help" not in line)
+
+
+@pytest.mark.parametrize("line", documented())
+def test_documented_commands_are_commands(line):
+    words = shlex.split(line.replace("…", ""), comments=True)[1:]
+    assert tyro.cli(cli.COMMANDS, prog="ccfs", args=words) is not None
 
 
 # -- a sweep in processes of its own ---------------------------------------------------

@@ -82,6 +82,11 @@ from ccfs_lib.store import key
         ({"recipe": 3}, "recipe", "is 3: "),
         ({"distillation": {"steps": 3}}, "distillation.steps", "is 3: unexpected"),
         ({"distilled_from": "no/folder"}, "distilled_from", "is 'no/folder', "),
+        (
+            {"selected_from": "no.json"},
+            "selected_from",
+            "is 'no.json', .* idx_selected",
+        ),
         ({"pahse": 1}, "pahse", "is 1: unexpected"),
     ],
 )
@@ -135,7 +140,15 @@ def test_direct_construction_is_checked_too():
         Experiment(ipcs=3)
 
 
-def other_values() -> dict:
+@pytest.fixture
+def selected(tmp_path) -> str:
+    """A selected_indices.json for the preset of digits."""
+    path = tmp_path / "selected_indices.json"
+    path.write_text('{"ipc": 20, "alpha": 0.2, "idx_selected": [3, 1]}')
+    return str(path)
+
+
+def other_values(selected: str) -> dict:
     """For each field a value that its digits preset does not have."""
     return {
         "dataset": "cifar10",
@@ -160,16 +173,17 @@ def other_values() -> dict:
         "teacher": Recipe(epochs=1, loss="hard"),
         "distillation": Distillation(),
         "distilled_from": "/",
+        "selected_from": selected,
         "seeds": 99,
         "portable": False,
     }
 
 
 @pytest.mark.parametrize("name", [f.name for f in fields(Experiment)])
-def test_the_hash_holds_what_changes_a_result_and_nothing_else(name):
+def test_the_hash_holds_what_changes_a_result_and_nothing_else(name, selected):
     # Digits cannot shrink.
     default = preset("tiny-imagenet") if name == "image_size" else preset()
-    changed = replace(default, **{name: other_values()[name]})
+    changed = replace(default, **{name: other_values(selected)[name]})
     assert changed != default
     free = name in ("data_root", "seeds")
     assert (key(changed.hashed()) == key(default.hashed())) == free
@@ -324,9 +338,9 @@ def test_committed_runs_keep_their_names():
         assert json.loads(json.dumps(made.hashed())).items() <= config.items()
 
 
-def test_experiments_of_one_name_give_the_same_results():
+def test_experiments_of_one_name_give_the_same_results(selected):
     """One name, one configuration: the name is as fine as the hash."""
-    values = other_values().items()
+    values = other_values(selected).items()
     made = {k: replace(preset(), **{k: v}) for k, v in values if k != "image_size"}
     # Nested fields, a file elsewhere, and a preset built by hand.
     made["iterations"] = replace(preset(), distillation=Distillation(iterations=6))

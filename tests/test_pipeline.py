@@ -18,11 +18,12 @@ from conftest import small
 from PIL import Image
 
 import ccfs_lib.workbench
-from ccfs_lib import data, paths, step, sweep, train
+from ccfs_lib import curriculum, data, paths, step, sweep, train
 from ccfs_lib.checkpoint import Checkpoint
 from ccfs_lib.device import arithmetic
 from ccfs_lib.distill import sre2l
 from ccfs_lib.errors import InputError
+from ccfs_lib.exchange import write_indices
 from ccfs_lib.experiment import CONTROLS, STRATEGIES
 from ccfs_lib.pipeline import EVALUATION, Pipeline
 from ccfs_lib.store import Store, StoreWarning
@@ -221,6 +222,26 @@ def test_portable_runs_with_one_thread_and_puts_things_back(tmp_path, monkeypatc
 
 
 # -- what is refused, and when ---------------------------------------------------------
+
+
+def test_what_others_selected_is_measured_as_ones_own(house):
+    stages = Pipeline(small())
+    own = stages.evaluate("simple-misclassified", 0)
+    chosen = curriculum.selected(list(stages.phases(0)))
+    file = write_indices(house / "selected_indices.json", 4, 0.25, chosen)
+    told = Pipeline(small(selected_from=str(file)))
+    row = told.evaluate("selected", 0)
+    assert row == {k: own[k] for k in row}
+    assert told.evaluate("selected-hard", 0) != row
+    assert told.measure("selected").parent.name != stages.experiment.run
+    # Another alpha is another set; 99,999 is no digit.
+    with pytest.raises(InputError, match=r"chosen for ipc 4 and alpha 0\.25, but"):
+        small(selected_from=str(file), alpha=0.5)
+    write_indices(file, 4, 0.25, [99_999])
+    with pytest.raises(InputError, match="99999, but the training split has"):
+        told.evaluate("selected", 0)
+    with pytest.raises(InputError, match="arm is 'selected', but selected_from is emp"):
+        stages.measure("selected")
 
 
 def test_unknown_arms_are_refused_before_anything_is_trained(house, counted):

@@ -39,6 +39,8 @@ IMAGES = (*TEACHER, "distillation", "distilled_from")
 FILTER = (*IMAGES, "distilled", "network", "recipe", "filter_loss")
 SHARED = {"squeeze": TEACHER, "recover": IMAGES, "filter": FILTER}
 
+PATHS = ("dataset", "data_root", "distilled_from", "selected_from", "score")
+
 Axes = dict[str, Annotated[list[Any], Field(min_length=1)]]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
 
@@ -108,8 +110,8 @@ class Grid:
         """Shared stages to finish first, lest cells wait for each other's locks."""
         e = self.experiments[run]
         drawn = arm.removesuffix("-hard").removesuffix("-plain")  # the set it trains on
-        if drawn == "distilled":
-            return self.images(run, e.ipc)
+        if drawn in ("distilled", "selected"):
+            return self.images(run, e.ipc if drawn == "distilled" else e.distilled)
         if drawn in ("random", "full"):
             return self.teachers(run)[:1]
         files, own = self.start(run), f"{e.fine}-{e.coarse}"
@@ -162,7 +164,7 @@ def read(config: dict) -> Grid:
             f"grid: {name} is {first['input']!r}: {first['msg']}"
         ) from None
     for e in grid.experiments.values():  # all are checked now, before anything starts
-        for name in ("dataset", "data_root", "distilled_from", "score"):
+        for name in PATHS:
             path = os.path.expanduser(value := getattr(e, name))
             if value in SMALLEST_CLASS or os.path.isabs(path):
                 continue

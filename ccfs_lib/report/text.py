@@ -17,7 +17,8 @@ from ccfs_lib.statistics import Difference, Summary, summary
 
 # A space that does not break, and the signs that typography has for minus and for none.
 SPACE, MINUS, DASH = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}", "\N{EN DASH}"
-PATHS = ("dataset", "score", "distilled_from")  # settings that may be paths
+# Settings that may be paths.
+PATHS = ("dataset", "score", "distilled_from", "selected_from")
 # What a reader has to know before the first number.
 REMARKS = {
     "cifar10-jpeg": "cifar10-jpeg is not CIFAR-10: it is CIFAR-10 re-encoded as JPEG "
