@@ -256,7 +256,8 @@ def test_a_short_random_set_has_ccfs_numbers_and_random_images(shared, mini):
 def test_named_arms_change_the_last_training_alone(shared, mini):
     run = Pipeline(mini())
     assert [parts(arm)[0] for arm in FURTHER] == [
-        *("random-short", "full", "distilled", "ccfs", "random", "distilled")
+        *("random-short", "full", "distilled", "ccfs", "random", "distilled"),
+        *("selected", "selected"),
     ]
     assert parts("hard-misclassified") == ("hard-misclassified", {})
     for arm, same in (("ccfs-plain", CCFS), ("random-plain", "random")):
