@@ -1,6 +1,7 @@
 """The explorer: each image's reasons, its picture, its place; and the page itself."""
 
 import base64
+import hashlib
 import io
 import json
 import re
@@ -568,6 +569,29 @@ def test_a_click_holds_and_a_drag_moves_the_enlarged_map(visit):
     moved = np.subtract(place(page, 17), before)
     assert np.abs(moved - (-60, -20)).max() < 6
     assert "Held" not in card(page)  # a drag is no click
+
+
+def test_the_wheel_zooms_at_the_pointer_and_alone_scrolls_the_page(visit):
+    page = visit(viewport={"width": 1100, "height": 500})
+    page.mouse.move(*place(page, 17))
+    page.mouse.wheel(0, 120)
+    page.wait_for_function("window.scrollY > 0")
+    assert page.evaluate("document.querySelector('.ccfs-explorer').explorer.zoom") == 1
+    page.evaluate("window.scrollTo(0, 0)")
+    before = place(page, 17)
+    page.mouse.move(*before)
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -140)
+    page.keyboard.up("Control")
+    zoom = page.evaluate("document.querySelector('.ccfs-explorer').explorer.zoom")
+    assert zoom == pytest.approx(2)
+    assert np.abs(np.subtract(place(page, 17), before)).max() < 2
+
+
+def test_d3_is_what_npm_publishes():
+    recipe, made = ((STATIC / name) for name in ("vendor.sh", "d3.min.js"))
+    (expected,) = re.findall(r"[0-9a-f]{64}", recipe.read_text())
+    assert hashlib.sha256(made.read_bytes()).hexdigest() == expected
 
 
 def luminance(page, selector: str, what: str) -> float:

@@ -19,7 +19,8 @@ LOADER = """
   const add = (tag, told) =>
     document.head.append(Object.assign(document.createElement(tag), told));
   add("link", {rel: "stylesheet", href: home + "_static/explorer/explorer.css"});
-  add("script", {src: home + "_static/explorer/explorer.js"});
+  for (const name of ["d3.min", "explorer"])  // one after the other
+    add("script", {src: `${home}_static/explorer/${name}.js`, async: false});
 })()
 """
 FALLBACK = (
@@ -52,6 +53,7 @@ follow();
 <body>
 <h1>{title}</h1>
 {body}
+<script>{d3}</script>
 <script>{script}</script>
 </body>
 </html>
@@ -85,15 +87,15 @@ class Frame:
         """
         folder, path = paths.home() / "book" / "_static" / "explorer", Path(path)
         try:
-            style, script = (
-                (folder / f"explorer.{kind}").read_text("utf-8")
-                for kind in ("css", "js")
+            style, d3, script = (
+                (folder / name).read_text("utf-8")
+                for name in ("explorer.css", "d3.min.js", "explorer.js")
             )
         except OSError as error:
             raise InputError(f"{folder} cannot be read ({error.strerror})") from None
         title = html.escape(self.title)
         body = self._html("")
-        text = ALONE.format(title=title, style=style, script=script, body=body)
+        text = ALONE.format(title=title, style=style, d3=d3, script=script, body=body)
         temporary = path.with_name(f".{path.name}.part")
         temporary.write_text(text, "utf-8")
         os.replace(temporary, path)

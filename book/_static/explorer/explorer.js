@@ -1,7 +1,10 @@
-/* The curriculum explorer: images as points on one canvas. Ours, no dependencies, and
-   nothing is fetched: the data stand in the page (ccfs_lib/report/explorer.py). */
+/* The curriculum explorer: images as points on one canvas. D3 moves the map and finds the
+   nearest point; the story, the marks and the card are ours. Nothing is fetched from
+   elsewhere: the data stand in the page (ccfs_lib/report/explorer.py). */
 (() => {
   "use strict";
+
+  const { pointer, quadtree, select, zoom, zoomIdentity } = window.d3;
 
   // As in ccfs_lib/explorer.py.
   const [PICKED, BEFORE, COARSE, VETOED, BEHIND, TIED] = [0, 1, 2, 3, 4, 5];
@@ -216,8 +219,7 @@
       root.lang = "en"; // so that long class names are hyphenated
       this.story = new Story(told);
       Object.assign(this, { view: 0, only: -1, hidden: new Set(), current: -1, pinned: false });
-      Object.assign(this, { zoom: 1, tx: 0, ty: 0, pictures: false, taken: new Map() });
-      this.pointers = new Map();
+      Object.assign(this, { transform: zoomIdentity, pictures: false, taken: new Map() });
       this.sheet = element("img", { src: told.sheet, alt: "" });
       this.build();
       this.listen();
@@ -281,20 +283,24 @@
       this.viewing.onchange = () => this.change({ view: +this.viewing.value, hidden: new Set() });
       this.choosing.onchange = () => this.change({ only: +this.choosing.value });
       this.picturing.onchange = () => this.change({ pictures: this.picturing.checked });
+      this.zooming = zoom()
+        .scaleExtent([1, DEEPEST])
+        .clickDistance(5)
+        .wheelDelta((event) => -event.deltaY / 140) // halvings: the same with mouse and pad
+        .filter((event) => this.meant(event))
+        .on("zoom", ({ transform }) => this.moved(transform));
+      this.map = select(plot).call(this.zooming).on("dblclick.zoom", null);
       plot.addEventListener("keydown", (event) => this.key(event));
-      plot.addEventListener("pointerdown", (event) => this.press(event));
-      plot.addEventListener("pointermove", (event) => this.move(event));
-      for (const end of ["pointerup", "pointercancel"])
-        plot.addEventListener(end, (event) => this.release(event));
+      plot.addEventListener("pointerdown", (event) => (this.by = event.pointerType));
+      plot.addEventListener("pointermove", (event) => {
+        const idle = event.pointerType === "mouse" && !event.buttons && !this.pinned;
+        if (idle) this.hover(...pointer(event, plot));
+      });
+      plot.addEventListener("click", (event) => this.click(...pointer(event, plot), this.by));
       plot.addEventListener("pointerleave", (event) => {
         if (event.pointerType === "mouse") this.tip.hidden = true;
       });
       plot.addEventListener("blur", () => (this.tip.hidden = true));
-      plot.addEventListener("wheel", (event) => {
-        if (!event.ctrlKey && !event.metaKey) return; // the wheel alone scrolls the page
-        event.preventDefault();
-        this.zoomBy(Math.exp(-event.deltaY / 200), this.local(event));
-      }, { passive: false });
       new ResizeObserver(() => this.resize()).observe(plot);
       new MutationObserver(() => this.recolour()).observe(document.documentElement, {
         attributes: true, attributeFilter: ["data-theme"],
@@ -339,6 +345,7 @@
         if (!this.hidden.has(c)) this.groups[c].push(i);
       }
       this.marks = marks;
+      this.trees = {};
       this.legend = marks.map((mark, c) => this.chip(mark, c, counts[c]));
       const held = this.chips.contains(document.activeElement) && document.activeElement.dataset.category;
       this.chips.replaceChildren(...this.legend.filter((chip) => chip));
@@ -397,8 +404,11 @@
       const [x0, y0] = [(width - right * sx) / 2, (height - low * sy) / 2];
       this.baseX = Float32Array.from(story.x, (x) => x0 + x * sx);
       this.baseY = Float32Array.from(story.y, (y) => y0 + y * sy);
-      Object.assign(this, { width, height });
-      this.zoomBy(1);
+      Object.assign(this, { width, height, trees: {} });
+      const frame = [[0, 0], [width, height]];
+      this.zooming.extent(frame).translateExtent(frame);
+      this.map.call(this.zooming.translateBy, 0, 0); // back into the new frame
+      this.draw();
       this.corner();
       this.sized();
     }
@@ -417,8 +427,12 @@
       this.buttons.dataset.corner = `${down ? "low" : "high"} ${across ? "right" : "left"}`;
     }
 
+    get zoom() {
+      return this.transform.k;
+    }
+
     at(i) {
-      return [this.baseX[i] * this.zoom + this.tx, this.baseY[i] * this.zoom + this.ty];
+      return this.transform.apply([this.baseX[i], this.baseY[i]]);
     }
 
     draw() {
@@ -432,11 +446,12 @@
 
     /* Marks are stamped: drawn once each, then copied; 10,000 take a few milliseconds. */
     paint() {
-      const { dpr, marks, groups, baseX, baseY, zoom, tx, ty, width, height } = this;
+      const { dpr, marks, groups, baseX, baseY, width, height } = this;
+      const { k, x: tx, y: ty } = this.transform;
       const ctx = this.canvas.getContext("2d");
       ctx.clearRect(0, 0, this.canvas.width, this.canvas.height);
       const many = this.story.count > 4000 && this.only < 0;
-      const growth = Math.min(2.2, this.zoom ** 0.4) * (width < 420 ? 0.85 : 1);
+      const growth = Math.min(2.2, k ** 0.4) * (width < 420 ? 0.85 : 1);
       this.taken = this.pictures ? this.thumbnails() : new Map();
       for (const c of this.inDepth()) {
         const mark = marks[c];
@@ -445,8 +460,8 @@
         ctx.globalAlpha = mark.shape === "dot" && many ? 0.7 : 1;
         const half = stamp.width / 2;
         for (const i of groups[c]) {
-          const x = baseX[i] * zoom + tx;
-          const y = baseY[i] * zoom + ty;
+          const x = baseX[i] * k + tx;
+          const y = baseY[i] * k + ty;
           if (x > -9 && y > -9 && x < width + 9 && y < height + 9 && !this.taken.has(i))
             ctx.drawImage(stamp, Math.round(x * dpr - half), Math.round(y * dpr - half));
         }
@@ -486,8 +501,7 @@
       const full = new Map(); // cell -> the picture in it; one fits, its neighbours may touch
       const taken = new Map();
       for (const i of this.inDepth().reverse().flatMap((c) => this.groups[c])) {
-        const x = this.baseX[i] * this.zoom + this.tx;
-        const y = this.baseY[i] * this.zoom + this.ty;
+        const [x, y] = this.at(i);
         if (x < 0 || y < 0 || x > this.width || y > this.height) continue;
         const at = (Math.floor(y / cell) + 1) * columns + Math.floor(x / cell) + 1;
         const free = AROUND.every(([right, down]) => {
@@ -541,19 +555,18 @@
 
     /* To begin with: the picked image (or any) that is nearest to the middle. */
     opening() {
-      const all = [...this.groups.slice(1).flat(), ...this.groups[0]];
-      const picked = all.filter((i) => this.story.picked[i]);
-      return this.nearest(this.width / 2, this.height / 2, picked.length ? picked : all);
+      const picked = this.tree("picked", (i) => this.story.picked[i]);
+      return this.nearest(this.width / 2, this.height / 2, picked.size() ? picked : this.tree());
     }
 
-    nearest(x, y, among = this.groups.flat(), reach = Infinity) {
-      let [best, found] = [reach * reach, -1];
-      for (const i of among) {
-        const [px, py] = this.at(i);
-        const away = (px - x) ** 2 + (py - y) ** 2;
-        if (away < best) [best, found] = [away, i];
-      }
-      return found;
+    /* Visible points by place, made when first asked for; of `all`, or those that `belong`. */
+    tree(name = "all", belong = () => true) {
+      this.trees[name] ??= quadtree(this.groups.flat().filter(belong), (i) => this.baseX[i], (i) => this.baseY[i]);
+      return this.trees[name];
+    }
+
+    nearest(x, y, tree = this.tree(), reach = Infinity) {
+      return tree.find(...this.transform.invert([x, y]), reach / this.zoom) ?? -1;
     }
 
     /* What a pointer means: a picture, else a mark that it touches before a dot. */
@@ -562,8 +575,8 @@
         const [px, py] = this.at(i);
         if (Math.max(Math.abs(px - x), Math.abs(py - y)) <= side / 2 + 2) return i;
       }
-      const marks = this.groups.filter((_, c) => this.marks[c].shape !== "dot").flat();
-      const touched = this.nearest(x, y, marks, 6);
+      const shaped = (i) => this.marks[this.story.category(i, this.view)].shape !== "dot";
+      const touched = this.nearest(x, y, this.tree("shaped", shaped), 6);
       return touched < 0 ? this.nearest(x, y, undefined, reach) : touched;
     }
 
@@ -681,64 +694,38 @@
     reveal(i) {
       const [x, y] = this.at(i);
       const edge = 24;
-      if (x < edge || y < edge || x > this.width - edge || y > this.height - edge) {
-        this.tx += this.width / 2 - x;
-        this.ty += this.height / 2 - y;
-        this.zoomBy(1);
-      }
+      if (x < edge || y < edge || x > this.width - edge || y > this.height - edge)
+        this.map.call(this.zooming.translateTo, this.baseX[i], this.baseY[i]);
     }
 
-    zoomBy(factor, [x, y] = [this.width / 2, this.height / 2]) {
-      const zoom = factor ? clamp(this.zoom * factor, 1, DEEPEST) : 1;
-      const by = zoom / this.zoom;
-      this.zoom = zoom;
-      this.tx = clamp(x - (x - this.tx) * by, this.width * (1 - zoom), 0);
-      this.ty = clamp(y - (y - this.ty) * by, this.height * (1 - zoom), 0);
-      this.plot.classList.toggle("cx-deep", zoom > 1);
+    /* By a factor about a place, by default the middle; 0: the whole map. */
+    zoomBy(factor, place) {
+      if (factor) this.map.call(this.zooming.scaleBy, factor, place);
+      else this.map.call(this.zooming.transform, zoomIdentity);
+    }
+
+    /* The page keeps what it needs to scroll: the wheel alone, and one finger on a whole map. */
+    meant(event) {
+      if (event.type === "wheel") return event.ctrlKey || event.metaKey;
+      if (event.touches) return event.touches.length > 1 || this.zoom > 1;
+      return !event.button && !event.ctrlKey;
+    }
+
+    moved(transform) {
+      this.transform = transform;
+      this.plot.classList.toggle("cx-deep", transform.k > 1);
       this.tip.hidden = true;
       this.draw();
     }
 
-    local(event) {
-      const box = this.plot.getBoundingClientRect();
-      return [event.clientX - box.left, event.clientY - box.top];
-    }
-
-    press(event) {
-      if (event.button) return;
-      this.pointers.set(event.pointerId, this.local(event));
-      this.moved = this.pointers.size > 1;
-      this.start = this.local(event);
-    }
-
-    move(event) {
-      const now = this.local(event);
-      const before = this.pointers.get(event.pointerId);
-      if (!before) {
-        if (event.pointerType === "mouse" && !this.pinned) this.hover(now, "mouse");
-        return;
-      }
-      if (!this.moved && Math.hypot(now[0] - this.start[0], now[1] - this.start[1]) < 5) return;
-      if (!this.moved) this.plot.setPointerCapture(event.pointerId);
-      this.moved = true;
-      const other = [...this.pointers].find(([id]) => id !== event.pointerId)?.[1];
-      this.pointers.set(event.pointerId, now);
-      this.tx += (now[0] - before[0]) / (other ? 2 : 1);
-      this.ty += (now[1] - before[1]) / (other ? 2 : 1);
-      const spread = (p) => Math.hypot(p[0] - other[0], p[1] - other[1]);
-      const middle = other && [(now[0] + other[0]) / 2, (now[1] + other[1]) / 2];
-      this.zoomBy(other ? spread(now) / Math.max(spread(before), 1) : 1, middle || now);
-    }
-
-    release(event) {
-      if (!this.pointers.delete(event.pointerId) || this.moved || event.type !== "pointerup") return;
-      const hit = this.under(...this.local(event), REACH[event.pointerType] || REACH.touch);
-      this.pinned = event.pointerType === "mouse" && hit >= 0 && !(this.pinned && hit === this.current);
+    click(x, y, by) {
+      const hit = this.under(x, y, REACH[by] || REACH.touch);
+      this.pinned = by === "mouse" && hit >= 0 && !(this.pinned && hit === this.current);
       this.show(hit < 0 ? this.current : hit, { aloud: true, tip: hit >= 0 });
     }
 
-    hover(place, kind) {
-      const hit = this.under(...place, REACH[kind]);
+    hover(x, y) {
+      const hit = this.under(x, y, REACH.mouse);
       this.plot.style.cursor = hit < 0 ? "" : "pointer";
       if (hit < 0) this.tip.hidden = true;
       else if (hit !== this.current || this.tip.hidden) this.show(hit, { tip: true });
