@@ -289,7 +289,10 @@
         .wheelDelta((event) => -event.deltaY / 140) // halvings: the same with mouse and pad
         .filter((event) => this.meant(event))
         .on("zoom", ({ transform }) => this.moved(transform));
-      this.map = select(plot).call(this.zooming).on("dblclick.zoom", null);
+      // D3 lets go of a wheel that it cannot obey; the browser would zoom the whole page.
+      const keep = (event) => this.meant(event) && event.preventDefault();
+      this.map = select(plot).call(this.zooming).on("dblclick.zoom", null)
+        .on("wheel", keep, { passive: false });
       plot.addEventListener("keydown", (event) => this.key(event));
       plot.addEventListener("pointerdown", (event) => (this.by = event.pointerType));
       plot.addEventListener("pointermove", (event) => {
@@ -559,10 +562,11 @@
       return this.nearest(this.width / 2, this.height / 2, picked.size() ? picked : this.tree());
     }
 
-    /* Visible points by place, made when first asked for; of `all`, or those that `belong`. */
+    /* Visible points by place, made when first asked for; of `all`, or those that `belong`.
+       Where points coincide the last one is found, so the foremost comes last. */
     tree(name = "all", belong = () => true) {
-      this.trees[name] ??= quadtree(this.groups.flat().filter(belong), (i) => this.baseX[i], (i) => this.baseY[i]);
-      return this.trees[name];
+      const points = () => this.inDepth().flatMap((c) => this.groups[c]).filter(belong);
+      return (this.trees[name] ??= quadtree(points(), (i) => this.baseX[i], (i) => this.baseY[i]));
     }
 
     nearest(x, y, tree = this.tree(), reach = Infinity) {
