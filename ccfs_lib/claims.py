@@ -17,8 +17,7 @@ OWN_CELL = {"sota-cifar10", "sota-cifar100", "sota-tiny-imagenet"}
 OWN_CELL |= {"distillation-behind-random", "full-data-gap"}
 # Claims about something else than which of two accuracies in one run is higher.
 BEYOND = {
-    # Here a run's network is its filters' too; Table 2 keeps ResNet-18's selection.
-    "ccfs-best-on-five-networks": "needs one selection evaluated on other networks",
+    "ccfs-over-sre2l-on-five-networks": "needs images by SRe2L beside those by CDA",
 }
 # What the sentence says besides left over right: it does not hold without these.
 ALSO = {

@@ -189,15 +189,22 @@ def from_notebook(namespace: dict) -> tuple[Experiment, dict]:
     namespace: the notebook's ``globals()`` right after its parameters. papermill only
     warns about an unknown parameter and checks no type; here both stop the notebook
     with one sentence. Returns the experiment and the parameters that are the
-    chapter's own (`phase`).
+    chapter's own (`phase`, or `networks`, names with spaces between them).
     """
-    known = {f.name for f in fields(Experiment)} | {*SHORT, "reading", "phase"}
+    own = {"phase", "networks"}
+    known = {f.name for f in fields(Experiment)} | {*SHORT, "reading", *own}
     values = given(namespace, known)
-    phase = values.pop("phase", None)
+    chapter = {name: values.pop(name) for name in own & set(values)}
     experiment = preset(**values)
     settle(experiment.portable)
-    if phase is None:
-        return experiment, {}
+    if "phase" in chapter:
+        _check_phase(experiment, chapter["phase"])
+    if "networks" in chapter:
+        chapter["networks"] = _learners(experiment, chapter["networks"])
+    return experiment, chapter
+
+
+def _check_phase(experiment: Experiment, phase) -> None:
     if not experiment.real:
         raise InputError(
             f"phase is {phase!r}, but alpha {experiment.alpha:g} leaves no real images "
@@ -206,7 +213,19 @@ def from_notebook(namespace: dict) -> tuple[Experiment, dict]:
     last = experiment.curricula
     if isinstance(phase, bool) or not isinstance(phase, int) or not 1 <= phase <= last:
         raise InputError(f"phase is {phase!r}, but must be a whole number 1 to {last}")
-    return experiment, {"phase": phase}
+
+
+def _learners(experiment: Experiment, names) -> list[str]:
+    if not isinstance(names, str):
+        raise InputError(
+            f"networks is {names!r}, but must be names with spaces between them"
+        )
+    for name in names.split():
+        try:
+            checked("networks", replace, experiment, evaluation_network=name)
+        except InputError as error:
+            raise InputError(str(error).replace("evaluation_network", "networks"))
+    return names.split()
 
 
 # What IPython itself keeps in the namespace of every notebook.

@@ -155,6 +155,14 @@ def _harder(rows: pandas.DataFrame) -> list[Pair]:
     return found
 
 
+def _networks(rows: pandas.DataFrame) -> list[Pair]:
+    """CCFS over CDA, whose images it begins with, on every evaluation network."""
+    cda = rows[rows["distillation.method"] == "cda"]
+    # The filters' own network is the default, and defaults are not filed.
+    return _each(CCFS, "distilled", LEARNER)(cda.fillna({LEARNER: ""}))
+
+
+LEARNER = "evaluation_network"
 PHASES = "figures of two phases of CCFS"
 TRENDS = {
     "two-shot-mean": Trend("ipc", _mean("two-shot", "selmatch"), "two IPC settings"),
@@ -178,5 +186,8 @@ TRENDS = {
     "filter-test-accuracy-rises": Trend("", _rises("test"), PHASES),
     "difficulty-mean-rises": Trend("", _rises("mean"), PHASES),
     "difficulty-bounds-rise": Trend("", _rises("low", "high"), PHASES),
+    "ccfs-over-cda-on-five-networks": Trend(
+        LEARNER, _networks, "CCFS and its distilled images on two networks"
+    ),
     "higher-ipc-harder": Trend("ipc", _harder, "CCFS at two IPC settings"),
 }

@@ -161,6 +161,8 @@ def _line(claim, own: list[Pair], also: list[Pair]) -> Line:
     i = (max if most else min)(range(len(own)), key=lambda i: found[i].mean)
     first = own[i][0].iloc[0]
     where = {k: str(first.get(k, "")) for k in ("run", "dataset", "scale", "network")}
+    if isinstance(learner := first.get("evaluation_network"), str) and learner:
+        where["network"] = f"{learner}, filters {where['network']}"
     ipc = float(first.get("ipc", math.nan))
     theirs = compare.printed_as(first).removesuffix("-jpeg")
     return Line(

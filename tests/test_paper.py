@@ -293,7 +293,7 @@ FROM_PROSE = NUMBERED[~NUMBERED.tested_by.isin(TABLED)]
 
 
 def test_claims_are_well_formed():
-    assert len(CLAIMS) == 34
+    assert len(CLAIMS) == 35
     assert CLAIMS.id.is_unique
     assert CLAIMS.id.str.fullmatch(r"[a-z0-9-]+").all()
     words = ["id", "place", "claim", "left", "right", "unit", "tested_by"]

@@ -205,3 +205,26 @@ def test_runs_that_differ_in_anything_else_are_no_trend():
     other += arm("reverse", [71, 72, 73], ipc=40, **{"matching.iterations": 7})
     known = [row | {"matching.iterations": 9} for row in OVER_IPC[0] + OVER_IPC[1]]
     assert one("reverse-mean", known, other).verdict == "not tested here"
+
+
+def test_ccfs_over_cda_on_every_network_that_learnt():
+    cda = {"distillation.method": "cda"}
+
+    def learnt(by, ccfs, distilled):
+        own = cda if by is None else cda | {"evaluation_network": by}
+        return [*arm(CCFS, ccfs, **own), *arm("distilled", distilled, **own)]
+
+    home = learnt(None, [60.0, 61.0, 62.0], [50.0, 51.0, 52.2])
+    wide = learnt("convnet-64", [63.0, 64.0, 65.0], [58.0, 59.1, 60.0])
+    line = one("ccfs-over-cda-on-five-networks", home, wide)
+    gap = interval([5.0, 4.9, 5.0])  # the closest network is the one shown
+    assert line.verdict == "holds" and line.network == "convnet-64, filters convnet"
+    assert (line.difference, line.half) == pytest.approx((gap.mean, gap.half))
+    lost = learnt("resnet18", [40.0, 41.0, 42.0], [50.0, 51.0, 52.2])
+    assert one("ccfs-over-cda-on-five-networks", home, lost).verdict == "does not hold"
+    # One network alone is no claim about several; SRe2L's images are other images.
+    assert one("ccfs-over-cda-on-five-networks", home).verdict == "not tested here"
+    other = [row | {"distillation.method": "sre2l"} for row in wide]
+    assert one("ccfs-over-cda-on-five-networks", home, other).verdict == (
+        "not tested here"
+    )

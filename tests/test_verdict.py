@@ -288,7 +288,7 @@ def test_results_files_make_a_ledger(tmp_path):
     found = ledger(results.load(tmp_path))
     (line,) = found[found.verdict != "not tested here"].itertuples()
     assert (line.claim, line.verdict) == ("simple-over-random-misclassified", "holds")
-    assert len(found) == len(CLAIMS) == 34
+    assert len(found) == len(CLAIMS) == 35
 
 
 def test_names_of_sides():

@@ -1,0 +1,168 @@
+"""Chapter 15: the same final sets, learnt by other networks (Section 5.3, Table 2).
+
+The filters' network chose the images. A set that serves only the one that chose it
+would be a note to oneself; what is tested is whether its advantages travel.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas
+import torch
+
+from ccfs_lib import networks, paper, paths, results
+from ccfs_lib.compare import (
+    CCFS,
+    NAMES,
+    PAIRED,
+    VERDICTS,
+    compare,
+    matched,
+    values,
+    verdict,
+)
+from ccfs_lib.experiment import Experiment
+from ccfs_lib.pipeline import Pipeline
+from ccfs_lib.report.ablation import Variant
+from ccfs_lib.report.arms import SHOWN
+from ccfs_lib.report.charts import Line, intervals
+from ccfs_lib.report.text import (
+    MINUS,
+    Text,
+    count,
+    finding,
+    plus_minus,
+    signed,
+    table,
+    told,
+)
+from ccfs_lib.statistics import difference
+
+ARMS = (CCFS, "random", "distilled")
+# Evaluated beside the filters' own network, by scale: those of Table 2, or as many of
+# another width, another norm and another family as the machine of that scale affords.
+OTHERS = {
+    "digits": ("convnet-8-16", "convnet-32-64", "convnet-in"),
+    "laptop": ("convnet", "convnet-in", "resnet18"),
+    "paper": ("resnet50", "resnet101", "densenet121", "regnet_y_8gf"),
+}
+PRINTED = {"sre2l": "SRe2L", "cda": "CDA", "ccfs": "CCFS"}  # the methods of Table 2
+
+
+def variants(experiment: Experiment, others: Sequence[str] = ()) -> list[Variant]:
+    """The filters' own network first, then `others`; () takes the scale's of OTHERS.
+
+    Raises InputError for a name that is no network.
+    """
+    names = others or OTHERS[experiment.scale]
+    names = [n for n in dict.fromkeys(names) if n != experiment.network]
+    own = Variant(experiment.network, replace(experiment, evaluation_network=""))
+    made = (Variant(n, replace(experiment, evaluation_network=n)) for n in names)
+    return [own, *made]
+
+
+def measure(stages: Pipeline, variants: Sequence[Variant]) -> pandas.DataFrame:
+    """Measure ARMS with every network; rows of the results, one per seed.
+
+    Columns of `results.load`, and `learner`, the evaluation network. Teacher, filters
+    and sets are the same for all networks and computed once; finished ones are read.
+    """
+    read = []
+    for variant in variants:
+        run = Pipeline(variant.experiment, stages.store, stages.device)
+        for arm in ARMS:
+            run.measure(arm)
+        found = results.load(paths.results(), variant.experiment.run)
+        read.append(found[found["cell"].isin(ARMS)].assign(learner=variant.name))
+    return pandas.concat(read, ignore_index=True)
+
+
+def ranking(stages: Pipeline, rows: pandas.DataFrame) -> Text:
+    """Table 2 of this run: a line per network, a column per set."""
+    body, shape = [], (stages.train.num_classes, stages.train.image_size)
+    for name, own in rows.groupby("learner", sort=False):
+        with torch.device("meta"):  # the size only: weights are counted, never filled
+            size = networks.count(networks.build(name, *shape), shape[1])
+        last = (plus_minus(values(own, arm)) for arm in ARMS)
+        body.append([name, f"{size.parameters / 1e6:.3f}", *last])
+    head = ["network", "parameters (M)", *(NAMES[arm] for arm in ARMS)]
+    caption = (
+        "Test accuracy after the last epoch, percent, mean ± half of the 95 % t "
+        "interval. First the filters' own network."
+    )
+    return table(caption, head, body)
+
+
+def gains(rows: pandas.DataFrame):
+    """CCFS minus the two controls on every network; ticks are single seeds."""
+    made = []
+    for rival in ARMS[1:]:
+        for name, own in rows.groupby("learner", sort=False):
+            d, seeds = compare(own, CCFS, rival), matched(own, CCFS, rival)
+            colour, word = SHOWN[verdict(d)]
+            label = f"CCFS {MINUS} {rival}: {name}"
+            aside, points = f"{signed(d.mean)}, {word}", np.subtract(*seeds)
+            made.append(Line(label, d.mean, d.half, points, colour, aside))
+    xlabel = f"difference in test accuracy (points, {PAIRED})"
+    return intervals(made, xlabel, {"no difference": 0.0})
+
+
+def printed() -> Text:
+    """Table 2 of the paper, at its scale: a line per network."""
+    own = paper.table(2)
+    wide = own.pivot(index="network", columns="method", values="accuracy")
+    wide = wide.loc[own["network"].unique(), list(PRINTED)]
+    body = [[name, *(f"{v:.1f}" for v in line)] for name, line in wide.iterrows()]
+    caption = (
+        "Table 2 of the paper: Tiny-ImageNet, IPC 100, sets chosen by ResNet-18, best "
+        "epoch, percent."
+    )
+    return table(caption, ["network", *PRINTED.values()], body)
+
+
+def answer(rows: pandas.DataFrame) -> Text:
+    """Finding: on how many other networks CCFS is ahead, and what is lost on the way.
+
+    rows: those of `measure`.
+    """
+    home, *others = rows["learner"].unique()
+    if not others:
+        return finding(f"There is only {home} to measure here.")
+    points = []
+    for rival in ARMS[1:]:
+        found = [
+            verdict(compare(rows[rows["learner"] == name], CCFS, rival))
+            for name in others
+        ]
+        said = ("ahead on", "behind on", "too close to call on")
+        tally = ", ".join(
+            f"{how} {found.count(word)}"
+            for word, how in zip(VERDICTS, said, strict=True)
+        )
+        points.append(f"Against {NAMES[rival]}, CCFS is {tally}.")
+    travel = difference(*_travel(rows, home, others), paired=True)
+    return finding(
+        f"{count(len(others), 'network')} that took no part in choosing the images "
+        f"learnt from them. {points[1]}",
+        points[0].replace("random real images", "random real images, same teacher"),
+        "From the filters' own network to the others, the mean advantage over random "
+        f"images changes by {told(travel)}: **{_kept(travel)}**.",
+        "The paper has CCFS ahead of CDA and SRe2L on all five of its networks; it "
+        "has no random images there.",
+    )
+
+
+def _travel(rows, home: str, others: Sequence[str]) -> tuple[list, list]:
+    """CCFS minus random by seed, percent: the mean of the others, and at home."""
+    by_seed = {
+        name: np.subtract(*matched(rows[rows["learner"] == name], CCFS, "random"))
+        for name in (home, *others)
+    }
+    away = np.mean([by_seed[name] for name in others], axis=0)
+    return list(away), list(by_seed[home])
+
+
+def _kept(d) -> str:
+    word = verdict(d)
+    return dict(zip(VERDICTS, ("it grows", "it shrinks", word), strict=True))[word]
