@@ -224,7 +224,8 @@ def _learners(experiment: Experiment, names) -> list[str]:
         try:
             checked("networks", replace, experiment, evaluation_network=name)
         except InputError as error:
-            raise InputError(str(error).replace("evaluation_network", "networks"))
+            told = str(error).replace("evaluation_network", "networks")
+            raise InputError(told) from None
     return names.split()
 
 

@@ -38,7 +38,7 @@ def test_networks_are_checked_before_anything_is_read():
     _, chapter = from_notebook({"networks": "convnet-8 resnet18"})
     assert chapter == {"networks": ["convnet-8", "resnet18"]}
     assert from_notebook({"networks": ""})[1] == {"networks": []}
-    with pytest.raises(InputError, match="^networks is 'vgg', but must be convnet"):
+    with pytest.raises(InputError, match=r"^networks is 'vgg', but must be convnet"):
         from_notebook({"networks": "convnet-8 vgg"})
     with pytest.raises(InputError, match="networks is 3, but must be names"):
         from_notebook({"networks": 3})
@@ -50,7 +50,7 @@ def test_the_answer_counts_networks_and_says_what_travels():
     text = str(transfer.answer(rows(home=HOME, wide=ahead, deep=level)))
     assert "2\N{NO-BREAK SPACE}networks that took no part" in text
     assert "distilled images only, CCFS is ahead on 2, behind on 0" in text
-    assert "same teacher, CCFS is ahead on 1, behind on 0, too close to call on 1" in text
+    assert "teacher, CCFS is ahead on 1, behind on 0, too close to call on 1." in text
     # 3.0 2.9 3.0 at home; 1.0 0.7 1.3 away: 2.0 lost, more or less
     assert "changes by \N{MINUS SIGN}2.0" in text and "**it shrinks**" in text
     assert "only home" in str(transfer.answer(rows(home=HOME)))
