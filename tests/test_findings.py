@@ -66,7 +66,7 @@ def test_other_runs_are_folded_and_the_short_text_counts(findings, tmp_path):
     assert "| digits-ipc20-j1 | CCFS: simplest misclassified | 60.0" in rest
     short = findings.short(tmp_path)
     # One claim has both its arms; the phases' has no second J beside it.
-    assert "Of the 34 claims" in short and "1 are tested here" in short
+    assert "Of the 35 claims" in short and "1 are tested here" in short
     assert "Hold in every run that tests them: 1; in some: 0" in short
     assert short.count("[holds]{.verdict .yes}") == 1 and "(1 of 1\xa0run)" in short
     assert findings.short(tmp_path / "absent") == findings.NOTHING
@@ -76,7 +76,7 @@ def test_every_claim_is_there_with_the_runs_that_test_it(findings, tmp_path):
     measure(tmp_path, CCFS, OURS)
     measure(tmp_path, "random-misclassified", OTHER)
     text = findings.claims(tmp_path)
-    assert text.startswith("1 of the paper's 34 claims are tested here.")
+    assert text.startswith("1 of the paper's 35 claims are tested here.")
     tested, rest = text.split("## Not tested here")
     known = paper.claims().set_index("id").claim
     claim = known["simple-over-random-misclassified"]
@@ -91,8 +91,8 @@ def test_every_claim_is_there_with_the_runs_that_test_it(findings, tmp_path):
 def test_claims_without_results_are_not_tested(findings, tmp_path):
     measure(tmp_path, CCFS, OURS)
     text = findings.claims(tmp_path)
-    assert text.startswith("0 of the paper's 34 claims are tested here.")
-    assert text.count("\n- ") == 34
+    assert text.startswith("0 of the paper's 35 claims are tested here.")
+    assert text.count("\n- ") == 35
     assert findings.claims(tmp_path / "absent").startswith("No claim is tested: root")
     measure(tmp_path, "random-misclassified", OTHER)
     measure(tmp_path, "random-misclassified", OTHER, run="copy")
