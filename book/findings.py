@@ -148,7 +148,10 @@ def claims(folder: Path) -> str:
     lines += [overview(found), "## Tested, one by one", ""]
     for claim in seen:
         lines += [f"**{known.claim[claim]}** *({known.place[claim]})*", ""]
-        lines += [_tested(line) for line in tested[tested.claim == claim].itertuples()]
+        # Difficulties differ by hundredths, accuracies by points.
+        digits = 3 if known.unit[claim] == "score" else 1
+        own = tested[tested.claim == claim].itertuples()
+        lines += [_tested(line, digits) for line in own]
         lines.append("")
     lines += ["## Not tested here", ""]
     rest = [claim for claim in known.index if claim not in seen]
@@ -187,15 +190,16 @@ def _sign(word: str, times: int) -> str:
     return f"[{SIGNS[word]}{told}]{{.verdict .{BADGES[word]}}}"
 
 
-def _tested(line) -> str:
+def _tested(line, digits: int) -> str:
     """One run's answer to a claim: verdict, difference and how sure it is."""
     badge = f"[{line.verdict}]{{.verdict .{BADGES[line.verdict]}}}"
     ipc = "several IPC" if math.isnan(line.ipc) else f"IPC {line.ipc:.0f}"
-    text = f"- {badge} {line.dataset}, {ipc} ({line.scale} scale, "
-    text += f"{line.seeds} seeds, {line.network}): {signed(line.difference)}"
-    text += "" if math.isnan(line.half) else f" ± {line.half:.1f}"
+    where = ", ".join(word for word in (line.dataset, line.part, ipc) if word)
+    text = f"- {badge} {where} ({line.scale} scale, {line.seeds} seeds, "
+    text += f"{line.network}): {signed(line.difference, digits)}"
+    text += "" if math.isnan(line.half) else f" ± {line.half:.{digits}f}"
     if not math.isnan(line.detectable):
-        text += f", would show from {line.detectable:.1f}"
+        text += f", would show from {line.detectable:.{digits}f}"
     if not math.isnan(line.paper):
         text += f"; the paper, in this cell: {signed(line.paper)}"
     return text + "."

@@ -28,6 +28,7 @@ class Line(NamedTuple):
     verdict: str  # one of compare.VERDICTS, or UNTESTED
     run: str = ""
     dataset: str = ""
+    part: str = ""  # of it, where it is not whole: "20 classes, 32 pixels"
     ipc: float = math.nan
     scale: str = ""
     network: str = ""
@@ -134,8 +135,8 @@ def _alphas(claim, run: pandas.DataFrame) -> tuple[list[Pair], list[Pair], list[
     own = run[run["cell"] == CCFS] if "alpha" in run else run.iloc[:0].assign(alpha=0)
     best = []
     for side in (own[own["alpha"].isin(named)], own[~own["alpha"].isin(named)]):
-        if side.empty:
-            return [], [], ["an alpha from 0.2 to 0.4 and one outside"]
+        if side["alpha"].nunique() < 2:  # one portion cannot speak for a range of them
+            return [], [], ["two portions from 0.2 to 0.4 and two outside"]
         means = side["last"].astype(float).groupby(side["alpha"]).mean()
         best.append(_pick(side, {"alpha": (means.idxmax(),)}))
     shared = compare.by_seed(*best)[0]
@@ -163,6 +164,11 @@ def _line(claim, own: list[Pair], also: list[Pair]) -> Line:
     where = {k: str(first.get(k, "")) for k in ("run", "dataset", "scale", "network")}
     if isinstance(learner := first.get("evaluation_network"), str) and learner:
         where["network"] = f"{learner}, filters {where['network']}"
+    where["part"] = ", ".join(
+        f"{first[name]:.0f} {unit}"
+        for name, unit in (("classes", "classes"), ("image_size", "pixels"))
+        if first.get(name, 0) > 0  # absent or nan: whole
+    )
     ipc = float(first.get("ipc", math.nan))
     theirs = compare.printed_as(first).removesuffix("-jpeg")
     return Line(

@@ -207,12 +207,23 @@ def test_scores_are_told_apart_by_their_setting():
 
 def test_alphas_compare_the_best_of_both_sides():
     small = "alpha-best-small"
-    assert one(small, arm(CCFS, HIGH, alpha=0.2)).verdict == "not tested here"
-    arms = [arm(CCFS, v, alpha=a) for a, v in ((0.2, LOW), (0.4, HIGH), (0.8, LOW))]
+    some = (0.0, LOW), (0.2, LOW), (0.4, HIGH), (0.8, LOW)
+    arms = [arm(CCFS, v, alpha=a) for a, v in some]
+    # A single portion on a side is not the best of several.
+    for few in (arms[1:], arms[:2] + arms[3:], arms[1:2]):
+        assert one(small, *few).verdict == "not tested here"
     line = one(small, *arms)
     assert line.verdict == "holds"
     assert line.difference == pytest.approx(sum(HIGH) / 3 - sum(LOW) / 3)
     assert one(small, *arms, arm(CCFS, [70.0, 71.2, 72.0], alpha=0.6)).difference < 0
+
+
+def test_a_line_names_the_part_of_the_data_that_it_is_about():
+    base = "ccfs-over-base-distillation"
+    both = {"classes": 20, "image_size": 32}
+    for part, told in ((both, "20 classes, 32 pixels"), ({}, "")):
+        line = one(base, arm(CCFS, HIGH, **part), arm("distilled", LOW, **part))
+        assert line.part == told
 
 
 def test_table_1_compares_its_own_recipes():
