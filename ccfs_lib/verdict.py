@@ -15,7 +15,7 @@ import pandas
 from ccfs_lib import claims, compare, paper
 from ccfs_lib.compare import CCFS, FAILS, HOLDS, OPEN
 from ccfs_lib.statistics import Difference, difference, minimum_detectable
-from ccfs_lib.trends import TRENDS
+from ccfs_lib.trends import LEARNER, TRENDS
 
 UNTESTED = "not tested here"
 Pair = tuple[pandas.DataFrame, pandas.DataFrame]
@@ -95,6 +95,9 @@ def _runs(claim, rows: pandas.DataFrame) -> Iterator[pandas.DataFrame]:
         # name says no more than data and IPC: it is no further witness.
         own = rows["run"].str.fullmatch(r".*-ipc\d+")
         rows = rows[own] if own.any() else rows
+    if LEARNER in rows and LEARNER not in claims.apart(claim):
+        # Nor is another network that learns from the very same sets.
+        rows = rows[rows[LEARNER].fillna("") == ""]
     columns = compare.settings(rows, claims.apart(claim))
     # Not the name of the run: a folder may hold two settings, two folders the same one.
     for _, run in rows.groupby(columns or "run", dropna=False, sort=False):
@@ -162,7 +165,7 @@ def _line(claim, own: list[Pair], also: list[Pair]) -> Line:
     i = (max if most else min)(range(len(own)), key=lambda i: found[i].mean)
     first = own[i][0].iloc[0]
     where = {k: str(first.get(k, "")) for k in ("run", "dataset", "scale", "network")}
-    if isinstance(learner := first.get("evaluation_network"), str) and learner:
+    if isinstance(learner := first.get(LEARNER), str) and learner:
         where["network"] = f"{learner}, filters {where['network']}"
     where["part"] = ", ".join(
         f"{first[name]:.0f} {unit}"

@@ -69,7 +69,20 @@ def test_other_runs_are_folded_and_the_short_text_counts(findings, tmp_path):
     assert "Of the 35 claims" in short and "1 are tested here" in short
     assert "Hold in every run that tests them: 1; in some: 0" in short
     assert short.count("[holds]{.verdict .yes}") == 1 and "(1 of 1\xa0run)" in short
+    assert "does not compare" not in short
     assert findings.short(tmp_path / "absent") == findings.NOTHING
+
+
+def test_the_short_text_ends_with_the_control_that_the_paper_lacks(findings, tmp_path):
+    measure(tmp_path, CCFS, OURS)
+    measure(tmp_path, "random", OTHER)
+    measure(tmp_path, CCFS, OURS, run="digits-ipc40", ipc=40)
+    measure(tmp_path, "random", OURS, run="digits-ipc40", ipc=40)
+    for arm in (CCFS, "random"):  # an ablation is no further witness
+        measure(tmp_path, arm, OTHER, run="digits-ipc20-j1", curricula=1)
+    *_, last = findings.short(tmp_path).strip().splitlines()
+    assert last.startswith("- [holds]{.verdict .yes} CCFS beats random real images")
+    assert last.endswith("*(1 of 2\xa0runs; 1 too close)*")
 
 
 def test_every_claim_is_there_with_the_runs_that_test_it(findings, tmp_path):

@@ -226,6 +226,14 @@ def test_a_line_names_the_part_of_the_data_that_it_is_about():
         assert line.part == told
 
 
+def test_another_learner_of_the_same_sets_is_no_further_witness():
+    base = "ccfs-over-base-distillation"
+    arms = [arm(CCFS, HIGH), arm("distilled", LOW)]
+    on = {"evaluation_network": "resnet18", "run": "on-resnet18"}
+    arms += [arm(CCFS, LOW, **on), arm("distilled", HIGH, **on)]
+    assert one(base, *arms).verdict == "holds"  # and no second line
+
+
 def test_table_1_compares_its_own_recipes():
     base = "ccfs-over-base-distillation"
     line = one(base, arm(CCFS, HIGH), arm("distilled", LOW))
