@@ -12,10 +12,10 @@ import pandas
 from scipy.stats import spearmanr
 
 from ccfs_lib import cost, paper, paths, results
-from ccfs_lib.compare import CCFS, PAIRED, VERDICTS, by_seed, values, verdict
+from ccfs_lib.compare import CCFS, VERDICTS, by_seed, values, verdict
 from ccfs_lib.experiment import Experiment
 from ccfs_lib.pipeline import Pipeline
-from ccfs_lib.report.arms import SHOWN, fullness
+from ccfs_lib.report.arms import contrasts, fullness
 from ccfs_lib.report.charts import Line, band, intervals
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend
 from ccfs_lib.report.text import (
@@ -28,7 +28,6 @@ from ccfs_lib.report.text import (
     percent,
     plain,
     plus_minus,
-    signed,
     table,
     told,
 )
@@ -211,15 +210,10 @@ def curve(rows: pandas.DataFrame, variants: Sequence[Variant], xlabel: str, rule
 
 def differences(rows: pandas.DataFrame, variants: Sequence[Variant], base: str):
     """Every other variant minus `base`, paired by seed; ticks are single seeds."""
-    made = []
-    for name in (v.name for v in variants if v.name != base):
-        pair = matched(rows, name, base)
-        d, by_pair = difference(*pair, paired=True), np.subtract(*pair)
-        colour, word = SHOWN[verdict(d)]
-        label, aside = f"{name} {MINUS} {base}", f"{signed(d.mean)}, {word}"
-        made.append(Line(label, d.mean, d.half, by_pair, colour, aside))
-    xlabel = f"difference in test accuracy (points, {PAIRED})"
-    return intervals(made, xlabel, {base: 0.0})
+    others = [v.name for v in variants if v.name != base]
+    return contrasts(
+        {f"{n} {MINUS} {base}": matched(rows, n, base) for n in others}, base
+    )
 
 
 def answer(

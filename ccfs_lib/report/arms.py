@@ -37,7 +37,7 @@ from ccfs_lib.report.text import (
     table,
     told,
 )
-from ccfs_lib.statistics import Difference, summary
+from ccfs_lib.statistics import Difference, difference, summary
 
 # What each comparison isolates: the selection (twice, since a teacher's answers might
 # stand in for it), the real images, and the teacher (on two sets, since what it adds
@@ -135,18 +135,23 @@ def differences(rows: pandas.DataFrame, pairs: Sequence[tuple] = PAIRS):
     pairs: (left, right, name). Points, left minus right; a tick is one seed's own
     difference, so that the pairing can be seen.
     """
+    return contrasts({name: matched(rows, left, right) for left, right, name in pairs})
+
+
+def contrasts(pairs: dict[str, tuple], zero: str = "no difference"):
+    """Differences of pairs by seed: mean, interval, single seeds, and the verdict.
+
+    pairs: name -> (left, right), percent of the same seeds. zero: what 0 is called.
+    """
     made = []
-    for left, right, name in pairs:
-        d, by_seed = (
-            compare(rows, left, right),
-            np.subtract(*matched(rows, left, right)),
-        )
+    for name, pair in pairs.items():
+        d, by_seed = difference(*pair, paired=True), np.subtract(*pair)
         colour, word = SHOWN[verdict(d)]
         aside = f"{signed(d.mean)}, {word}"
         made.append(Line(name, d.mean, d.half, by_seed, colour, aside))
     # Zero is the question, so it is drawn; the test is named where its result is read.
     label = f"difference in test accuracy (points, {PAIRED})"
-    return intervals(made, label, {"no difference": 0.0})
+    return intervals(made, label, {zero: 0.0})
 
 
 def answer(rows: pandas.DataFrame, experiment: Experiment) -> Text:

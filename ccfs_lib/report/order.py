@@ -10,10 +10,10 @@ import numpy as np
 import pandas
 
 from ccfs_lib import paper, paths, results
-from ccfs_lib.compare import HOLDS, PAIRED, by_seed, values, verdict
+from ccfs_lib.compare import HOLDS, by_seed, values, verdict
 from ccfs_lib.motivation import ARMS, Motivation
-from ccfs_lib.report.arms import SHOWN
-from ccfs_lib.report.charts import Line, band, intervals
+from ccfs_lib.report.arms import contrasts
+from ccfs_lib.report.charts import band
 from ccfs_lib.report.style import canvas, drawn, legend
 from ccfs_lib.report.text import (
     MINUS,
@@ -95,18 +95,13 @@ def curves(rows: pandas.DataFrame, column: str, xlabel: str):
 
 def gaps(rows: pandas.DataFrame, column: str, pairs=PAIRS):
     """The differences at every IPC or beta, paired by seed; ticks are single seeds."""
-    made = []
+    made = {}
     for level in _levels(rows, column):
         own = rows[rows[column] == level]
         for left, right in pairs:
-            pair = _matched(own, left, right)
-            d, by_pair = difference(*pair, paired=True), np.subtract(*pair)
-            colour, word = SHOWN[verdict(d)]
-            label = f"{_named(column, level)}: {NAMES[left]} {MINUS} {NAMES[right]}"
-            aside = f"{signed(d.mean)}, {word}"
-            made.append(Line(label, d.mean, d.half, by_pair, colour, aside))
-    xlabel = f"difference in test accuracy (points, {PAIRED})"
-    return intervals(made, xlabel, {"no difference": 0.0})
+            name = f"{_named(column, level)}: {NAMES[left]} {MINUS} {NAMES[right]}"
+            made[name] = _matched(own, left, right)
+    return contrasts(made)
 
 
 def gain(rows: pandas.DataFrame, left: str, right: str, column: str) -> Difference:

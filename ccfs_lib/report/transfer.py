@@ -15,7 +15,6 @@ from ccfs_lib import networks, paper, paths, results
 from ccfs_lib.compare import (
     CCFS,
     NAMES,
-    PAIRED,
     VERDICTS,
     compare,
     matched,
@@ -25,15 +24,13 @@ from ccfs_lib.compare import (
 from ccfs_lib.experiment import Experiment
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.report.ablation import Variant
-from ccfs_lib.report.arms import SHOWN
-from ccfs_lib.report.charts import Line, intervals
+from ccfs_lib.report.arms import contrasts
 from ccfs_lib.report.text import (
     MINUS,
     Text,
     count,
     finding,
     plus_minus,
-    signed,
     table,
     told,
 )
@@ -96,16 +93,13 @@ def ranking(stages: Pipeline, rows: pandas.DataFrame) -> Text:
 
 def gains(rows: pandas.DataFrame):
     """CCFS minus the two controls on every network; ticks are single seeds."""
-    made = []
-    for rival in ARMS[1:]:
-        for name, own in rows.groupby("learner", sort=False):
-            d, seeds = compare(own, CCFS, rival), matched(own, CCFS, rival)
-            colour, word = SHOWN[verdict(d)]
-            label = f"CCFS {MINUS} {rival}: {name}"
-            aside, points = f"{signed(d.mean)}, {word}", np.subtract(*seeds)
-            made.append(Line(label, d.mean, d.half, points, colour, aside))
-    xlabel = f"difference in test accuracy (points, {PAIRED})"
-    return intervals(made, xlabel, {"no difference": 0.0})
+    return contrasts(
+        {
+            f"CCFS {MINUS} {rival}: {name}": matched(own, CCFS, rival)
+            for rival in ARMS[1:]
+            for name, own in rows.groupby("learner", sort=False)
+        }
+    )
 
 
 def printed() -> Text:
