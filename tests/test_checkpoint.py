@@ -98,6 +98,20 @@ def test_a_damaged_checkpoint_costs_one_epoch(whole, tmp_path, damage):
         assert same(whole, train(checkpoint))
 
 
+def test_nothing_is_left_of_a_finished_training(tmp_path):
+    """Neither what safetensors leaves where it is killed while writing."""
+    checkpoint = Checkpoint(tmp_path / "c", "key", every=0)
+    checkpoint.save({"a": torch.zeros(2)}, {})
+    (written,) = (tmp_path / "c").iterdir()
+    written.with_name(".tmphp29ZJ").write_bytes(b"half")
+    checkpoint.clear()
+    assert not list(tmp_path.iterdir())
+    checkpoint.save({"a": torch.zeros(2)}, {})
+    (tmp_path / "c" / "notes.txt").write_text("somebody else's")
+    checkpoint.clear()  # and nothing of anybody else
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["notes.txt"]
+
+
 def test_another_configuration_is_refused(tmp_path):
     stopped(tmp_path, 1)
     with pytest.raises(InputError, match=r"belongs to configuration k, not to other"):

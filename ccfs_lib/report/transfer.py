@@ -41,7 +41,7 @@ ARMS = (CCFS, "random", "distilled")
 # another width, another norm and another family as the machine of that scale affords.
 OTHERS = {
     "digits": ("convnet-8-16", "convnet-32-64", "convnet-in"),
-    "laptop": ("convnet", "convnet-in", "resnet18"),
+    "laptop": ("convnet", "resnet18"),
     "paper": ("resnet50", "resnet101", "densenet121", "regnet_y_8gf"),
 }
 PRINTED = {"sre2l": "SRe2L", "cda": "CDA", "ccfs": "CCFS"}  # the methods of Table 2
