@@ -91,7 +91,7 @@ class Checkpoint:
 
     def clear(self) -> None:
         """Remove the checkpoints of a finished training."""
-        # safetensors writes beside the file first; killed there, it leaves a .tmpXXXXXX.
+        # safetensors writes beside the file; killed meanwhile, it leaves a .tmp??????.
         for path in [*self._paths(), *self.folder.glob(".tmp??????")]:
             path.unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
