@@ -80,9 +80,15 @@ def test_the_short_text_ends_with_the_control_that_the_paper_lacks(findings, tmp
     measure(tmp_path, "random", OURS, run="digits-ipc40", ipc=40)
     for arm in (CCFS, "random"):  # an ablation is no further witness
         measure(tmp_path, arm, OTHER, run="digits-ipc20-j1", curricula=1)
-    *_, last = findings.short(tmp_path).strip().splitlines()
-    assert last.startswith("- [holds]{.verdict .yes} CCFS beats random real images")
-    assert last.endswith("*(1 of 2\xa0runs; 1 too close)*")
+    *_, own = findings.short(tmp_path).strip().splitlines()
+    assert own.startswith("- [holds]{.verdict .yes} CCFS beats random real images")
+    assert own.endswith("same teacher. *(1 of 2\xa0runs; 1 too close)*")
+    for arm in (CCFS, "random"):
+        on = {"evaluation_network": "resnet18", "distillation": {"method": "cda"}}
+        measure(tmp_path, arm, OURS, run="digits-ipc20-on-resnet18", **on)
+    *_, own, other = findings.short(tmp_path).strip().splitlines()
+    assert own.endswith("same teacher. *(1 of 2\xa0runs; 1 too close)*")
+    assert "[too close to call]" in other and "no part in choosing" in other
 
 
 def test_every_claim_is_there_with_the_runs_that_test_it(findings, tmp_path):
