@@ -157,6 +157,8 @@ def _harder(rows: pandas.DataFrame) -> list[Pair]:
 
 def _networks(rows: pandas.DataFrame) -> list[Pair]:
     """CCFS over CDA, whose images it begins with, on every evaluation network."""
+    if "distillation.method" not in rows:
+        return []
     cda = rows[rows["distillation.method"] == "cda"]
     # The filters' own network is the default, and defaults are not filed.
     return _each(CCFS, "distilled", LEARNER)(cda.fillna({LEARNER: ""}))
