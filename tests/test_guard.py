@@ -1,0 +1,156 @@
+"""What no move may change: names of runs, and hashes that artefacts are found by.
+
+The keys below were written down before the library was laid out in folders. A change of
+what a stage computes adds an entry to that stage's key, and to no other.
+"""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from ccfs_lib.experiment import Experiment
+from ccfs_lib.motivation import Motivation, motivation
+from ccfs_lib.pipeline import Pipeline
+from ccfs_lib.recipes import Recipe, essential
+from ccfs_lib.store import Store, key
+from ccfs_lib.trajectories import Trajectories
+
+ROOT = Path(__file__).parents[1]
+RESULTS = sorted((ROOT / "data/results").glob("*/*.json"))
+ARTEFACTS = sorted((ROOT / "data/artefacts").glob("*/*/recipe.json"))
+
+
+def picked(kind, config: dict) -> dict:
+    return {f.name: config[f.name] for f in fields(kind) if f.name in config}
+
+
+def rebuilt(config: dict) -> str:
+    """The run under which a committed configuration is filed today."""
+    base = picked(Experiment, config)
+    if "matching" not in config:
+        return Experiment(**base).run
+    del base["recipe"]
+    own = picked(Motivation, config) | {"evaluation": config["recipe"]}
+    return Motivation(experiment=Experiment(**base), **own).run
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_every_committed_cell_keeps_its_run(path):
+    assert rebuilt(json.loads(path.read_text())["config"]) == path.parent.name
+
+
+def test_every_artefact_lies_where_its_recipe_says():
+    assert ARTEFACTS
+    for path in ARTEFACTS:
+        assert key(json.loads(path.read_text())["recipe"]) == path.parent.name
+
+
+class Named(Store):
+    """A store that remembers what it was asked for."""
+
+    def __init__(self, root):
+        super().__init__(root)
+        self.asked = []
+
+    def get(self, kind, recipe, compute):
+        found = super().get(kind, recipe, compute)
+        self.asked.append((kind, found.key))
+        return found
+
+
+def tiny_section3() -> Motivation:
+    changes = {"ipc": 4, "alpha": 0.5, "beta": 0.4, "curricula": 2, "seeds": 1}
+    changes |= {"experts": 2, "expert_epochs": 3, "iterations": 2, "syn_steps": 2}
+    changes |= {"max_start_epoch": 2, "epochs": 2, "score_runs": 1}
+    return motivation(teacher=Experiment(**SMALL).teacher, **changes)
+
+
+SHORT = Recipe(epochs=2, batch_size=32, lr=0.03, flip=False)
+SMALL = {
+    "ipc": 4,
+    "alpha": 0.25,
+    "curricula": 2,
+    "score": "forgetting",
+    "score_runs": 1,
+    "seeds": 1,
+    "network": "convnet-16-32",
+    "teacher_network": "convnet-16-32",
+    "recipe": SHORT,
+    "teacher": Recipe(epochs=2, loss="hard", augment="crop", pad=1, flip=False),
+    "distillation": {"iterations": 3, "flip": False, "roll": 1},
+    "portable": True,
+}
+# Written by the library before it was laid out in folders.
+ASKED = {
+    "recover": [
+        "4816fdc612ca9dc723d1",
+        "73e623775f2da904abd2",
+    ],
+    "squeeze": [
+        "3606740c3d8ad801e36c",
+    ],
+    "train": [
+        "55060f8364290c274cc8",
+        "57318eda9b237ce80e59",
+        "6584be55cdfc0520ef55",
+        "7a1386261e1a47e6c2c4",
+        "bf3c5a00c56db46cffe2",
+        "e5d2d7e6ab5454c65659",
+        "efcf93e351ce4891f6f4",
+    ],
+}
+SECTION3 = {
+    "expert": [
+        "5b2a6558310e108df11d",
+        "f1310b889540b3e0a99d",
+    ],
+    "match": [
+        "10affd8475ac9afd7380",
+        "73c8e9874e0a578c50cd",
+        "a8dfe47c7498018ddb69",
+        "fb394504a99365bac6e5",
+    ],
+    "squeeze": [
+        "3606740c3d8ad801e36c",
+    ],
+    "train": [
+        "065d31d458c5bb01500e",
+        "129ced09f5c6c758be2b",
+        "25f28d3518e72b472c94",
+        "308db864b788781d679e",
+        "53f542284bf01767582c",
+        "5b9e4568e55cdc77e846",
+        "7c996d4b07d1c976df17",
+        "8cb0ada2d7f1225ffbf9",
+        "cd80dc6e688b128cad74",
+        "fc98b74b02bf99412034",
+    ],
+}
+
+
+def by_kind(asked) -> dict[str, list[str]]:
+    kinds = {kind for kind, _ in asked}
+    return {k: sorted({name for kind, name in asked if kind == k}) for k in kinds}
+
+
+def test_stages_are_found_under_the_keys_they_had(house):
+    store = Named(house / "cache")
+    stages = Pipeline(Experiment(**SMALL), store)
+    for arm in ("simple-misclassified", "hard-classified", "random-hard", "distilled"):
+        stages.evaluate(arm, 0)
+    assert by_kind(store.asked) == ASKED
+
+
+def test_stages_of_section_3_are_found_under_the_keys_they_had(house):
+    store = Named(house / "cache")
+    stages = Trajectories(tiny_section3(), store)
+    for arm in ("selmatch", "two-shot", "reverse", "ccfs-mtt"):
+        stages.evaluate(arm, 0)
+    assert by_kind(store.asked) == SECTION3
+
+
+def test_keys_of_plain_recipes():
+    assert key(essential(SHORT)) == "f50f212e5400ea3890a9"
+    assert key({"a": (1, 1.0, True, None, "x")}) == "bf852d99832dbd8c152a"
