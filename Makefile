@@ -15,9 +15,9 @@ pdf: book
 # Unit tests first: they are quicker than the pages, and tell more.
 test: $(STAMP)
 	$(BIN)/ruff check
-	$(BIN)/pytest -q --ignore tests/test_notebooks.py --ignore tests/test_book.py --ignore tests/test_browser.py
+	$(BIN)/pytest -q --ignore tests/book
 	$(BIN)/python book/build.py all
-	$(BIN)/pytest -q tests/test_notebooks.py tests/test_book.py tests/test_browser.py
+	$(BIN)/pytest -q tests/book
 
 # A grid of workflow/grids, e.g. make grid GRID=digits; the same command continues it.
 grid: $(STAMP)

@@ -26,9 +26,9 @@ from peak import memory
 from torch.func import functional_call
 
 from ccfs_lib import networks
-from ccfs_lib.distill.flat import Flat
-from ccfs_lib.distill.matching import Matching
+from ccfs_lib.distill.functional import Flat
 from ccfs_lib.distill.mtt import matching, plan
+from ccfs_lib.experiment import Matching
 
 
 def plain(body, sizes, shapes, start, target, images, targets, lr, plan):

@@ -18,7 +18,7 @@ import torch
 
 from ccfs_lib import networks
 from ccfs_lib.data import ImageSet
-from ccfs_lib.recipes import Recipe
+from ccfs_lib.experiment import Recipe
 from ccfs_lib.train import fit
 
 

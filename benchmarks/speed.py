@@ -28,7 +28,7 @@ from torchvision.transforms import v2
 
 from ccfs_lib import networks
 from ccfs_lib.data import ImageSet
-from ccfs_lib.recipes import Recipe
+from ccfs_lib.experiment import Recipe
 from ccfs_lib.step import kd_loss
 from ccfs_lib.train import fit
 

@@ -4,9 +4,9 @@
     python benchmarks/together.py --count 5 --device cuda
 
 One after another, each training has all cores. Beside each other they are what a sweep
-makes of them (`ccfs_lib.crew`): processes with a core each on a CPU, threads with a
-stream each on a GPU. The ways take turns; starting the processes is not counted, since
-a sweep does it once.
+makes of them (`ccfs_lib.runtime.workers`): processes with a core each on a CPU,
+threads with a stream each on a GPU. The ways take turns; starting the processes is not
+counted, since a sweep does it once.
 """
 
 import argparse
@@ -17,9 +17,9 @@ from statistics import median
 import torch
 
 from ccfs_lib import networks
-from ccfs_lib.crew import crew, every
 from ccfs_lib.data import ImageSet
-from ccfs_lib.recipes import Recipe
+from ccfs_lib.experiment import Recipe
+from ccfs_lib.runtime.workers import crew, every
 from ccfs_lib.train import fit
 
 

@@ -15,8 +15,8 @@ from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from pages import ROOT, Page, folder, manifest, pages, recipe
 
-from ccfs_lib import portable
 from ccfs_lib.errors import InputError
+from ccfs_lib.runtime import portable
 
 # No progress bars in outputs, and arithmetic that does not follow the machine: one
 # thread and the same vector width everywhere, so that equal code gives equal pages.

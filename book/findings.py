@@ -1,7 +1,7 @@
 """What the measured runs say, in words and tables computed from their rows.
 
-Verdicts, arm names and differences are the library's (`ccfs_lib.compare`), the same as
-in the chapters: the front page cannot say otherwise than the page it sums up.
+Verdicts, arm names and differences are the library's (`ccfs_lib.claims.compare`), the
+same as in the chapters: the front page cannot say otherwise than the page it sums up.
 """
 
 import math
@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pandas
 
-from ccfs_lib import compare, paper, results
-from ccfs_lib.compare import CCFS, NAMES, PAIRED, VERDICTS, printed_as, verdict
+from ccfs_lib import paper, results
+from ccfs_lib.claims import compare
+from ccfs_lib.claims.compare import CCFS, NAMES, PAIRED, VERDICTS, printed_as, verdict
+from ccfs_lib.claims.ledger import UNTESTED, ledger
 from ccfs_lib.errors import InputError
 from ccfs_lib.report.text import DASH, SPACE, count, plus_minus, signed, told
 from ccfs_lib.report.trajectories import NAMES as MATCHED
-from ccfs_lib.verdict import UNTESTED, ledger
 
 # Orderings that the paper claims or that its claims need; left should be higher.
 ORDERINGS = (

@@ -3,6 +3,8 @@
 Writes book/_generated/*.md, which the prose pages include.
 """
 
+import ast
+import re
 from pathlib import Path
 
 import findings
@@ -12,17 +14,9 @@ from pages import ROOT, Page, declared, experiment, manifest, pages
 import ccfs_lib
 from ccfs_lib import paper
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import SCALES, preset
-from ccfs_lib.motivation import motivation
+from ccfs_lib.experiment import SCALES, motivation, preset
 
 PACKAGE = Path(ccfs_lib.__file__).parent
-MODULES = (
-    *("data", "networks", "recipes", "augment", "train", "scores", "distill.sre2l"),
-    *("select", "curriculum", "experiment", "presets", "stages", "pipeline", "sweep"),
-    *("store", "results", "statistics", "compare", "metrics", "report", "paper"),
-    *("claims", "verdict", "exchange", "errors", "motivation", "selmatch"),
-    *("distill.experts", "distill.matching", "distill.mtt", "trajectories"),
-)
 # Hard-label methods first, then those that learn from a teacher; see book/method.md.
 METHODS = {
     "random": "random",
@@ -124,15 +118,25 @@ def presets() -> str:
 
 
 def library() -> str:
-    """One section per module, in the order of the data flow; new ones at the end."""
-    found = {
-        ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
-        for path in PACKAGE.rglob("[!_]*.py")
-    } - {"cli", "choice", "commands"}  # `ccfs --help` tells them better
-    names = [name for name in MODULES if name in found] + sorted(found - set(MODULES))
+    """One section per module, in the reading order that `ccfs_lib` tells."""
     options = "   :members:\n   :exclude-members: set\n"  # matplotlib gives figures one
     section = "## {0}\n\n```{{eval-rst}}\n.. automodule:: ccfs_lib.{0}\n{1}```\n"
-    return "\n".join(section.format(name, options) for name in names)
+    return "\n".join(section.format(name, options) for name in modules())
+
+
+def modules(folder: Path = PACKAGE) -> list[str]:
+    """List a package's modules, dotted, in the order in which its docstring has them.
+
+    What it does not name comes last.
+    """
+    source = ast.parse((folder / "__init__.py").read_text("utf-8"))
+    words, found = re.findall(r"\w+", ast.get_docstring(source) or ""), []
+    names = [p.stem for p in folder.glob("[!_]*.py")]
+    names += [p.parent.name for p in folder.glob("*/__init__.py")]
+    for name in sorted(names, key=lambda n: [*words, n].index(n)):
+        inner = folder / name
+        found += [f"{name}.{m}" for m in modules(inner)] if inner.is_dir() else [name]
+    return found
 
 
 def costs(root: Path) -> str:

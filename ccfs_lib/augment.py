@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from ccfs_lib.recipes import Recipe
+from ccfs_lib.experiment import Recipe
 
 
 def resample(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:

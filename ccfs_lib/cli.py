@@ -9,9 +9,9 @@ from typing import Literal
 
 import tyro
 
-from ccfs_lib.choice import Choice
-from ccfs_lib.commands import Results, Shared, Squeeze, Sweep, print_settings
-from ccfs_lib.commands_match import Match
+from ccfs_lib.commands.match import Match
+from ccfs_lib.commands.options import Choice
+from ccfs_lib.commands.run import Results, Shared, Squeeze, Sweep, print_settings
 from ccfs_lib.errors import InputError, TimeUp, plainly
 from ccfs_lib.experiment import CONTROLS, STRATEGIES
 
@@ -30,7 +30,7 @@ class Select:
         experiment = self.choice.experiment()
         print_settings([experiment])
         from ccfs_lib.curriculum import selected
-        from ccfs_lib.exchange import write_indices
+        from ccfs_lib.data.exchange import write_indices
         from ccfs_lib.pipeline import Pipeline
 
         records = []
@@ -62,7 +62,7 @@ class Export:
     def __call__(self) -> None:
         """Build the set and write it."""
         experiment = self.choice.experiment()
-        from ccfs_lib import exchange
+        from ccfs_lib.data import exchange
         from ccfs_lib.pipeline import Pipeline
 
         made = Pipeline(experiment).synthetic(self.arm, self.seed)
@@ -84,7 +84,7 @@ class Ship:
     def __call__(self) -> None:
         """Copy and count."""
         experiments = self.choice.experiments()
-        from ccfs_lib.ship import ship
+        from ccfs_lib.commands.ship import ship
 
         count = len(set().union(*(ship(e, self.arms) for e in experiments)))
         print(f"{count} artefacts are in data/artefacts")
@@ -98,7 +98,8 @@ class Doctor:
         """Print versions, device, data and cache folders."""
         import torch
 
-        from ccfs_lib import paths, results
+        from ccfs_lib import results
+        from ccfs_lib.runtime import paths
 
         for name, value in results.provenance(
             "cuda" if torch.cuda.is_available() else "cpu"

@@ -13,11 +13,11 @@ from functools import cache
 import torch
 
 from ccfs_lib import networks
-from ccfs_lib.experiment import Experiment
-from ccfs_lib.facts import KNOWN
-from ccfs_lib.recipes import Recipe
+from ccfs_lib.experiment import KNOWN, Experiment, Recipe
+from ccfs_lib.runtime.device import own_stream, place
+from ccfs_lib.runtime.engines import Graph, engine
 from ccfs_lib.select import quotas
-from ccfs_lib.step import Graph, Step, engine, own_stream, place
+from ccfs_lib.step import Step
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ccfs_lib import presets
 from ccfs_lib.errors import InputError
+from ccfs_lib.experiment import presets
 
 NUMBERS = range(1, 14)
 # Hyperparameters (Tables 6-9) mix "SGD", "5e-4" and "<=5%": kept as the paper's text.

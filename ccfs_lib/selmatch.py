@@ -5,18 +5,30 @@ over it; the harder part of the window stays real, with the easier part distilla
 begins. Section 3.2 changes one thing at a time: "two-shot" chooses the real part by
 what a model trained on the initial part gets wrong, and "reverse" by what one trained
 on the distilled part gets wrong.
+
+Its evaluation augments by kind: DSA for the distilled images, as they were made, crop
+and flip for the real ones. Labels are hard, and the last epoch's accuracy counts.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
+from ccfs_lib.augment import augment
 from ccfs_lib.curriculum import TrainFilter
 from ccfs_lib.data import ImageSet, concat
+from ccfs_lib.distill import dsa_augment
 from ccfs_lib.errors import InputError
-from ccfs_lib.motivation import SETTINGS, STARTS
+from ccfs_lib.experiment import Recipe, Strengths
+from ccfs_lib.experiment.presets import EVALUATION
+from ccfs_lib.experiment.section3 import SETTINGS, STARTS
 from ccfs_lib.select import coarse_to_fine, quotas
+from ccfs_lib.step import Step
+from ccfs_lib.train import fit
 
 # Distils the first set while the second takes part unchanged (it may be empty).
 Distil = Callable[[ImageSet, ImageSet], ImageSet]
@@ -160,3 +172,46 @@ def build(
         distilled = distil(begin, train.subset(kept))
     whole = concat(distilled, train.subset(kept))
     return Combined(distilled, kept, found.initial, whole)
+
+
+class CombinedStep(Step):
+    """A step in which the first images are distilled ones and get DSA, the rest not.
+
+    SelMatch's "combined" augmentation: one DSA operation for each distilled image, the
+    recipe's crop and flip for each real one.
+    """
+
+    def __init__(self, *arguments, distilled: int, strengths: Strengths):
+        super().__init__(*arguments)
+        self.distilled, self.strengths = distilled, strengths
+
+    def view(self, batch: Tensor) -> Tensor:
+        """Augmented images (B, 3, H, W) around [0, 1] of the indices (B,)."""
+        images, normalize = self.images[batch], self.network.normalize
+        real = augment(images, self.recipe, self.generator)
+        # DSA's strengths are for normalised pixels, and so is the 0 it fills with.
+        x = normalize(images.float() / 255)
+        x = dsa_augment.augment(x, self.strengths, self.generator)
+        x = x * normalize.std + normalize.mean
+        return torch.where((batch < self.distilled)[:, None, None, None], x, real)
+
+
+def evaluate(
+    network: nn.Module,
+    synthetic: ImageSet,
+    distilled: int,
+    test: ImageSet,
+    recipe: Recipe = EVALUATION,
+    *,
+    seed: int,
+    strengths: Strengths = Strengths(),  # noqa: B008 (frozen)
+    device: str | torch.device = "cpu",
+) -> float:
+    """Train `network`, in place, with combined augmentation; test accuracy in percent.
+
+    distilled: how many images of `synthetic`, from the first, are distilled. Hard
+    labels, the last epoch's weights: SelMatch's evaluation.
+    """
+    make = partial(CombinedStep, distilled=distilled, strengths=strengths)
+    settings = {"seed": seed, "test": test, "device": device, "make": make}
+    return fit(network, synthetic, recipe, label=f"evaluate {seed}", **settings).last

@@ -54,9 +54,9 @@ def difference(
 
     Welch (1947) assumes neither equal variances nor equal numbers, but independent
     samples; within a pair, values may depend on each other in any way. Arms of one run
-    are paired by seed (`ccfs_lib.compare` says why), two groups of images are not. With
-    one seed on a side (one pair) half and p are nan; without any spread half is 0 and p
-    nan. Raises InputError as `summary`, and for pairs of unequal length.
+    are paired by seed (`ccfs_lib.claims.compare` says why), two groups of images are
+    not. With one seed on a side (one pair) half and p are nan; without any spread half
+    is 0 and p nan. Raises InputError as `summary`, and for pairs of unequal length.
     """
     x, y = _sample(a, "a"), _sample(b, "b")
     _inside(level, "level")

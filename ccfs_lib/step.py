@@ -1,24 +1,16 @@
-"""One training step, and the ways to run it: plainly, compiled, or as a CUDA graph.
+"""One training step: what a batch does, whichever way it is run.
 
-A small network's step is a few hundred short kernels, and on a fast GPU Python cannot
-launch them as quickly as they end. A graph records the launches of one step (augment,
-student, teacher, loss, update) and replays them with one call. Nothing in a step waits
-for the device, so all ways do the same arithmetic in the same order.
+Nothing in a step waits for the device, so all ways to run it (`runtime.engines`) do the
+same arithmetic in the same order.
 """
-
-import os
-import threading
-from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ccfs_lib.augment import augment
-from ccfs_lib.errors import InputError
-from ccfs_lib.recipes import Recipe
-
-ENGINES = ("auto", "plain", "graph", "compile")
+from ccfs_lib.experiment import Recipe
+from ccfs_lib.runtime.device import cast
 
 
 def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -27,37 +19,6 @@ def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     target = F.log_softmax(teacher / temperature, 1)
     kl = F.kl_div(soft, target, reduction="batchmean", log_target=True)
     return kl * temperature**2
-
-
-def cast(device: str | torch.device, precision: str):
-    """Autocast to bfloat16 where the recipe asks; weights and losses stay float32."""
-    return torch.autocast(
-        torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"
-    )
-
-
-@contextmanager
-def own_stream(device: str | torch.device):
-    """A CUDA stream for one training; nothing on a CPU.
-
-    Trainings in several threads overlap on streams of their own, and only such a
-    stream, never the default one, can be captured as a graph.
-    """
-    if torch.device(device).type != "cuda":
-        yield
-        return
-    outer, own = torch.cuda.current_stream(device), torch.cuda.Stream(device)
-    own.wait_stream(outer)
-    with torch.cuda.stream(own):
-        yield
-    outer.wait_stream(own)
-
-
-def place(network: nn.Module, device: str | torch.device) -> nn.Module:
-    """The network on its device, in channels-last memory."""
-    # On a CPU a ResNet's last stage is no slower contiguous, and a teacher's batch norm
-    # could be folded: too little of a step, measured in turn, for a second layout.
-    return network.to(device, memory_format=torch.channels_last)
 
 
 class Step:
@@ -128,61 +89,3 @@ class Step:
         self.total += loss.detach() * len(batch)
         if self.watch is not None:
             self.watch(batch, logits.detach())
-
-
-class Graph:
-    """A step as a CUDA graph: full batches are replayed, a shorter last one is not."""
-
-    # The first steps run plainly: they create momentum, workspaces and cuDNN plans,
-    # which a graph may not.
-    WARM = 3
-    # Other threads train on their own streams meanwhile; only captures take turns.
-    lock = threading.Lock()
-
-    def __init__(self, step: Step):
-        self.step, self.seen, self.graph = step, 0, None
-        size = min(step.recipe.batch_size, len(step.labels))
-        self.batch = torch.zeros(size, dtype=torch.int64, device=step.labels.device)
-
-    def __call__(self, batch: Tensor) -> None:
-        if len(batch) != len(self.batch) or self.seen < self.WARM:
-            self.seen += 1
-            return self.step(batch)
-        if self.graph is None:
-            self._capture()
-        self.batch.copy_(batch)
-        return self.graph.replay()
-
-    def _capture(self) -> None:
-        self.graph = torch.cuda.CUDAGraph()
-        # Every replay then draws on from where the generator stands.
-        self.graph.register_generator_state(self.step.generator)
-        # torch refuses SGD in a capture unless told; the fused one never asks the host.
-        self.step.optimiser.param_groups[0]["capturable"] = True
-        stream = torch.cuda.current_stream()
-        with self.lock:
-            stream.synchronize()
-            self.step.optimiser.zero_grad(set_to_none=True)
-            with torch.cuda.graph(
-                self.graph, stream=stream, capture_error_mode="thread_local"
-            ):
-                self.step(self.batch)
-
-
-def engine(step: Step, name: str = "auto"):
-    """The step as a function of a batch of indices, run in the way named.
-
-    "plain"; "graph" (CUDA only); "compile" (torch.compile of the student, on CUDA
-    inside a graph); "auto": what $CCFS_ENGINE says, else a graph on CUDA and plain
-    elsewhere. Raises InputError for another name and for a graph without CUDA.
-    """
-    cuda = step.labels.is_cuda
-    if name == "auto":
-        name = os.environ.get("CCFS_ENGINE", name)
-    if name not in ENGINES or (name == "graph" and not cuda):
-        known = ", ".join(n for n in ENGINES if cuda or n != "graph")
-        raise InputError(f"engine is {name!r}, but must be one of {known} here")
-    if name == "compile":
-        step.forward = torch.compile(step.network)
-    graph = cuda and name != "plain"
-    return Graph(step) if graph else step

@@ -8,9 +8,9 @@ import time
 from concurrent.futures import Executor
 from pathlib import Path
 
-from ccfs_lib.crew import crew, done, every, size
-from ccfs_lib.experiment import CONTROLS, STRATEGIES, Experiment, known_arm
-from ccfs_lib.motivation import ARMS, Motivation
+from ccfs_lib.experiment import CONTROLS, STRATEGIES, Experiment, Motivation, known_arm
+from ccfs_lib.experiment.section3 import ARMS
+from ccfs_lib.runtime.workers import crew, done, every, size
 
 
 def sweep(
@@ -61,7 +61,7 @@ def match(
     arms: of `motivation.ARMS`. Workers, limit, results and errors as for `sweep`; an
     expert and a cell are one worker's work each.
     """
-    from ccfs_lib.trajectories import Trajectories, known
+    from ccfs_lib.pipeline.section3 import Trajectories, known
 
     for arm in arms:
         known(arm)
@@ -131,13 +131,13 @@ def _cell(experiment: Experiment, deadline: float | None, arm: str, seed: int) -
 
 def _expert(motivation: Motivation, deadline: float | None, number: int) -> None:
     """Train one expert into the store."""
-    from ccfs_lib.trajectories import Trajectories
+    from ccfs_lib.pipeline.section3 import Trajectories
 
     Trajectories(motivation, deadline=deadline).experts(range(number, number + 1))
 
 
 def _match(motivation: Motivation, deadline: float | None, arm: str, seed: int) -> None:
     """Compute one cell of Section 3."""
-    from ccfs_lib.trajectories import Trajectories
+    from ccfs_lib.pipeline.section3 import Trajectories
 
     Trajectories(motivation, deadline=deadline).evaluate(arm, seed)

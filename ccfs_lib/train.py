@@ -13,14 +13,15 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from ccfs_lib import memory
-from ccfs_lib.checkpoint import Checkpoint, pack, unpack
 from ccfs_lib.data import ImageSet
 from ccfs_lib.errors import InputError
-from ccfs_lib.progress import progress
-from ccfs_lib.recipes import Recipe
-from ccfs_lib.step import Step, cast, own_stream, place
-from ccfs_lib.step import engine as _engine
+from ccfs_lib.experiment import Recipe
+from ccfs_lib.runtime import memory
+from ccfs_lib.runtime.checkpoint import Checkpoint, pack, unpack
+from ccfs_lib.runtime.device import cast, own_stream, place
+from ccfs_lib.runtime.engines import engine as _engine
+from ccfs_lib.runtime.progress import progress
+from ccfs_lib.step import Step
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def fit(
     predictions, so that forgetting events cost no extra pass. With `checkpoint` a
     killed training continues at its last epoch boundary, with the same bits on a CPU;
     `watch` then needs ``state()`` and ``restore(tensors)``. `engine`: how the steps
-    run, a name of `step.ENGINES`; `make`: the kind of step. Raises InputError for a
+    run, a name of `engines.ENGINES`; `make`: the kind of step. Raises InputError for a
     recipe that cannot run and for a batch that does not fit into memory,
     FloatingPointError for a loss that is not finite, TimeUp at the checkpoint's
     deadline.

@@ -16,8 +16,7 @@ import pytest
 import torch
 
 from ccfs_lib import data, networks
-from ccfs_lib.experiment import Experiment, preset
-from ccfs_lib.recipes import Recipe
+from ccfs_lib.experiment import Experiment, Recipe, preset
 from ccfs_lib.train import fit
 
 torch.set_num_threads(1)

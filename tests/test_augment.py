@@ -10,7 +10,7 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2.functional import horizontal_flip, resized_crop
 
 from ccfs_lib.augment import augment, crop_boxes, mirror, pad_crop, resample
-from ccfs_lib.recipes import Recipe
+from ccfs_lib.experiment import Recipe
 
 
 def generator(seed=0):

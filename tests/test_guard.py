@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ccfs_lib.experiment import Experiment
-from ccfs_lib.motivation import Motivation, motivation
+from ccfs_lib.experiment import Experiment, Motivation, Recipe, essential, motivation
 from ccfs_lib.pipeline import Pipeline
-from ccfs_lib.recipes import Recipe, essential
+from ccfs_lib.pipeline.section3 import Trajectories
 from ccfs_lib.store import Store, key
-from ccfs_lib.trajectories import Trajectories
 
 ROOT = Path(__file__).parents[1]
 RESULTS = sorted((ROOT / "data/results").glob("*/*.json"))

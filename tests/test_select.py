@@ -9,13 +9,7 @@ import pytest
 from scipy.stats import chisquare
 
 from ccfs_lib.errors import InputError
-from ccfs_lib.select import (
-    COARSE,
-    ShortfallWarning,
-    candidates,
-    coarse_to_fine,
-    quotas,
-)
+from ccfs_lib.select import COARSE, ShortfallWarning, candidates, coarse_to_fine, quotas
 
 
 def slow_pools(case, coarse) -> dict[int, list[int]]:

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from ccfs_lib import combined, networks
+from ccfs_lib import networks, selmatch
 from ccfs_lib.augment import augment
 from ccfs_lib.curriculum import Filter
 from ccfs_lib.data import ImageSet
 from ccfs_lib.distill.dsa_augment import Strengths
 from ccfs_lib.errors import InputError
-from ccfs_lib.presets import SELMATCH
-from ccfs_lib.recipes import Recipe
+from ccfs_lib.experiment import Recipe
+from ccfs_lib.experiment.presets import SELMATCH
 from ccfs_lib.select import ShortfallWarning
 from ccfs_lib.selmatch import build, parts, two_shot, window
 
@@ -178,7 +178,7 @@ def step(world, distilled, strengths, recipe=None):
     )
     generator = torch.Generator().manual_seed(0)
     images, labels = world.train.images, world.train.labels
-    return combined.CombinedStep(
+    return selmatch.CombinedStep(
         network,
         images,
         labels,
@@ -218,7 +218,7 @@ def test_combined_training_learns(digits):
     )
     views = Strengths(ops=("color", "crop", "cutout", "scale", "rotate"))
     found = [
-        combined.evaluate(
+        selmatch.evaluate(
             networks.build("convnet-8", 10, 8, seed=0),
             few,
             count,

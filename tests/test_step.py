@@ -10,8 +10,9 @@ import torch
 
 from ccfs_lib import networks
 from ccfs_lib.errors import InputError
-from ccfs_lib.recipes import Recipe
-from ccfs_lib.step import Graph, Step, engine
+from ccfs_lib.experiment import Recipe
+from ccfs_lib.runtime.engines import Graph, engine
+from ccfs_lib.step import Step
 from ccfs_lib.train import fit
 
 RECIPE = Recipe(epochs=2, batch_size=32, lr=0.05, warmup_epochs=0)

@@ -13,9 +13,9 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
 from ccfs_lib import networks
-from ccfs_lib.checkpoint import Checkpoint
 from ccfs_lib.errors import InputError, TimeUp
-from ccfs_lib.recipes import Recipe
+from ccfs_lib.experiment import Recipe
+from ccfs_lib.runtime.checkpoint import Checkpoint
 from ccfs_lib.scores import Forgetting
 from ccfs_lib.step import kd_loss
 from ccfs_lib.train import accuracy, fit, predict

@@ -25,11 +25,12 @@ from ccfs_lib.experiment import (
     FURTHER,
     SMALLEST_CLASS,
     STRATEGIES,
+    STRICT,
+    Count,
     Experiment,
     preset,
 )
-from ccfs_lib.progress import progress
-from ccfs_lib.recipes import STRICT, Count
+from ccfs_lib.runtime.progress import progress
 from ccfs_lib.store import key
 
 # What makes a stage the same for two experiments, so that they compute it once.

@@ -9,19 +9,12 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from ccfs_lib import networks
-from ccfs_lib.checkpoint import Checkpoint
 from ccfs_lib.data import ImageSet, channel_stats
 from ccfs_lib.distill.dsa_augment import Draws, Strengths, apply, draw
-from ccfs_lib.distill.pixels import (
-    Distilled,
-    Learner,
-    Space,
-    finished,
-    learn,
-    seeded,
-)
+from ccfs_lib.distill.pixels import Distilled, Learner, Space, finished, learn, seeded
 from ccfs_lib.errors import InputError
-from ccfs_lib.recipes import STRICT, Count, Fraction, Positive
+from ccfs_lib.experiment import STRICT, Count, Fraction, Positive
+from ccfs_lib.runtime.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -13,14 +13,14 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from ccfs_lib import networks
-from ccfs_lib.checkpoint import Checkpoint
 from ccfs_lib.data import ImageSet, channel_stats
 from ccfs_lib.distill import dm
 from ccfs_lib.distill.dsa_augment import Strengths, apply, augment
-from ccfs_lib.distill.flat import Flat
+from ccfs_lib.distill.functional import Flat
 from ccfs_lib.distill.pixels import Distilled, Learner, finished, learn, seeded
 from ccfs_lib.errors import InputError
-from ccfs_lib.recipes import STRICT, Count, Fraction, Positive
+from ccfs_lib.experiment import STRICT, Count, Fraction, Positive
+from ccfs_lib.runtime.checkpoint import Checkpoint
 
 # IPC: (matches in an iteration, steps of the network between two); the released code
 # knows these only.

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ccfs_lib.distill.strengths import OPS as OPS
-from ccfs_lib.distill.strengths import Strengths
+from ccfs_lib.experiment import Strengths
+from ccfs_lib.experiment.strengths import OPS as OPS
 
 
 class Draws(NamedTuple):

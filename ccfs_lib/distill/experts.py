@@ -15,12 +15,10 @@ from torch import Tensor
 from ccfs_lib.data import ImageSet, channel_stats
 from ccfs_lib.distill.buffer import Buffer
 from ccfs_lib.distill.dsa_augment import augment
-from ccfs_lib.distill.flat import Flat
-from ccfs_lib.distill.matching import ExpertRecipe
-from ccfs_lib.distill.strengths import Strengths
+from ccfs_lib.distill.functional import Flat
 from ccfs_lib.errors import InputError, TimeUp
-from ccfs_lib.progress import progress
-from ccfs_lib.recipes import essential
+from ccfs_lib.experiment import ExpertRecipe, Strengths, essential
+from ccfs_lib.runtime.progress import progress
 from ccfs_lib.store import Store
 
 COUNT = 100  # experts of a published buffer

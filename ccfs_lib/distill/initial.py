@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ccfs_lib.data import ImageSet
 from ccfs_lib.distill.buffer import Buffer
-from ccfs_lib.distill.flat import Flat
-from ccfs_lib.distill.matching import Matching
+from ccfs_lib.distill.functional import Flat
 from ccfs_lib.distill.pixels import seeded
 from ccfs_lib.errors import InputError
+from ccfs_lib.experiment import Matching
 
 
 def initial(

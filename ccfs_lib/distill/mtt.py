@@ -19,14 +19,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ccfs_lib.checkpoint import Checkpoint
 from ccfs_lib.data import ImageSet, concat
-from ccfs_lib.distill.buffer import Buffer
+from ccfs_lib.distill.buffer import Buffer, Later
 from ccfs_lib.distill.dsa_augment import Draws, apply, draw
-from ccfs_lib.distill.flat import Flat
+from ccfs_lib.distill.experts import plain
+from ccfs_lib.distill.functional import Flat
 from ccfs_lib.distill.initial import soft_labels
-from ccfs_lib.distill.matching import Matching
 from ccfs_lib.distill.pixels import Distilled, Learner, finished, learn, seeded
+from ccfs_lib.experiment import Matching
+from ccfs_lib.runtime.checkpoint import Checkpoint
+from ccfs_lib.store import Store
+from ccfs_lib.store import key as store_key
 
 
 class Inner(NamedTuple):
@@ -199,4 +202,64 @@ def _ends(buffer: Buffer, recipe: Matching, iteration: int, generator, like: Ten
     epoch = torch.randint(starts.start, starts.stop, (), generator=generator).item()
     return tuple(
         buffer.state(expert, e, like) for e in (epoch, epoch + recipe.expert_epochs)
+    )
+
+
+def matched(
+    store: Store,
+    begin: ImageSet,
+    buffer: Buffer | Later,
+    recipe: Matching,
+    *,
+    real: ImageSet | None = None,
+    seed: int = 0,
+    keep: tuple[int, ...] = (),
+    deadline: float | None = None,
+    **how,
+) -> Matched:
+    """`distill`, or what the store has of it.
+
+    deadline: `time.monotonic()` at which to stop (TimeUp; the same call continues).
+    how: device, engine and recompute, which do not name the result. Errors as there.
+    """
+    key = {
+        "begin": begin.fingerprint,
+        "real": real.fingerprint if real is not None and len(real) else None,
+        "experts": buffer.identity | {"count": buffer.count},
+        "recipe": plain(recipe),
+        "seed": seed,
+        "keep": list(keep),
+    }
+
+    def compute():
+        name = store_key(key)
+        folder = store.root / "checkpoints" / name
+        place = Checkpoint(folder, name, deadline=deadline)
+        settings = {"real": real, "seed": seed, "keep": keep, "checkpoint": place}
+        return _packed(distill(begin, buffer.read(), recipe, **settings, **how))
+
+    found = store.get("match", key, compute)
+    return _unpacked(begin, found.tensors, found.meta)
+
+
+def _packed(done: Matched) -> tuple[dict, dict]:
+    tensors = {"images": done.images.images, "pixels": done.pixels}
+    tensors |= {f"kept.{i}": images.images for i, images in done.kept.items()}
+    if done.label_logits is not None:
+        tensors["labels"] = done.label_logits
+    return tensors, {"losses": done.losses, "lr": done.lr}
+
+
+def _unpacked(begin: ImageSet, tensors: dict[str, Tensor], meta) -> Matched:
+    def as_set(images, name):
+        return ImageSet(name, images, begin.labels, begin.classes)
+
+    kept = sorted(int(k[5:]) for k in tensors if k.startswith("kept."))
+    return Matched(
+        images=as_set(tensors["images"], "mtt"),
+        pixels=tensors.get("pixels"),  # what is shipped with the code has none
+        losses=meta["losses"],
+        kept={i: as_set(tensors[f"kept.{i}"], f"mtt@{i}") for i in kept},
+        label_logits=tensors.get("labels"),
+        lr=meta["lr"],
     )

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ccfs_lib.checkpoint import Checkpoint
 from ccfs_lib.data import ImageSet
 from ccfs_lib.networks import Normalize
-from ccfs_lib.progress import progress
+from ccfs_lib.runtime.checkpoint import Checkpoint
+from ccfs_lib.runtime.progress import progress
 
 
 @dataclass

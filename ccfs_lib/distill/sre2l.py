@@ -17,9 +17,9 @@ from torchvision.io import decode_jpeg, encode_jpeg
 from ccfs_lib.augment import crop_boxes, resample
 from ccfs_lib.data import ImageSet
 from ccfs_lib.errors import InputError
-from ccfs_lib.progress import progress
-from ccfs_lib.recipes import Distillation
-from ccfs_lib.step import place
+from ccfs_lib.experiment import Distillation
+from ccfs_lib.runtime.device import place
+from ccfs_lib.runtime.progress import progress
 from ccfs_lib.train import predict
 
 

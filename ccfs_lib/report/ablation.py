@@ -11,8 +11,8 @@ import numpy as np
 import pandas
 from scipy.stats import spearmanr
 
-from ccfs_lib import cost, paper, paths, results
-from ccfs_lib.compare import CCFS, VERDICTS, by_seed, values, verdict
+from ccfs_lib import cost, paper, results
+from ccfs_lib.claims.compare import CCFS, VERDICTS, by_seed, values, verdict
 from ccfs_lib.experiment import Experiment
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.report.arms import contrasts, fullness
@@ -30,6 +30,7 @@ from ccfs_lib.report.text import (
     table,
     told,
 )
+from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import difference, summary
 
 ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)

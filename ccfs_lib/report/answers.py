@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ccfs_lib.compare import FAILS, HOLDS, OPEN, verdict
+from ccfs_lib.claims.compare import FAILS, HOLDS, OPEN, verdict
 from ccfs_lib.curriculum import PhaseRecord
 from ccfs_lib.data import ImageSet
 from ccfs_lib.report.difficulty import class_means, ties

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas
 
-from ccfs_lib import paper, paths, results
-from ccfs_lib.compare import (
+from ccfs_lib import paper, results
+from ccfs_lib.claims.compare import (
     CCFS,
     FAILS,
     HOLDS,
@@ -37,6 +37,7 @@ from ccfs_lib.report.text import (
     table,
     told,
 )
+from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import Difference, difference, summary
 
 # What each comparison isolates: the selection (twice, since a teacher's answers might

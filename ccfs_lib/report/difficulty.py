@@ -19,11 +19,7 @@ from ccfs_lib.report.style import (
     short,
     spread,
 )
-from ccfs_lib.report.text import (
-    Text,
-    share,
-    table,
-)
+from ccfs_lib.report.text import Text, share, table
 from ccfs_lib.statistics import summary
 
 

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import pandas
 
-from ccfs_lib.compare import (
+from ccfs_lib.claims.compare import (
     FAILS,
     HOLDS,
     OPEN,

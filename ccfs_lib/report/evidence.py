@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 import pandas
 
-from ccfs_lib.compare import NAMES, compare, values, verdict
+from ccfs_lib.claims.compare import NAMES, compare, values, verdict
 from ccfs_lib.experiment import Experiment
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.report.effects import Effect, sentence

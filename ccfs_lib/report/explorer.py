@@ -7,8 +7,9 @@ import numpy as np
 
 from ccfs_lib import explorer
 from ccfs_lib.curriculum import PhaseRecord, selected
-from ccfs_lib.embedding import NEIGHBOURS
 from ccfs_lib.explorer import Atlas
+from ccfs_lib.explorer.embedding import NEIGHBOURS
+from ccfs_lib.explorer.sprite import column, sheet
 from ccfs_lib.report.frame import Frame
 from ccfs_lib.report.text import (
     Text,
@@ -20,7 +21,6 @@ from ccfs_lib.report.text import (
     told,
     verdict,
 )
-from ccfs_lib.sprite import column, sheet
 from ccfs_lib.statistics import difference
 
 BUDGET = 2_500_000  # bytes of a page's data

@@ -8,20 +8,12 @@ import numpy as np
 import pandas
 
 from ccfs_lib import metrics
-from ccfs_lib.compare import CCFS, NAMES, compare, verdict
+from ccfs_lib.claims.compare import CCFS, NAMES, compare, verdict
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.report.arms import COLOURS
 from ccfs_lib.report.charts import Line, intervals
 from ccfs_lib.report.price import price
-from ccfs_lib.report.text import (
-    Text,
-    count,
-    finding,
-    listed,
-    plus_minus,
-    table,
-    told,
-)
+from ccfs_lib.report.text import Text, count, finding, listed, plus_minus, table, told
 from ccfs_lib.statistics import summary
 
 # A set, and its arms without the teacher and without augmentation.

@@ -8,8 +8,8 @@ import html
 import os
 from pathlib import Path
 
-from ccfs_lib import paths
 from ccfs_lib.errors import InputError
+from ccfs_lib.runtime import paths
 
 # Sphinx tells a page where the book's files are; a notebook elsewhere has none.
 LOADER = """

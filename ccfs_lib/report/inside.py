@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ccfs_lib.compare import HOLDS, verdict
+from ccfs_lib.claims.compare import HOLDS, verdict
 from ccfs_lib.curriculum import PhaseRecord
 from ccfs_lib.report.charts import band
 from ccfs_lib.report.gallery import Row, gallery, remark

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas
 
-from ccfs_lib import paper, paths, results
-from ccfs_lib.compare import HOLDS, by_seed, values, verdict
-from ccfs_lib.motivation import ARMS, Motivation
+from ccfs_lib import paper, results
+from ccfs_lib.claims.compare import HOLDS, by_seed, values, verdict
+from ccfs_lib.experiment import Motivation
+from ccfs_lib.experiment.section3 import ARMS
+from ccfs_lib.pipeline.section3 import Trajectories
 from ccfs_lib.report.arms import contrasts
 from ccfs_lib.report.charts import band
 from ccfs_lib.report.style import canvas, drawn, legend
@@ -29,8 +31,8 @@ from ccfs_lib.report.text import (
     told,
 )
 from ccfs_lib.report.trajectories import COLOURS, NAMES
+from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import Difference, difference
-from ccfs_lib.trajectories import Trajectories
 
 # Both steps from SelMatch to "reverse", and the way as a whole.
 PAIRS = (("two-shot", "selmatch"), ("reverse", "two-shot"), ("reverse", "selmatch"))

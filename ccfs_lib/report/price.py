@@ -9,9 +9,9 @@ from dataclasses import replace
 import pandas
 import torch
 
-from ccfs_lib import cost, networks, presets
-from ccfs_lib.compare import CCFS, NAMES
-from ccfs_lib.experiment import Experiment, preset
+from ccfs_lib import cost, networks
+from ccfs_lib.claims.compare import CCFS, NAMES
+from ccfs_lib.experiment import Experiment, preset, presets
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.report.text import DASH, Text, percent, table
 from ccfs_lib.store import Store

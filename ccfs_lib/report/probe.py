@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ccfs_lib.data import ImageSet
-from ccfs_lib.device import arithmetic
 from ccfs_lib.distill import sre2l
+from ccfs_lib.runtime.device import arithmetic
 
 KINDS = ("recovered", "real, training", "real, test")
 MOST = 2000  # images of each kind that the teacher is asked about

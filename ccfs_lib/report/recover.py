@@ -11,17 +11,12 @@ from torch import Tensor
 
 from ccfs_lib.augment import crop_boxes
 from ccfs_lib.data import ImageSet
-from ccfs_lib.recipes import Distillation
+from ccfs_lib.experiment import Distillation
 from ccfs_lib.report.charts import Line, intervals
 from ccfs_lib.report.gallery import COLUMNS, Row, enlarged, evenly, gallery, remark
 from ccfs_lib.report.probe import Opinion
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend, short, spread
-from ccfs_lib.report.text import (
-    MINUS,
-    Text,
-    plus_minus,
-    table,
-)
+from ccfs_lib.report.text import MINUS, Text, plus_minus, table
 from ccfs_lib.statistics import summary
 
 # The same kinds in the same colours in both charts; noise is grey.

@@ -4,7 +4,7 @@ import numpy as np
 import pandas
 
 from ccfs_lib import paper
-from ccfs_lib.compare import (
+from ccfs_lib.claims.compare import (
     CCFS,
     FAILS,
     HOLDS,

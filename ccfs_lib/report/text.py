@@ -1,7 +1,7 @@
 """Sentences and tables that are computed: numbers, differences, findings, the stamp.
 
-No verdict is typed in a notebook: `ccfs_lib.compare.verdict` chooses the word from an
-interval, so a sentence changes with the numbers, and "too close to call" is an answer.
+No verdict is typed in a notebook: `ccfs_lib.claims.compare.verdict` chooses the word
+from an interval, so a sentence changes with the numbers. "Too close to call" is one.
 """
 
 import html
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import torch
 
-from ccfs_lib import networks, presets
-from ccfs_lib.compare import VERDICTS, verdict  # noqa: F401  chapters find words here
-from ccfs_lib.experiment import preset
+from ccfs_lib import networks
+from ccfs_lib.claims.compare import VERDICTS, verdict  # noqa: F401  chapters find words here
+from ccfs_lib.experiment import preset, presets
 from ccfs_lib.statistics import Difference, Summary, summary
 
 # A space that does not break, and the signs that typography has for minus and for none.

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ccfs_lib.distill.matching import EXPERTS, published
-from ccfs_lib.motivation import Motivation
+from ccfs_lib.experiment import Motivation
+from ccfs_lib.experiment.matching import EXPERTS, published
+from ccfs_lib.pipeline.section3 import Trajectories
 from ccfs_lib.report.gallery import Row, gallery, remark
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend, short, spread
 from ccfs_lib.report.text import Text, count, stamped
-from ccfs_lib.trajectories import Trajectories
 
 NAMES = {
     "selmatch": "SelMatch",

@@ -11,8 +11,8 @@ import numpy as np
 import pandas
 import torch
 
-from ccfs_lib import networks, paper, paths, results
-from ccfs_lib.compare import (
+from ccfs_lib import networks, paper, results
+from ccfs_lib.claims.compare import (
     CCFS,
     NAMES,
     VERDICTS,
@@ -25,15 +25,8 @@ from ccfs_lib.experiment import Experiment
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.report.ablation import Variant
 from ccfs_lib.report.arms import contrasts
-from ccfs_lib.report.text import (
-    MINUS,
-    Text,
-    count,
-    finding,
-    plus_minus,
-    table,
-    told,
-)
+from ccfs_lib.report.text import MINUS, Text, count, finding, plus_minus, table, told
+from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import difference
 
 ARMS = (CCFS, "random", "distilled")

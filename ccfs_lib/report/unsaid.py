@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pandas
 
-from ccfs_lib import paper, paths, presets, results
-from ccfs_lib.compare import CCFS, OPEN, verdict
-from ccfs_lib.experiment import CONTROLS, STRATEGIES, Experiment
+from ccfs_lib import paper, results
+from ccfs_lib.claims.compare import CCFS, OPEN, verdict
+from ccfs_lib.experiment import CONTROLS, STRATEGIES, Experiment, presets
 from ccfs_lib.report import ablation
 from ccfs_lib.report.effects import Effect, effect, sentence, word
 from ccfs_lib.report.text import (
@@ -24,6 +24,7 @@ from ccfs_lib.report.text import (
     signed,
     told,
 )
+from ccfs_lib.runtime import paths
 
 ARMS = (CCFS, *CONTROLS, "random-short")
 WEAK = 10  # the weak teacher has this part of the epochs

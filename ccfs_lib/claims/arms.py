@@ -1,0 +1,123 @@
+"""What each claim of the paper asks of results: the arms, and how they must compare.
+
+data/paper/claims.csv names arms in the paper's words, "misclassified-simple" or "J3".
+Here they become rows of results, and what a sentence says beyond its two sides, or what
+no row can tell, is written down claim by claim. `ccfs_lib.claims.ledger` tests.
+"""
+
+import math
+
+from ccfs_lib import paper
+from ccfs_lib.claims.compare import CCFS
+from ccfs_lib.claims.trends import TRENDS
+from ccfs_lib.errors import InputError
+
+# True of one cell by their wording: a rank among published numbers, a turn at high IPC.
+OWN_CELL = {"sota-cifar10", "sota-cifar100", "sota-tiny-imagenet"}
+OWN_CELL |= {"distillation-behind-random", "full-data-gap"}
+# Claims about something else than which of two accuracies in one run is higher.
+BEYOND = {
+    "ccfs-over-sre2l-on-five-networks": "needs images by SRe2L beside those by CDA",
+}
+# What the sentence says besides left over right: it does not hold without these.
+ALSO = {
+    "curricula-one-to-three": [("J3", "J2"), ("J2", "J1")],
+    "score-forgetting-best": [("score-forgetting", "score-logits")],
+    "score-logits-worst": [("score-cscore", "score-logits")],
+    "variants-order": [("selmatch-two-shot", "selmatch")],
+}
+# "Only marginally": within so many points of zero, either way. The paper names no
+# bound; ours is ten times its largest change, and less than what it calls a gain.
+MARGINS = {"curricula-after-three": 1.0}
+MARGINS |= {"full-data-gap": 0.3}  # the sentence's own
+# Tables that print the accuracy of an arm, and the column that names it there.
+TABLES = {
+    "scores": (4, "score"),
+    "curricula": (5, "curricula"),
+    "table1": (1, "method"),
+    "table10": (10, "method"),
+}
+# Rows of an arm: column -> allowed values, the first that is there. Images of the
+# user's own (`distilled_from`) are neither CDA's nor SRe2L's.
+RECOVERED = {"distilled_from": ("",)}
+ARMS = {
+    "ccfs": {"cell": (CCFS,), "distillation.method": ("cda",), **RECOVERED},
+    "cda": {"cell": ("distilled",), "distillation.method": ("cda",), **RECOVERED},
+    "sre2l": {"cell": ("distilled",), "distillation.method": ("sre2l",), **RECOVERED},
+    "random": {"cell": ("random-hard",)},  # the paper's random images: hard labels
+    "full": {"cell": ("full-hard",)},
+    "score-forgetting": {
+        "cell": (CCFS,),
+        "score": ("published-forgetting", "forgetting"),
+    },
+    "score-cscore": {"cell": (CCFS,), "score": ("published-cscore",)},
+    "score-logits": {"cell": (CCFS,), "score": ("logits",)},
+    "selmatch-two-shot": {"cell": ("two-shot",)},
+    "selmatch-reverse": {"cell": ("reverse",)},
+}
+
+
+def sides(claim) -> tuple[list[str], list[str]]:
+    """The paper's names of the arms on both sides, left the one said to be higher.
+
+    claim: a row of `paper.claims()`, as for all functions here.
+    """
+    return tuple(side.split("@")[0].split("|") for side in (claim.left, claim.right))
+
+
+def cell(claim) -> tuple[str, int]:
+    """Data set and IPC of the selected set in a claim, for those of OWN_CELL."""
+    side = claim.right if claim.left.startswith("full") else claim.left
+    dataset, ipc = side.split("@")[1].rsplit("-", 1)
+    return dataset, int(ipc)
+
+
+def rows_of(claim, name: str) -> dict[str, tuple]:
+    """Which rows are the arm that a claim calls `name`: column -> values, best first.
+
+    Methods without an arm of ours are cells of their own name ("selmatch", "glister"),
+    and count as measured once there are rows of such a cell.
+    """
+    if claim.tested_by == "strategies":
+        coarse, fine = name.split("-")
+        return {"cell": (f"{fine}-{coarse}",)}
+    if claim.tested_by == "curricula":
+        return {"cell": (CCFS,), "curricula": (int(name.removeprefix("J")),)}
+    return ARMS.get(name, {"cell": (name,)})
+
+
+def apart(claim) -> set[str]:
+    """Settings in which the claim's own arms differ; all others have to be equal."""
+    if claim.tested_by == "alpha":  # Figure 5 names its rivals "other"
+        return {"alpha"}
+    if claim.id in TRENDS:
+        return {TRENDS[claim.id].over}
+    found: dict[str, set] = {}
+    for name in [name for side in sides(claim) for name in side]:
+        for column, values in rows_of(claim, name).items():
+            found.setdefault(column.split(".")[0], set()).add(values)
+    return {setting for setting, values in found.items() if len(values) > 1}
+
+
+def printed(claim, dataset: str, ipc: float) -> float:
+    """The paper's own difference in another cell, points: left minus its best rival.
+
+    nan where it prints none there; claims.csv has the one of the claim's own cell.
+    """
+    left, right = ([_value(claim, n, dataset, ipc) for n in s] for s in sides(claim))
+    left, right = ([v for v in side if v is not None] for side in (left, right))
+    return min(left) - max(right) if left and right else math.nan
+
+
+def _value(claim, name: str, dataset: str, ipc: float) -> float | None:
+    if claim.tested_by == "strategies":
+        (arm,) = rows_of(claim, name)["cell"]
+        return paper.arm(arm, dataset, ipc)
+    if claim.tested_by not in TABLES:
+        return None
+    number, column = TABLES[claim.tested_by]
+    wanted = int(name[1:]) if column == "curricula" else name.removeprefix("score-")
+    try:
+        return paper.value(number, **{column: wanted, "dataset": dataset, "ipc": ipc})
+    except InputError:
+        return None

@@ -1,0 +1,195 @@
+"""Claims that are no comparison of two arms in one run: means, courses and sweeps.
+
+Each becomes one again: what a claim speaks of is computed within a seed, from several
+runs or from the phases of one, and then paired by seed like everything else. A claim
+over IPC or beta needs runs that are equal in all else.
+"""
+
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import pandas
+
+from ccfs_lib.claims.compare import CCFS
+
+Pair = tuple[pandas.DataFrame, pandas.DataFrame]
+
+
+class Trend(NamedTuple):
+    """How a claim is tested: over which setting ("" = phases), by what."""
+
+    over: str
+    pairs: Callable[[pandas.DataFrame], list[Pair]]  # of rows under equal settings
+    needs: str  # what is missing where there are no pairs
+    # "At most so much, somewhere": one pair has to show it, not all of them, and each
+    # of k then has an interval of 1 - 0.05/k, since the best of k is no single one.
+    most: bool = False
+
+
+def _values(rows: pandas.DataFrame, arm: str, column: str = "last") -> pandas.Series:
+    """One number per seed of an arm."""
+    own = rows[(rows["cell"] == arm) & rows[column].notna()]
+    return own.set_index("seed")[column].astype(float)
+
+
+def _levels(rows: pandas.DataFrame, column: str, arms: Iterable[str]) -> list:
+    """Values of a setting at which every one of the arms was measured."""
+    found = [set(rows.loc[rows["cell"] == arm, column]) for arm in arms]
+    return sorted(set.intersection(*found))
+
+
+def _table(rows: pandas.DataFrame, series: pandas.Series, **told) -> pandas.DataFrame:
+    """Rows as any arm's, with what was computed within a seed as their accuracy."""
+    first = rows.iloc[0].to_dict() | told
+    return pandas.DataFrame(
+        [first | {"seed": seed, "last": value} for seed, value in series.items()],
+        columns=[*first],
+    )
+
+
+def _each(left: str, right: str, over: str):
+    """A claim that one arm is higher than another at every value of a setting."""
+
+    def pairs(rows: pandas.DataFrame) -> list[Pair]:
+        found = []
+        levels = _levels(rows, over, (left, right))
+        for level in levels if len(levels) > 1 else []:
+            own = rows[rows[over] == level]
+            found.append(tuple(_table(own, _values(own, a)) for a in (left, right)))
+        return found
+
+    return pairs
+
+
+def _mean(left: str, right: str, over: str = "ipc"):
+    """A claim about the mean difference over a setting."""
+
+    def pairs(rows: pandas.DataFrame) -> list[Pair]:
+        levels = _levels(rows, over, (left, right))
+        if len(levels) < 2:
+            return []
+        return [tuple(_over(rows, arm, over, levels).mean for arm in (left, right))]
+
+    return pairs
+
+
+class _Over(NamedTuple):
+    mean: pandas.DataFrame
+    spread: pandas.DataFrame
+    values: pandas.DataFrame  # seeds x levels
+
+
+def _over(rows: pandas.DataFrame, arm: str, over: str, levels: list) -> _Over:
+    """An arm's mean and standard deviation over a setting, within a seed."""
+    parts = [_values(rows[rows[over] == level], arm) for level in levels]
+    wide = pandas.concat(parts, axis=1, keys=levels).dropna()
+    told = {over: np.nan}
+    tables = [_table(rows, s, **told) for s in (wide.mean(axis=1), wide.std(axis=1))]
+    return _Over(*tables, wide)
+
+
+def _steady(calm: str, other: str, over: str = "beta"):
+    """A claim that one arm depends less on a setting than the other."""
+
+    def pairs(rows: pandas.DataFrame) -> list[Pair]:
+        levels = _levels(rows, over, (calm, other))
+        if len(levels) < 3:
+            return []
+        return [tuple(_over(rows, arm, over, levels).spread for arm in (other, calm))]
+
+    return pairs
+
+
+def _grows(arms: tuple[str, ...], base: str, over: str = "ipc"):
+    """A claim that the mean gain of some arms grows: its slope per doubling."""
+
+    def pairs(rows: pandas.DataFrame) -> list[Pair]:
+        levels = _levels(rows, over, (*arms, base))
+        if len(levels) < 3:
+            return []
+        own = [_over(rows, arm, over, levels).values for arm in arms]
+        gain = sum(own) / len(own) - _over(rows, base, over, levels).values
+        gain = gain.dropna()
+        x = np.log2(np.array(levels, float))
+        slopes = pandas.Series(
+            [np.polyfit(x, line, 1)[0] for line in gain.to_numpy(float)], gain.index
+        )
+        both = slopes, slopes * 0
+        return [tuple(_table(rows, s, **{over: np.nan}) for s in both)]
+
+    return pairs
+
+
+def _rises(*names: str):
+    """A claim that figures of CCFS's phases rise from every phase to the next."""
+
+    def pairs(rows: pandas.DataFrame) -> list[Pair]:
+        found = []
+        for name in names:
+            series = []
+            while (column := f"phases.{len(series) + 1}.{name}") in rows:
+                series.append(_values(rows, CCFS, column))
+            series = [s for s in series if len(s)]  # other runs may have more phases
+            for earlier, later in pairwise(series):
+                found.append(tuple(_table(rows, s) for s in (later, earlier)))
+        return found
+
+    return pairs
+
+
+def _harder(rows: pandas.DataFrame) -> list[Pair]:
+    """In every phase a higher IPC picks harder images than the next lower one."""
+    found = []
+    levels = _levels(rows, "ipc", (CCFS,))
+    for low, high in pairwise(levels):
+        own = [rows[rows["ipc"] == level] for level in (high, low)]
+        phase = 1
+        while (column := f"phases.{phase}.mean") in rows:
+            pair = [_values(part, CCFS, column) for part in own]
+            if all(len(s) for s in pair):
+                parts = zip(own, pair, strict=True)
+                found.append(tuple(_table(p, s, ipc=np.nan) for p, s in parts))
+            phase += 1
+    return found
+
+
+def _networks(rows: pandas.DataFrame) -> list[Pair]:
+    """CCFS over CDA, whose images it begins with, on every evaluation network."""
+    if "distillation.method" not in rows:
+        return []
+    cda = rows[rows["distillation.method"] == "cda"]
+    # The filters' own network is the default, and defaults are not filed.
+    return _each(CCFS, "distilled", LEARNER)(cda.fillna({LEARNER: ""}))
+
+
+LEARNER = "evaluation_network"
+PHASES = "figures of two phases of CCFS"
+TRENDS = {
+    "two-shot-mean": Trend("ipc", _mean("two-shot", "selmatch"), "two IPC settings"),
+    "reverse-mean": Trend("ipc", _mean("reverse", "selmatch"), "two IPC settings"),
+    "two-shot-max": Trend(
+        "ipc", _each("two-shot", "selmatch", "ipc"), "two IPC settings", most=True
+    ),
+    "reverse-max": Trend(
+        "ipc", _each("reverse", "selmatch", "ipc"), "two IPC settings", most=True
+    ),
+    "variants-gain-grows": Trend(
+        "ipc", _grows(("two-shot", "reverse"), "selmatch"), "three IPC settings"
+    ),
+    "reverse-every-beta": Trend(
+        "beta", _each("reverse", "selmatch", "beta"), "two windows"
+    ),
+    "reverse-stable-beta": Trend(
+        "beta", _steady("reverse", "selmatch"), "three windows"
+    ),
+    "filter-train-accuracy-rises": Trend("", _rises("train"), PHASES),
+    "filter-test-accuracy-rises": Trend("", _rises("test"), PHASES),
+    "difficulty-mean-rises": Trend("", _rises("mean"), PHASES),
+    "difficulty-bounds-rise": Trend("", _rises("low", "high"), PHASES),
+    "ccfs-over-cda-on-five-networks": Trend(
+        LEARNER, _networks, "CCFS and its distilled images on two networks"
+    ),
+    "higher-ipc-harder": Trend("ipc", _harder, "CCFS at two IPC settings"),
+}

@@ -1,0 +1,82 @@
+"""Put a finished run's artefacts beside the code, so that others need not train.
+
+Weights, recovered images, filters' answers and test accuracies of a run are a few
+megabytes; the images of the data set are not among them.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ccfs_lib.errors import InputError
+from ccfs_lib.experiment import Experiment, Motivation
+from ccfs_lib.pipeline import Pipeline
+from ccfs_lib.pipeline.section3 import Trajectories
+from ccfs_lib.runtime import paths
+from ccfs_lib.store import Artefact, Store
+
+WHOLE = ("predictions", "events")  # one per training image
+
+
+class Shipping(Store):
+    """A store that computes nothing and copies whatever is asked of it."""
+
+    def __init__(self, root: Path, shipped: Path):
+        super().__init__(root)
+        self.target = Store(shipped)
+        self.kept: set[Path] = set()
+
+    def get(self, kind, recipe, compute) -> Artefact:
+        """Read from the cache and copy; InputError where it was never computed."""
+        found = super().get(kind, recipe, lambda: _missing(kind))
+        tensors = found.tensors
+        tensors = tensors | {k: narrow(tensors[k]) for k in WHOLE if k in tensors}
+        if kind == "match":  # its bytes are what is trained on and shown
+            tensors = {k: v for k, v in tensors.items() if k != "pixels"}
+        copy = self.target.get(kind, recipe, lambda: (tensors, found.meta))
+        self.kept.add(copy.path)
+        return found
+
+
+def narrow(values: Tensor) -> Tensor:
+    """Whole numbers in as few bytes as hold them all; whoever reads widens them."""
+    for kind in (torch.uint8, torch.int16):
+        bounds = torch.iinfo(kind)
+        if bounds.min <= values.min() and values.max() <= bounds.max:
+            return values.to(kind)
+    return values
+
+
+def _missing(kind: str):
+    raise InputError(f"a stage ({kind}) has not been computed; run the sweep first")
+
+
+def ship(
+    experiment: Experiment, arms: tuple[str, ...], to: Path | None = None
+) -> set[Path]:
+    """Copy all that the arms of an experiment were made of to data/artefacts.
+
+    to: another folder of the same layout. Returns the folders of the artefacts. Raises
+    InputError if one of them has not been computed.
+    """
+    store = Shipping(paths.cache(), to or paths.shipped())
+    stages = Pipeline(experiment, store)
+    _ = stages.difficulty
+    for arm in arms:
+        for seed in range(experiment.seeds):
+            stages.evaluate(arm, seed)
+    return store.kept
+
+
+def ship_matches(motivation: Motivation, to: Path | None = None) -> set[Path]:
+    """Copy the distilled sets that chapter 12 shows; its accuracies are results.
+
+    Arguments, result and errors as for `ship`.
+    """
+    store = Shipping(paths.cache(), to or paths.shipped())
+    stages = Trajectories(motivation, store)
+    for arm in ("selmatch", "reverse"):
+        for seed in range(motivation.experiment.seeds):
+            stages.alone_or_beside(arm, seed)
+    return store.kept

@@ -1,0 +1,70 @@
+"""Settings as data; nothing here imports torch, so a bad value costs no second.
+
+settings (Experiment, preset), recipes, matching and strengths (how is trained and
+matched), presets (what each scale runs), datasets (what is known of them), checks
+(what cannot be), names (of runs), section3 (SelMatch and its variants).
+"""
+
+from ccfs_lib.experiment.datasets import (
+    KNOWN,
+    NORMALISATION,
+    SCORE_FILES,
+    SMALLEST_CLASS,
+)
+from ccfs_lib.experiment.matching import ExpertRecipe, Matching
+from ccfs_lib.experiment.recipes import (
+    STRICT,
+    Count,
+    Distillation,
+    Fraction,
+    Positive,
+    Recipe,
+    essential,
+)
+from ccfs_lib.experiment.section3 import Motivation, motivation
+from ccfs_lib.experiment.settings import (
+    CONTROLS,
+    FURTHER,
+    LATER,
+    SCALES,
+    SHORT,
+    STRATEGIES,
+    Experiment,
+    checked,
+    from_notebook,
+    given,
+    known_arm,
+    preset,
+)
+from ccfs_lib.experiment.strengths import Strengths
+
+__all__ = [
+    "CONTROLS",
+    "FURTHER",
+    "KNOWN",
+    "LATER",
+    "NORMALISATION",
+    "SCALES",
+    "SCORE_FILES",
+    "SHORT",
+    "SMALLEST_CLASS",
+    "STRATEGIES",
+    "STRICT",
+    "Count",
+    "Distillation",
+    "Experiment",
+    "ExpertRecipe",
+    "Fraction",
+    "Matching",
+    "Motivation",
+    "Positive",
+    "Recipe",
+    "Strengths",
+    "checked",
+    "essential",
+    "from_notebook",
+    "given",
+    "known_arm",
+    "motivation",
+    "preset",
+]

@@ -1,0 +1,148 @@
+"""What makes an experiment impossible, each a sentence, before anything is imported.
+
+Types and ranges of single fields are pydantic's business (`experiment`); here is what
+depends on the data set, on the machine's files or on several fields at once.
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ccfs_lib.errors import InputError
+from ccfs_lib.experiment.datasets import KNOWN, SCORE_FILES
+
+if TYPE_CHECKING:
+    from ccfs_lib.experiment.settings import Experiment
+
+# The names that `networks.build` knows, told here without importing torch.
+NETWORKS = re.compile(
+    r"convnet(-in|(-[1-9]\d*)+)?|resnet(18|50|101)|resnet18-(s2|imagenet)"
+    r"|(densenet121|regnet_y_8gf)(-s1)?"
+)
+SCORES = ("forgetting", "logits", "published-forgetting", "published-cscore")
+LEAST_PIXELS = 8  # three halvings, which most networks here make, leave one
+
+
+def check(e: "Experiment") -> None:
+    """Raise InputError, one sentence, for the first thing that cannot be."""
+    # What is wrong with the data set comes first: the others ask for its size.
+    for one in (_dataset, _networks, _distilled_from, _part, _images, _score, _ties):
+        one(e)
+    _selected_from(e)
+
+
+def _dataset(e) -> None:
+    if e.dataset not in KNOWN and not os.path.exists(os.path.expanduser(e.dataset)):
+        raise InputError(
+            f"dataset is {e.dataset!r}, but must be one of {', '.join(KNOWN)}, or the "
+            "path of images on this machine"
+        )
+
+
+def _networks(e) -> None:
+    for name in ("network", "teacher_network", "evaluation_network"):
+        value = getattr(e, name)
+        if name == "evaluation_network" and not value:
+            continue
+        if not NETWORKS.fullmatch(value):
+            raise InputError(
+                f"{name} is {value!r}, but must be convnet, convnet-in, "
+                "convnet-W1-W2-... (widths), resnet18[-s2|-imagenet], resnet50, "
+                "resnet101, densenet121[-s1] or regnet_y_8gf[-s1]"
+            )
+    if e.teacher_network == "convnet-in":
+        raise InputError(
+            "teacher_network is 'convnet-in', but images are recovered from "
+            "batch-norm statistics: take a network with batch norm"
+        )
+
+
+def _distilled_from(e) -> None:
+    given = os.path.expanduser(e.distilled_from)
+    if given and not os.path.isdir(given):
+        raise InputError(
+            f"distilled_from is {e.distilled_from!r}, but must be a folder of "
+            "distilled images, or empty to recover them"
+        )
+
+
+def _selected_from(e) -> None:
+    if not (given := os.path.expanduser(e.selected_from)):
+        return
+    told = f"selected_from is {e.selected_from!r}"
+    try:
+        content = json.loads(Path(given).read_text())
+        chosen = content["ipc"], float(content["alpha"])
+    except (OSError, ValueError, LookupError, TypeError):
+        raise InputError(
+            f"{told}, but must be a selected_indices.json with ipc, alpha and "
+            "idx_selected"
+        ) from None
+    if chosen != (e.ipc, e.alpha):
+        raise InputError(
+            f"{told}, chosen for ipc {chosen[0]} and alpha {chosen[1]:g}, but ipc is "
+            f"{e.ipc} and alpha {e.alpha:g}"
+        )
+
+
+def _part(e) -> None:
+    """Only some classes, only some pixels; `reduced` checks data of the user's own."""
+    known = KNOWN.get(e.dataset)
+    has = f", and {e.dataset} has {known.classes}" if known else ""
+    # One class leaves nothing to learn, and every answer right.
+    if e.classes == 1 or (known and e.classes > known.classes):
+        raise InputError(
+            f"classes is {e.classes}, but must be 0 (all) or at least 2{has}"
+        )
+    has = f", and {e.dataset} has {known.size}" if known else ""
+    if 0 < e.image_size < LEAST_PIXELS or (known and e.image_size > known.size):
+        raise InputError(
+            f"image_size is {e.image_size}, but must be 0 (as they are) or at least "
+            f"{LEAST_PIXELS} pixels{has}"
+        )
+
+
+def _images(e) -> None:
+    known = KNOWN.get(e.dataset)
+    if known and e.ipc > known.smallest:
+        raise InputError(
+            f"ipc is {e.ipc}, but the smallest class of {e.dataset} has "
+            f"{known.smallest} training images"
+        )
+    # 0 is a control of ours and asks for no distilled image; anything above wants one.
+    if e.alpha and not e.distilled:
+        raise InputError(
+            f"alpha is {e.alpha:g}, but alpha x ipc is then below one distilled "
+            f"image per class; with ipc {e.ipc} take alpha 0, or from {1 / e.ipc:.3g} "
+            "to 1"
+        )
+    if e.real and e.curricula > e.real:
+        raise InputError(
+            f"curricula is {e.curricula}, but ipc {e.ipc} with alpha {e.alpha:g} "
+            f"leaves {e.real} real images per class: take 1 to {e.real} phases"
+        )
+
+
+def _score(e) -> None:
+    # For other images a file of the user's own has to say what is difficult.
+    if e.score.startswith("published-") and e.dataset not in SCORE_FILES:
+        raise InputError(
+            f"score is {e.score!r}, but nobody published scores of {e.dataset}; "
+            "allowed are 'forgetting', 'logits' and a file's path"
+        )
+    if e.score not in SCORES and not e.score.endswith((".npy", ".npz")):
+        raise InputError(
+            f"score is {e.score!r}, but must be one of {', '.join(SCORES)} or a path "
+            "ending in .npy or .npz"
+        )
+
+
+def _ties(e) -> None:
+    # They differ from filter to filter, and in their last digits from each other.
+    if e.ties == "random" and e.score == "logits":
+        raise InputError(
+            "ties is 'random', but score is 'logits', which have no ties to break: "
+            "take 'index', or another score"
+        )

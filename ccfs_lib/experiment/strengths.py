@@ -1,0 +1,37 @@
+"""How strongly DSA augments, as data: no torch here, so that recipes can hold it."""
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from ccfs_lib.experiment.recipes import STRICT, Fraction, Positive
+
+Op = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
+OPS = get_args(Op)
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Strengths:
+    """The published strengths (the public code of DC and DSA); MTT and DATM use them.
+
+    Images are normalised, so brightness is in standard deviations and what is cut out
+    or shifted in is 0, the mean colour.
+    """
+
+    # Each as likely as the others.
+    ops: Annotated[tuple[Op, ...], Field(min_length=1)] = OPS
+    flip: Fraction = 0.5  # probability, given the operation was drawn
+    scale: Annotated[float, Field(ge=1)] = 1.2  # each side by 1/1.2 .. 1.2
+    rotate: NotNegative = 15.0  # degrees, to both sides
+    crop: Fraction = 0.125  # shift on each axis, of the side, rounded to pixels
+    cutout: Fraction = 0.5  # side of the square, of the image's
+    brightness: NotNegative = 1.0  # added: uniform in -1/2 .. 1/2 of this
+    saturation: Positive = 2.0  # factor about each pixel's grey: 0 .. this
+    contrast: NotNegative = 0.5  # factor about the image's mean: this .. this + 1
+    # "batch": one operation for the whole batch, the public code inside matching;
+    # "image": one for every image, as in its final evaluation.
+    choice: Literal["image", "batch"] = "image"
+    # One set of numbers as well for the whole batch (DSA's gradient matching).
+    siamese: bool = False

@@ -1,0 +1,107 @@
+"""What every run of a data set begins with: its teacher and its difficulty.
+
+Squeeze is SRe2L's word for training a network on all data, from whose batch-norm
+statistics images are then recovered. It counts forgetting events on the way.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from torch import nn
+
+from ccfs_lib import scores
+from ccfs_lib.data import members
+from ccfs_lib.experiment.datasets import score_file
+from ccfs_lib.pipeline.trainings import Workbench
+from ccfs_lib.store import Artefact
+from ccfs_lib.train import predict
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A squeezed network and what it says of the training images."""
+
+    network: nn.Module
+    predictions: np.ndarray  # int (N,)
+    train_accuracy: float  # percent
+    last: float  # test accuracy in percent, last epoch: the one that is used
+    best: float
+    key: str
+    seconds: float
+
+
+class Squeeze(Workbench):
+    """Teacher and scores of `experiment`, computed or read when first asked."""
+
+    @property
+    def squeezes(self) -> range:
+        """Seeds of the trainings on all data; 0 is the teacher, more count events."""
+        e = self.experiment
+        return range(e.score_runs if e.score == "forgetting" else 1)
+
+    def squeezed(self, seed: int) -> bool:
+        """Whether the training on all data with this seed is finished and kept."""
+        return self.store.has("squeeze", self._squeeze_key(seed))
+
+    def squeeze(self, seed: int = 0) -> Artefact:
+        """Train a network on all data, counting forgetting events on the way."""
+        # Seed 0 is the teacher whatever the score, so that it is trained only once.
+        key = self._squeeze_key(seed)
+        return self.store.get("squeeze", key, lambda: self._squeeze(seed, key))
+
+    def _squeeze_key(self, seed: int) -> dict:
+        e = self.experiment
+        return self._key(e.teacher_network, e.teacher, seed, self.train)
+
+    def _squeeze(self, seed: int, key: dict) -> tuple[dict, dict]:
+        e = self.experiment
+        network = self.network(e.teacher_network, seed)
+        events = scores.Forgetting(self.train.labels.to(self.device))
+
+        def after():
+            # Without augmentation, in evaluation mode: what `teacher_correct` asks.
+            logits = predict(network, self.train.images, self.device)
+            weights = network.state_dict().items()
+            tensors = {f"weights.{k}": v.cpu() for k, v in weights}
+            tensors |= {"events": events.events.cpu(), "learned": events.learned.cpu()}
+            return tensors | {"predictions": logits.argmax(1)}
+
+        options = {"seed": seed, "label": f"teacher {seed}", "watch": events}
+        return self._fit(network, self.train, e.teacher, key, after, **options)
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        """The teacher of every distillation; its last weights, not its best."""
+        artefact = self.squeeze(0)
+        network = self.network(self.experiment.teacher_network)
+        # The artefact also holds events and predictions, for the scores.
+        cut = len("weights.")
+        weights = {
+            k[cut:]: v for k, v in artefact.tensors.items() if k.startswith("weights.")
+        }
+        network.load_state_dict(weights)
+        predictions = artefact.tensors["predictions"].long().numpy()
+        right = 100 * float((predictions == self.train.labels.numpy()).mean())
+        last, best, seconds = (artefact.meta[k] for k in ("last", "best", "seconds"))
+        key = artefact.key
+        return Teacher(network.eval(), predictions, right, last, best, key, seconds)
+
+    @cached_property
+    def difficulty(self) -> np.ndarray | None:
+        """Difficulty of each training image, higher = harder; None for "logits"."""
+        e = self.experiment
+        if e.score == "logits":
+            return None
+        if e.score == "forgetting":
+            runs = [self.squeeze(seed).tensors for seed in self.squeezes]
+            return scores.forgetting(
+                [(r["events"].int().numpy(), r["learned"].numpy()) for r in runs]
+            )
+        # A file rates every image of the data set, also where some classes are left
+        # out: it is checked against all of them, then cut.
+        file, labels = (
+            score_file(e.score, e.dataset, e.data_root),
+            self._whole.labels,
+        )
+        return scores.load(file, labels)[members(labels, e.classes)]

@@ -1,0 +1,101 @@
+"""Where an experiment computes, and with which arithmetic."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from ccfs_lib.errors import InputError
+from ccfs_lib.runtime import portable as portability
+
+
+def device(portable: bool, asked: str | None = None) -> str:
+    """The device of an experiment: what was asked for, else CUDA where there is one.
+
+    portable: bits that another machine repeats, which only a CPU gives. Raises
+    InputError where a portable experiment was asked to run elsewhere.
+    """
+    if portable and asked and not asked.startswith("cpu"):
+        raise InputError(
+            f"device is {asked!r}, but a portable experiment runs on the CPU; with "
+            "portable=False it may use a GPU"
+        )
+    gpu = torch.cuda.is_available() and not portable
+    return asked or ("cuda" if gpu else "cpu")
+
+
+def unlike_portable() -> str:
+    """With what this process computes, if not with what portable bits are made of.
+
+    "" where `portable.ENVIRONMENT` was in force when torch was imported, on a CPU that
+    has AVX2; else vector kernels and MKL mode, such as "AVX512".
+    """
+    kernels, mkl = torch.backends.cpu.get_cpu_capability(), os.environ.get("MKL_CBWR")
+    usual = kernels == "AVX2" and mkl == portability.ENVIRONMENT["MKL_CBWR"]
+    return "" if usual else " ".join([kernels, *filter(None, [mkl])])
+
+
+# oneDNN is switched for the whole process, in which several threads may be training:
+# the first of them turns it off, the last one puts it back.
+_lock, _inside = threading.Lock(), []
+
+
+@contextmanager
+def arithmetic(portable: bool) -> Iterator[None]:
+    """One thread and no oneDNN while a portable experiment computes.
+
+    oneDNN's blocking follows the machine's caches, and threads decide the order in
+    which sums are formed: both change last bits.
+    """
+    if not portable:
+        yield
+        return
+    threads = torch.get_num_threads()
+    with _lock:
+        # The first entry is how things were outside; later ones see it switched off.
+        _inside.append(torch.backends.mkldnn.enabled)
+        torch.backends.mkldnn.enabled = False
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        with _lock:
+            before = _inside[0]
+            _inside.pop()
+            if not _inside:
+                torch.backends.mkldnn.enabled = before
+
+
+def cast(device: str | torch.device, precision: str):
+    """Autocast to bfloat16 where the recipe asks; weights and losses stay float32."""
+    return torch.autocast(
+        torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"
+    )
+
+
+@contextmanager
+def own_stream(device: str | torch.device):
+    """A CUDA stream for one training; nothing on a CPU.
+
+    Trainings in several threads overlap on streams of their own, and only such a
+    stream, never the default one, can be captured as a graph.
+    """
+    if torch.device(device).type != "cuda":
+        yield
+        return
+    outer, own = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    own.wait_stream(outer)
+    with torch.cuda.stream(own):
+        yield
+    outer.wait_stream(own)
+
+
+def place(network: nn.Module, device: str | torch.device) -> nn.Module:
+    """The network on its device, in channels-last memory."""
+    # On a CPU a ResNet's last stage is no slower contiguous, and a teacher's batch norm
+    # could be folded: too little of a step, measured in turn, for a second layout.
+    return network.to(device, memory_format=torch.channels_last)

@@ -1,0 +1,68 @@
+"""Out of memory, said usefully: which batch size would have fitted."""
+
+import resource
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from ccfs_lib.step import Step
+
+# Saved activations are most of a step's memory, not all: gradients on their way back,
+# the teacher's layers and the allocator's rounding come on top.
+MARGIN = 2.0
+
+
+def ran_out(error: RuntimeError) -> bool:
+    """Whether the error says that memory ran out, on a GPU or on the CPU."""
+    told = "can't allocate memory" in str(error)  # the CPU allocator has no class
+    return told or isinstance(error, torch.OutOfMemoryError)
+
+
+def saved_bytes(step: "Step", count: int = 2) -> float:
+    """Bytes per image that a step keeps for its backward pass, measured on `count`."""
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    # Weights are saved too, but they do not grow with the batch.
+    weights = {p.untyped_storage().data_ptr() for p in step.network.parameters()}
+    x = step.images[:1].expand(count, -1, -1, -1).float().div(255)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        # Kept until the sum is taken: a freed address would be given out again.
+        alive = step.loss(x, step.labels[:1].expand(count))
+    total = sum(size for place, size in kept.items() if place not in weights)
+    del alive
+    return total / count
+
+
+def free_bytes(device: torch.device) -> int:
+    """Bytes that this process may still take on the device."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        return torch.cuda.mem_get_info(device)[0]
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    kib = next(int(line.split()[1]) for line in lines if line.startswith("MemAvail"))
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return 1024 * kib
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return min(1024 * kib, limit - pages * resource.getpagesize())
+
+
+def advice(step: "Step") -> str:
+    """One sentence: the batch size that did not fit, and the largest that should."""
+    step.optimiser.zero_grad(set_to_none=True)
+    free, each = free_bytes(step.images.device), MARGIN * saved_bytes(step)
+    size, fits = step.recipe.batch_size, 1
+    while 2 * fits < size and 2 * fits * each <= free:
+        fits *= 2
+    needed, left = size * each / 2**30, max(free, 0) / 2**30
+    return (
+        f"batch_size is {size}, but a step then needs about {needed:.2g} GiB and "
+        f"{left:.2g} GiB are free: take {fits} or fewer"
+    )

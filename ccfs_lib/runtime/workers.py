@@ -1,0 +1,105 @@
+"""Workers for many small trainings at once: processes on a CPU, threads on a GPU.
+
+On a CPU, one process per core with one thread each beats one process with all threads:
+small networks do not fill them. A GPU is shared by threads of one process, each
+training on a CUDA stream of its own: processes would take turns on it, where streams
+overlap.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import (
+    Executor,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+)
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+
+from ccfs_lib.errors import InputError, plainly
+from ccfs_lib.runtime.progress import progress
+
+TOGETHER = 5  # trainings at once on one GPU
+
+
+def size(workers: int, threads: bool) -> int:
+    """How many workers there are to be; 0 means one per core, or five on a GPU.
+
+    Raises InputError for a negative number.
+    """
+    if workers < 0:
+        raise InputError(f"workers is {workers}, but must be 0 (one per core) or more")
+    return workers or (TOGETHER if threads else os.cpu_count() or 1)
+
+
+@contextmanager
+def crew(workers: int, threads: bool) -> Iterator[Executor]:
+    """Threads of this process, or processes on a leash; both stop when told to."""
+    if threads:
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                yield pool
+            except KeyboardInterrupt:
+                print("stopped; the same command continues here", file=sys.stderr)
+                os._exit(130)  # threads cannot be stopped; checkpoints are at hand
+        return
+    context = get_context("spawn")  # a forked torch may hang in its thread pool
+    leash, ours = context.Pipe(duplex=False)
+    start = (os.cpu_count() or 1) // workers, leash
+    with ProcessPoolExecutor(workers, context, _start, start) as pool:
+        try:
+            yield pool
+        except BrokenProcessPool:
+            raise ChildProcessError(
+                "a worker process died, perhaps for lack of memory; the same command "
+                "continues where it was, and fewer workers need less"
+            ) from None
+        except KeyboardInterrupt:
+            ours.close()  # the pool itself would first finish every cell it holds
+            raise
+
+
+def every(pool: Executor, how: tuple, tasks: list, label: str, unit: str) -> None:
+    """Run the tasks as `done` does, for what they leave in the store."""
+    for _ in done(pool, how, tasks, label, unit):
+        pass
+
+
+def done(
+    pool: Executor, how: tuple, tasks: list, label: str, unit: str
+) -> Iterator[tuple]:
+    """Run the tasks, (function, arguments...), and yield each when it is done.
+
+    how: the first arguments of all functions. label, unit: of the progress bar. The
+    first error ends all, when those that have begun are finished.
+    """
+    jobs = {pool.submit(task[0], *how, *task[1:]): task for task in tasks}
+    for job in progress(as_completed(jobs), label, unit, total=len(jobs)):
+        if job.exception() is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+        job.result()
+        yield jobs[job]
+
+
+def _start(threads: int, leash: Connection) -> None:
+    import torch
+    from tqdm import tqdm
+
+    torch.set_num_threads(max(1, threads))
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which _exit would leak
+    plainly()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent decides
+    threading.Thread(target=_follow, args=(leash,), daemon=True).start()
+
+
+def _follow(leash: Connection) -> None:
+    """End this worker with its parent, even a killed one: the pool would wait on."""
+    with suppress(EOFError, OSError):
+        leash.recv()
+    os._exit(1)

@@ -1,0 +1,515 @@
+"""Whole experiments of a second: same bits, nothing twice, and killed in the middle."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import small
+from PIL import Image
+
+import ccfs_lib.pipeline.trainings
+from ccfs_lib import curriculum, data, step, sweep, train
+from ccfs_lib.data.exchange import write_indices
+from ccfs_lib.distill import sre2l
+from ccfs_lib.errors import InputError
+from ccfs_lib.experiment import CONTROLS, STRATEGIES
+from ccfs_lib.pipeline import EVALUATION, Pipeline
+from ccfs_lib.runtime import paths
+from ccfs_lib.runtime.checkpoint import Checkpoint
+from ccfs_lib.runtime.device import arithmetic
+from ccfs_lib.store import Store, StoreWarning
+
+SOME = ("simple-misclassified", "hard-classified", "random", "ccfs-hard")
+
+
+def run(folder: Path, experiment, arms=SOME):
+    """All that can be measured, in a cache of its own: (pipeline, rows by arm)."""
+    stages = Pipeline(experiment, Store(folder))
+    return stages, {arm: stages.evaluate(arm, 0) for arm in arms}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """One run to compare others with: (pipeline, rows by arm, seconds)."""
+    start = time.monotonic()
+    made = run(tmp_path_factory.mktemp("undisturbed"), small())
+    return *made, time.monotonic() - start
+
+
+def trained(stages) -> dict:
+    """Checksums of everything in a store, under what it was computed from."""
+    return {
+        (kind, entry["key"]): entry["sha256"]
+        for kind in ("squeeze", "recover", "train")
+        for entry in stages.store.entries(kind)
+    }
+
+
+def test_two_fresh_caches_hold_the_same_bits(undisturbed, tmp_path):
+    torch.rand(7)  # no global random number has a say
+    stages, rows = run(tmp_path, small())
+    first, first_rows, _ = undisturbed
+    assert rows == first_rows
+    assert trained(stages) == trained(first)
+    assert len(trained(stages)) > 8
+    weights = [s.squeeze(0).tensors for s in (stages, first)]
+    assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
+    chosen = [[r.chosen.tolist() for r in s.phases(0)] for s in (stages, first)]
+    assert chosen[0] == chosen[1] and sum(map(len, chosen[0])) > 20
+
+
+def test_another_seed_is_another_run_with_the_same_teacher(undisturbed):
+    stages, *_ = undisturbed
+    before = trained(stages)
+    chosen = [
+        np.concatenate([r.chosen for r in stages.phases(seed)]) for seed in (0, 1)
+    ]
+    assert chosen[0].tolist() != chosen[1].tolist()
+    new = Counter(kind for kind, _ in trained(stages).keys() - before.keys())
+    assert new == {"train": 2}  # two filters; teacher and distilled images are shared
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Counts the work: {"fit": n, "recover": n}, and each training's label."""
+    work = Counter()
+    fit, recover = ccfs_lib.pipeline.trainings.fit, sre2l.recover_batch
+
+    def count_fit(*args, **options):
+        work["fit"] += 1
+        work[options["label"]] += 1
+        return fit(*args, **options)
+
+    def count_recover(*args, **options):
+        work["recover"] += 1
+        return recover(*args, **options)
+
+    monkeypatch.setattr(ccfs_lib.pipeline.trainings, "fit", count_fit)
+    monkeypatch.setattr(sre2l, "recover_batch", count_recover)
+    return work
+
+
+def test_six_strategies_share_their_first_filter(counted, tmp_path):
+    rows = run(tmp_path, small(), STRATEGIES)[1]
+    assert counted["teacher 0"] == 1 and counted["recover"] == 1
+    assert counted["10 images, seed 1"] == 1  # ten distilled images: the first filter
+    # Two strategies may agree on what to take; none may train more than its own two.
+    assert 1 + 1 + 6 <= counted["fit"] <= 1 + 1 + 6 + 6
+    counted.clear()
+    assert run(tmp_path, small(), STRATEGIES)[1] == rows
+    assert not counted  # nothing is computed twice
+
+
+def test_only_what_depends_on_a_change_is_computed_again(counted, tmp_path):
+    run(tmp_path, small(), ("simple-misclassified", "random"))
+    counted.clear()
+    run(tmp_path, small(seeds=7, fine="hard"), ("simple-misclassified",))
+    assert not counted  # the arm says the strategy; seeds only say how many
+    run(tmp_path, small(epochs=3), ("simple-misclassified",))
+    assert counted["teacher 0"] == counted["recover"] == 0 and counted["fit"] == 3
+    counted.clear()
+    run(tmp_path, replace(small(), teacher_correct=False), ("random",))
+    assert not counted
+    slower = replace(small().distillation, iterations=6)
+    run(tmp_path, replace(small(), distillation=slower), ("simple-misclassified",))
+    assert counted["teacher 0"] == 0 and counted["recover"] == 1
+
+
+def test_what_each_arm_is_made_of(undisturbed):
+    stages, *_ = undisturbed
+    images, pool = stages.train, stages.train.labels.numpy()
+    distilled = stages.distilled(1)
+    assert distilled.labels.tolist() == list(range(10))
+    for arm in ("simple-misclassified", "ccfs-hard"):
+        made = stages.synthetic(arm, 0)
+        chosen = np.concatenate([r.chosen for r in stages.phases(0)])
+        assert torch.equal(made.images[:10], distilled.images)
+        assert torch.equal(made.images[10:], images.images[chosen])
+        assert np.bincount(pool[chosen], minlength=10).max() <= 3
+    for arm in ("random", "random-hard"):
+        made = stages.synthetic(arm, 0)
+        assert made.labels.bincount().tolist() == [4] * 10
+        assert len(torch.unique(made.images.flatten(1), dim=0)) == 40
+        assert torch.equal(made.images, stages.synthetic("random", 0).images)
+        assert not torch.equal(made.images, stages.synthetic(arm, 1).images)
+    only = stages.synthetic("distilled", 0)
+    assert only.labels.bincount().tolist() == [4] * 10
+    assert torch.equal(only.images, stages.distilled(4).images)
+
+
+def test_strategies_choose_by_their_name(undisturbed):
+    stages, *_ = undisturbed
+    labels, difficulty = stages.train.labels.numpy(), stages.difficulty
+    first = {s: next(stages.phases(0, s)) for s in STRATEGIES}
+    for name, record in first.items():
+        fine, coarse = name.split("-")
+        answers = record.filter.predictions
+        right = answers[record.chosen] == labels[record.chosen]
+        assert right.all() if coarse == "classified" else not right.any()
+        known = stages.teacher.predictions == labels
+        assert known[record.chosen].all()
+        for c in range(10):
+            mine = record.chosen[labels[record.chosen] == c]
+            hit = (answers == labels) == (coarse == "classified")
+            pool = np.sort(difficulty[hit & known & (labels == c)])
+            best = {"simple": pool[:2], "hard": pool[::-1][:2]}.get(fine)
+            if best is not None:
+                assert difficulty[mine].tolist() == best.tolist()
+
+
+def test_hard_arms_need_no_teacher_in_the_last_training(undisturbed):
+    stages, _, _ = undisturbed
+    entries = {e["key"]: e["recipe"] for e in stages.store.entries("train")}
+    losses = Counter(r["recipe"].get("loss", "kd") for r in entries.values())
+    assert losses["hard"] == 1  # of "ccfs-hard" alone, and no filter is
+    hard = next(r for r in entries.values() if r["recipe"].get("loss") == "hard")
+    assert hard["teacher"] is None
+
+
+def test_logits_need_no_score_and_use_the_filter(tmp_path, counted):
+    stages = Pipeline(small(score="logits", score_runs=3), Store(tmp_path))
+    assert stages.difficulty is None
+    record = next(stages.phases(0))
+    assert (
+        record.difficulty.tolist()
+        == (-record.filter.true_logit)[record.chosen].tolist()
+    )
+    assert counted["teacher 0"] == 1 and counted["teacher 1"] == 0
+
+
+def test_forgetting_is_averaged_over_its_runs(tmp_path, counted):
+    stages = Pipeline(small(score_runs=2), Store(tmp_path))
+    assert stages.difficulty.shape == (1352,) and np.isfinite(stages.difficulty).all()
+    assert counted["teacher 0"] == counted["teacher 1"] == 1
+    one = Pipeline(small(), Store(tmp_path)).difficulty
+    assert one.tolist() != stages.difficulty.tolist() and counted["fit"] == 2
+
+
+def test_the_teacher_comes_back_from_the_cache_as_it_was(undisturbed, digits):
+    stages, *_ = undisturbed
+    again = Pipeline(stages.experiment, stages.store).teacher
+    logits = train.predict(again.network, digits[0].images)
+    assert (logits.argmax(1).numpy() == again.predictions).all()
+    right = (again.predictions == digits[0].labels.numpy()).mean()
+    assert again.train_accuracy == pytest.approx(100 * right)
+    assert train.accuracy(again.network, digits[1]) == pytest.approx(again.last)
+    assert not again.network.training and again.best >= again.last > 50
+
+
+def test_portable_runs_with_one_thread_and_puts_things_back(tmp_path, monkeypatch):
+    seen, fit = [], ccfs_lib.pipeline.trainings.fit
+
+    def spy(*args, **options):
+        seen.append((torch.get_num_threads(), torch.backends.mkldnn.enabled))
+        return fit(*args, **options)
+
+    monkeypatch.setattr(ccfs_lib.pipeline.trainings, "fit", spy)
+    before = torch.backends.mkldnn.enabled
+    for portable in (True, False):
+        stages = Pipeline(replace(small(), portable=portable), Store(tmp_path))
+        _ = stages.teacher
+    assert seen == [(1, False), (torch.get_num_threads(), before)]
+    assert torch.backends.mkldnn.enabled == before
+
+
+# -- what is refused, and when ---------------------------------------------------------
+
+
+def test_what_others_selected_is_measured_as_ones_own(house):
+    stages = Pipeline(small())
+    own = stages.evaluate("simple-misclassified", 0)
+    chosen = curriculum.selected(list(stages.phases(0)))
+    file = write_indices(house / "selected_indices.json", 4, 0.25, chosen)
+    told = Pipeline(small(selected_from=str(file)))
+    row = told.evaluate("selected", 0)
+    assert row == {k: own[k] for k in row}
+    assert told.evaluate("selected-hard", 0) != row
+    assert told.measure("selected").parent.name != stages.experiment.run
+    # Another alpha is another set; 99,999 is no digit.
+    with pytest.raises(InputError, match=r"chosen for ipc 4 and alpha 0\.25, but"):
+        small(selected_from=str(file), alpha=0.5)
+    write_indices(file, 4, 0.25, [99_999])
+    with pytest.raises(InputError, match="99999, but the training split has"):
+        told.evaluate("selected", 0)
+    with pytest.raises(InputError, match="arm is 'selected', but selected_from is emp"):
+        stages.measure("selected")
+
+
+def test_unknown_arms_are_refused_before_anything_is_trained(house, counted):
+    stages = Pipeline(small())
+    for call in (
+        lambda arm: stages.measure(arm),
+        lambda arm: stages.evaluate(arm, 0),
+        lambda arm: stages.synthetic(arm, 0),
+        lambda arm: sweep.sweep(small(), (arm,), workers=1),
+    ):
+        for arm in ("foo", "foo-bar", "simple-hard-x", "random-nothing", ""):
+            with pytest.raises(InputError, match=f"arm.* '{arm}', but ") as error:
+                call(arm)
+            assert "\n" not in str(error.value)
+    assert not counted and not (house / "results").exists()
+
+
+def test_a_missing_score_file_is_told_before_anything_is_trained(tmp_path, counted):
+    e = small(score=str(tmp_path / "none.npy"))
+    with pytest.raises(InputError, match=r"none\.npy does not exist"):
+        Pipeline(e, Store(tmp_path)).phases(0)
+    assert not counted
+
+
+def test_a_score_file_of_ones_own(tmp_path):
+    scores = np.random.default_rng(0).permutation(1352).astype(float)
+    np.save(tmp_path / "own.npy", scores)
+    stages = Pipeline(small(score=str(tmp_path / "own.npy")), Store(tmp_path))
+    record = next(stages.phases(0))
+    assert record.difficulty.tolist() == scores[record.chosen].tolist()
+
+
+# -- results ---------------------------------------------------------------------------
+
+
+def test_measure_writes_what_evaluate_says(house, monkeypatch):
+    stages = Pipeline(small(seeds=2))
+    path = stages.measure("simple-misclassified", "a command")
+    assert path == house / "results" / small().run / "simple-misclassified.json"
+    written = json.loads(path.read_text())
+    rows = [stages.evaluate("simple-misclassified", seed) for seed in (0, 1)]
+    assert written["rows"] == rows and [r["seed"] for r in rows] == [0, 1]
+    assert rows[0]["wanted"] == 40 >= rows[0]["images"] > 10
+    config = written["config"]
+    assert config["arm"] == "simple-misclassified" and config["seeds"] == 2
+    assert config["ipc"] == 4 and config["train"] == stages.train.fingerprint
+    assert config["teacher_last"] == stages.teacher.last
+    assert written["provenance"]["command"] == "a command"
+    # Measuring again, later and elsewhere, leaves the file as it is.
+    before = path.read_bytes()
+    monkeypatch.chdir(house)
+    assert Pipeline(small(seeds=2)).measure("simple-misclassified") == path
+    assert path.read_bytes() == before
+
+
+def test_measured_rows_are_real_accuracies(undisturbed):
+    stages, rows, _ = undisturbed
+    for arm in ("simple-misclassified", "ccfs-hard"):
+        recipe = stages.experiment.recipe
+        loss = "hard" if arm == "ccfs-hard" else "kd"
+        network = stages.network("convnet-16-32", EVALUATION)
+        made = stages.synthetic(arm, 0)
+        with arithmetic(True):
+            done = train.fit(
+                network,
+                made,
+                replace(recipe, loss=loss),
+                seed=EVALUATION,
+                teacher=stages.teacher.network,
+            )
+            last = train.accuracy(done.network, stages.test)
+        assert rows[arm]["last"] == pytest.approx(last)
+        assert rows[arm]["images"] == len(made)
+
+
+# -- one's own images ------------------------------------------------------------------
+
+
+def test_a_folder_of_images_end_to_end(house, digits):
+    root = house / "my photos"
+    for split, images in zip(("train", "test"), digits, strict=True):
+        for c in range(3):
+            folder = root / split / "abc"[c]
+            folder.mkdir(parents=True)
+            members = torch.nonzero(images.labels == c)[:24, 0]
+            for i, image in enumerate(images.images[members]):
+                picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+                picture.save(folder / f"{i:03}.png")
+    e = small(dataset=str(root), scale="digits")
+    stages = Pipeline(e)
+    assert stages.train.classes == ("a", "b", "c") and len(stages.train) == 72
+    mean, std = stages.normalisation
+    assert (mean, std) == data.channel_stats(stages.train)
+    path = stages.measure("simple-misclassified")
+    assert path == house / "results" / e.run / "simple-misclassified.json"
+    assert e.run.startswith("my-photos-ipc4-")
+    row = json.loads(path.read_text())["rows"][0]
+    assert row["wanted"] == 12 and 3 < row["images"] <= 12
+    assert paths.cache() == house / "cache"
+    cached = {p.parent.relative_to(house / "cache") for p in house.rglob("*.npy")}
+    assert cached == {Path("images")}
+    with pytest.raises(InputError, match=r"ipc is 25, .* 24 training images"):
+        Pipeline(small(dataset=str(root), scale="digits", ipc=25)).measure("random")
+
+
+# -- interrupted -----------------------------------------------------------------------
+
+
+EACH_EPOCH = partial(Checkpoint, every=0)
+
+
+# 66 batches of the teacher, 5 iterations, filters of 2 and 2 batches, then 4.
+@pytest.mark.parametrize("steps", [3, 50, 68, 72, 74, 78])
+def test_ctrl_c_anywhere_then_the_same_rows(undisturbed, tmp_path, monkeypatch, steps):
+    """Stop after some batches or iterations of whatever stage that is in."""
+    monkeypatch.setattr(ccfs_lib.pipeline.trainings, "Checkpoint", EACH_EPOCH)
+    left, augment, views = [steps], step.augment, sre2l.views
+
+    def tick():
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+
+    def counting_augment(*args):
+        tick()
+        return augment(*args)
+
+    def counting_views(*args):
+        for view in views(*args):
+            tick()
+            yield view
+
+    with monkeypatch.context() as patch:
+        patch.setattr(step, "augment", counting_augment)
+        patch.setattr(sre2l, "views", counting_views)
+        stages = Pipeline(small(), Store(tmp_path))
+        with pytest.raises(KeyboardInterrupt):
+            stages.evaluate("simple-misclassified", 0)
+    # In the same session, as a reader of the notebook would go on.
+    assert stages.evaluate("simple-misclassified", 0) == undisturbed[1][SOME[0]]
+    assert trained(stages).items() <= trained(undisturbed[0]).items()
+    left_over = [*tmp_path.rglob(".tmp*"), *(tmp_path / "checkpoints").glob("*")]
+    assert not left_over
+
+
+def measure_some(folder: str) -> None:
+    """A process of its own, to be killed: measures the arms one after the other."""
+    os.environ["CCFS_CACHE"] = folder + "/cache"
+    os.environ["CCFS_RESULTS"] = folder + "/results"
+    ccfs_lib.pipeline.trainings.Checkpoint = EACH_EPOCH
+    torch.set_num_threads(1)
+    for arm in SOME:
+        Pipeline(small()).measure(arm)
+
+
+def test_killed_at_random_moments_then_the_same_rows(undisturbed, tmp_path):
+    # Processes that have torch already: real ones, without its seconds of import.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ccfs_lib.pipeline", "safetensors.torch"])
+    moments, killed = random.Random(0), 0
+    for _ in range(6):
+        process = context.Process(target=measure_some, args=(str(tmp_path),))
+        process.start()
+        # From its first sign of life: starting takes as long as the machine likes.
+        while process.is_alive() and not (tmp_path / "cache").exists():
+            time.sleep(0.005)
+        process.join(moments.uniform(0.05, 0.3) * undisturbed[2])
+        process.kill()
+        process.join(20)
+        killed += process.exitcode == -signal.SIGKILL
+    assert killed >= 3
+    process = context.Process(target=measure_some, args=(str(tmp_path),))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
+    for arm in SOME:
+        path = tmp_path / "results" / small().run / f"{arm}.json"
+        assert json.loads(path.read_text())["rows"] == [undisturbed[1][arm]]
+    done = trained(Pipeline(small(), Store(tmp_path / "cache")))
+    assert done.items() <= trained(undisturbed[0]).items()
+    assert not list(tmp_path.rglob(".tmp*"))
+    assert set(SOME) <= set(STRATEGIES + CONTROLS)
+
+
+def test_alpha_zero_takes_every_image_as_a_mistake(house, mini):
+    """Its first phase is the simplest of each class, and nothing is trained for it."""
+    run = Pipeline(mini(alpha=0.0))
+    records = list(run.phases())
+    labels, difficulty = run.train.labels.numpy(), run.difficulty
+    right = run.teacher.predictions == labels
+    for c in range(10):
+        members = np.flatnonzero((labels == c) & right)
+        easiest = members[np.argsort(difficulty[members], kind="stable")][:2]
+        got = records[0].chosen[labels[records[0].chosen] == c]
+        assert got.tolist() == easiest.tolist()
+    assert records[0].synthetic == 0 and records[0].train_accuracy == 0
+    assert records[1].synthetic == 20 and records[1].train_accuracy > 0
+    row = run.evaluate("simple-misclassified", 0)
+    assert row["images"] == 40 - sum(sum(r.shortfall.values()) for r in records)
+
+
+def test_fewer_classes_are_a_problem_of_their_own(house, mini):
+    run = Pipeline(mini(classes=3))
+    assert run.train.num_classes == run.test.num_classes == 3
+    assert run.train.labels.unique().tolist() == [0, 1, 2]
+    assert len(run.difficulty) == len(run.train)
+    row = run.evaluate("simple-misclassified", 0)
+    assert row["wanted"] == 12
+
+
+def test_a_published_score_follows_its_images(house, mini, digits):
+    """A file rates all images; with some classes only, theirs are taken."""
+    path = house / "own.npy"
+    np.save(path, np.arange(len(digits[0]), dtype=float))
+    run = Pipeline(mini(classes=4, score=str(path)))
+    kept = np.flatnonzero(digits[0].labels.numpy() < 4)
+    assert run.difficulty.tolist() == kept.tolist()
+
+
+def test_a_portable_run_stays_on_the_cpu(mini, monkeypatch, house):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert Pipeline(mini()).device == "cpu"
+    assert Pipeline(replace(mini(), portable=False)).device == "cuda"
+    assert Pipeline(replace(mini(), portable=False), device="cpu").device == "cpu"
+    with pytest.raises(InputError, match="device is 'cuda', but a portable"):
+        Pipeline(mini(), device="cuda")
+
+
+def test_threads_and_processes_measure_what_one_after_the_other_does(
+    tmp_path, mini, monkeypatch
+):
+    """The trainings that count forgetting, too: the same bits in any of the ways."""
+    e = mini(seeds=2, score="forgetting", score_runs=2)
+    stages = Pipeline(e, Store(tmp_path / "alone"))
+    alone = [[stages.evaluate(arm, s) for s in (0, 1)] for arm in ("random", SOME[0])]
+    for threads in (False, True):
+        monkeypatch.setenv("CCFS_CACHE", str(tmp_path / f"cache-{threads}"))
+        monkeypatch.setenv("CCFS_RESULTS", str(tmp_path / f"results-{threads}"))
+        arms = {"arms": (SOME[0], "random"), "workers": 2, "threads": threads}
+        written = sorted(sweep.sweep(e, **arms))
+        assert [json.loads(p.read_text())["rows"] for p in written] == alone
+        assert trained(Pipeline(e)) == trained(stages)
+    assert torch.backends.mkldnn.enabled
+
+
+def test_one_missing_training_is_no_business_of_the_pool(house, mini, monkeypatch):
+    e, seen = mini(score="forgetting", score_runs=3, epochs=1), []
+    Pipeline(e).squeeze(0)
+    squeeze = sweep._squeeze
+    monkeypatch.setattr(sweep, "_squeeze", lambda *a: seen.append(a[2]) or squeeze(*a))
+    how = {"arms": ("random-hard",), "workers": 1, "threads": True}
+    sweep.sweep(e, **how)
+    assert seen == [1, 2]  # the teacher was there
+    (
+        Pipeline(e).store.path("squeeze", Pipeline(e)._squeeze_key(2)) / "recipe.json"
+    ).unlink()
+    with pytest.warns(StoreWarning, match="damaged"):
+        sweep.sweep(e, **how)
+    assert seen == [1, 2]
+
+
+def test_another_network_is_trained_on_the_same_set(tmp_path, counted):
+    run(tmp_path, small(), SOME[:1])
+    counted.clear()
+    other = small(evaluation_network="convnet-8")
+    stages, rows = run(tmp_path, other, SOME[:1])
+    assert counted["fit"] == 1  # the last training; filters are the experiment's own
+    made = [r["recipe"]["network"] for r in stages.store.entries("train")]
+    assert made.count("convnet-8") == 1
+    assert rows[SOME[0]]["images"] > 10

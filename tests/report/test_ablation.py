@@ -1,0 +1,131 @@
+"""Chapters 7 to 9: which variants there are, and what is said of made-up accuracies."""
+
+import numpy as np
+import pandas
+import pytest
+
+from ccfs_lib.claims.compare import values
+from ccfs_lib.experiment import preset
+from ccfs_lib.pipeline import Pipeline
+from ccfs_lib.report import ablation
+from ccfs_lib.report.ablation import Variant
+
+
+def rows(**accuracies):
+    """Results of made-up variants, one row per seed."""
+    made = [
+        {
+            "cell": name,
+            "seed": seed,
+            "last": value,
+            "best": value + 1,
+            "images": 9 if name == "short" else 10,
+            "wanted": 10,
+        }
+        for name, values in accuracies.items()
+        for seed, value in enumerate(values)
+    ]
+    return pandas.DataFrame(made)
+
+
+def variants(*names):
+    return [Variant(name, preset(), i) for i, name in enumerate(names)]
+
+
+def test_a_data_set_gets_the_scores_that_it_has():
+    digits = [v.experiment.score for v in ablation.scores(preset())]
+    assert digits == ["forgetting", "forgetting", "logits"]
+    # Forgetting is published: only the teacher's own count, which is free, beside it.
+    cifar = ablation.scores(preset("cifar10", ipc=50))
+    published = ["published-forgetting", "published-cscore"]
+    assert [v.experiment.score for v in cifar] == [*published, "forgetting", "logits"]
+    assert cifar[2].experiment.score_runs == 1
+
+
+def test_no_more_phases_than_images():
+    few = preset(ipc=5, alpha=0.4, curricula=1)  # three real images a class
+    assert [v.at for v in ablation.curricula(few)] == [1, 2, 3]
+    assert len(ablation.curricula(preset())) == 5
+
+
+def test_portions_that_this_ipc_can_be_split_into():
+    # 0.4 and 0.6 of three images leave fewer than three phases need; 0.2 is none.
+    few = ablation.alphas(preset(ipc=3, alpha=1.0))
+    assert [v.at for v in few] == [0, 1]
+    assert ablation.base(few, "alpha = 0.2") == "alpha = 0"
+    assert ablation.base(ablation.alphas(preset()), "alpha = 0.2") == "alpha = 0.2"
+    assert [v.at for v in ablation.alphas(preset())] == list(ablation.ALPHAS)
+
+
+def test_every_variant_files_its_results_apart():
+    for made in (ablation.scores, ablation.curricula, ablation.alphas):
+        runs = [v.experiment.run for v in made(preset())]
+        assert len(set(runs)) == len(runs)
+
+
+def test_the_answer_counts_what_can_be_told_apart():
+    found = rows(
+        base=[50, 51, 52], high=[60, 61.2, 62], low=[40, 41, 42.1], same=[50, 52, 51]
+    )
+    text = str(
+        ablation.answer(found, variants("base", "high", "low", "same"), "base", "C.")
+    )
+    assert "High has the highest mean, 61.1" in text
+    assert "1 higher, 1 lower, 1 not to be told apart" in text
+    assert "that of high: +10.1" in text and "Every set holds all" in text
+
+
+def test_a_short_set_is_named():
+    text = str(
+        ablation.answer(
+            rows(base=[5, 6], short=[5, 6]), variants("base", "short"), "base", ""
+        )
+    )
+    assert "short holds 90" in text
+
+
+def test_the_papers_tables_as_printed():
+    text = str(ablation.printed(5))
+    assert "| 4 | 92.4 | 71.6 | 55.7 |" in text
+    assert "nan" not in str(ablation.printed(4))
+
+
+def test_agreement_is_spearmans(monkeypatch):
+    """Within classes: the same order gives 1, the reversed order -1."""
+    from types import SimpleNamespace
+
+    import torch
+
+    scores = {1: np.array([0, 1, 2, 9, 8, 7.0]), 2: -np.array([0, 1, 2, 9, 8, 7.0])}
+    monkeypatch.setattr(
+        ablation,
+        "Pipeline",
+        lambda e, *_: SimpleNamespace(difficulty=scores.get(e)),
+    )
+    train = SimpleNamespace(labels=torch.tensor([0, 0, 0, 1, 1, 1]), num_classes=2)
+    stages = SimpleNamespace(train=train, store=None, device="cpu")
+    some = [Variant("a", 1), Variant("b", 2), Variant("logits", 3)]
+    text = str(ablation.agreement(stages, some))
+    assert "| a | 1.00 | \N{MINUS SIGN}1.00 |" in text and "logits" not in text
+
+
+def test_measured_variants_share_what_they_can(house, mini):
+    run = Pipeline(mini())
+    some = [v for v in ablation.curricula(run.experiment) if v.at <= 2]
+    found = ablation.measure(run, some)
+    assert found["cell"].tolist() == ["J = 1", "J = 2"]
+    for variant in some:
+        own = Pipeline(variant.experiment).evaluate("simple-misclassified", 0)
+        assert values(found, variant.name) == [own["last"]]
+    for figure in (
+        ablation.dots(found, some),
+        ablation.curve(found, some, "phases", {"control": [50.0]}),
+        ablation.differences(found, some, "J = 1"),
+    ):
+        assert figure._repr_png_()[0].startswith(b"\x89PNG")
+    assert "last, by seed" in str(ablation.ranking(found, some))
+
+
+@pytest.mark.parametrize("made", [ablation.scores, ablation.curricula, ablation.alphas])
+def test_the_preset_itself_is_among_the_variants(made):
+    assert preset().run in [v.experiment.run for v in made(preset())]
