@@ -5,7 +5,6 @@ its result depends on: the three settings share experts, and "reverse" its disti
 images with nobody. A killed run continues.
 """
 
-import warnings
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from ccfs_lib.pipeline.squeeze import Squeeze
 from ccfs_lib.runtime import paths
 from ccfs_lib.runtime.device import arithmetic
 from ccfs_lib.runtime.progress import progress
-from ccfs_lib.select import ShortfallWarning
 from ccfs_lib.selmatch import Combined, CombinedStep, Window
 from ccfs_lib.store import Artefact
 
@@ -116,14 +114,11 @@ class Trajectories(Squeeze):
             said = self.trained(synthetic, learned, 1000 * seed + shot, answers=True)
             return Filter.read(said)
 
-        with warnings.catch_warnings():
-            # The row tells how many images there are; a warning per class drowns it.
-            warnings.simplefilter("ignore", ShortfallWarning)
-            if arm == "ccfs-mtt":
-                return self._curriculum(distil, answer, seed), made[-1]
-            window = e.ipc, e.alpha, m.beta
-            given = self.train, self.difficulty, *window, distil, answer
-            return selmatch.build(arm, *given, start=m.start), made[-1]
+        if arm == "ccfs-mtt":
+            return self._curriculum(distil, answer, seed), made[-1]
+        window = e.ipc, e.alpha, m.beta
+        given = self.train, self.difficulty, *window, distil, answer
+        return selmatch.build(arm, *given, start=m.start), made[-1]
 
     def _curriculum(self, distil, answer, seed: int) -> Combined:
         """Table 10: CCFS on images that MTT distilled from random ones."""

@@ -102,8 +102,7 @@ class Stages(Squeeze):
             )
 
         difficulty = self.difficulty  # first: a missing file is told before training
-        if e.ties == "random":
-            difficulty = scores.untied(difficulty, seed)
+        ties = scores.untied(difficulty, seed) if e.ties == "random" else None
         teacher = self.teacher.predictions if e.teacher_correct else None
         return curriculum.run(
             self.train,
@@ -114,6 +113,7 @@ class Stages(Squeeze):
             teacher_predictions=teacher,
             coarse=coarse,
             fine=fine,
+            ties=ties,
             seed=seed,
         )
 
