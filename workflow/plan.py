@@ -19,12 +19,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+from ccfs_lib.arms import CONTROLS, FURTHER, STRATEGIES, parse
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import (
-    CONTROLS,
-    FURTHER,
     SMALLEST_CLASS,
-    STRATEGIES,
     STRICT,
     Count,
     Experiment,
@@ -110,15 +108,13 @@ class Grid:
     def needs(self, run: str, arm: str, seeds: Iterable[int]) -> list[str]:
         """Shared stages to finish first, lest cells wait for each other's locks."""
         e = self.experiments[run]
-        drawn = arm.removesuffix("-hard").removesuffix("-plain")  # the set it trains on
-        if drawn in ("distilled", "selected"):
-            return self.images(run, e.ipc if drawn == "distilled" else e.distilled)
-        if drawn in ("random", "full"):
-            return self.teachers(run)[:1]
+        row = parse(arm)
+        if not row.needs_phases:
+            return self.images(run, row.distilled(e))
         files, own = self.start(run), f"{e.fine}-{e.coarse}"
         if e.real:
             files += [f"filter/{self.name('filter', run)}/{n}.json" for n in seeds]
-        if drawn in ("ccfs", "random-short") and own in self.arms:  # the same filters
+        if row.strategy is None and own in self.arms:  # the same filters
             files += [f"cells/{run}/{own}/{n}.json" for n in seeds]
         return files
 

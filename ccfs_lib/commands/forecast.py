@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ccfs_lib import cost
-from ccfs_lib.experiment import STRATEGIES, Experiment
+from ccfs_lib.arms import parse
+from ccfs_lib.experiment import Experiment
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.runtime import paths
 from ccfs_lib.runtime.progress import progress
@@ -106,8 +107,7 @@ class _Forecast:
     def lines(self, arms: Sequence[str]) -> list[Line]:
         if self.e.score not in ("forgetting", "logits"):
             _ = self.stages.difficulty  # a missing file is told now
-        whole = any(arm.startswith("distilled") for arm in arms)
-        most = self.e.ipc if whole else self.e.distilled
+        most = max([self.e.distilled, *(parse(a).distilled(self.e) for a in arms)])
         return [self._teacher(), self._recovery(most), *map(self._arm, arms)]
 
     def _once(self, key, seconds: float) -> float:
@@ -119,16 +119,17 @@ class _Forecast:
 
     def _teacher(self) -> Line:
         s, each = self.stages, self.each["teacher"]
-        missing = [seed for seed in s.squeezes if not s.squeezed(seed)]
+        missing = [seed for seed in s.squeeze.seeds if not s.squeeze.has(seed)]
         seconds = sum(self._once((self.teacher, seed), each) for seed in missing)
-        total = len(s.squeezes)
+        total = len(s.squeeze.seeds)
         return Line("teacher", total - len(missing), total, seconds)
 
     def _recovery(self, most: int) -> Line:
         if self.e.distilled_from or not most:
             return Line("recovered batches", 0, 0, 0.0)
-        todo = self.stages.recovery(most)
-        missing = [n for n in todo if not self._there(self.stages.recovered, most, n)]
+        recover = self.stages.recover
+        todo = recover.batches(most)
+        missing = [n for n in todo if not self._there(recover.batch, most, n)]
         share = self.recovery * most / self.e.ipc / len(todo)
         seconds = sum(self._once((self.images, n), share) for n in missing)
         return Line("recovered batches", len(todo) - len(missing), len(todo), seconds)
@@ -152,21 +153,21 @@ class _Forecast:
                 seconds += self._cell(arm, seed, self.store.found)
         return Line(arm, done, self.e.seeds, seconds)
 
-    def _cell(self, arm: str, seed: int, filters: int) -> float:
+    def _cell(self, name: str, seed: int, filters: int) -> float:
         """Seconds of a cell of which so many filters are there."""
-        e, each = replace(self.e, seeds=1), self.each
+        e, each, arm = replace(self.e, seeds=1), self.each, parse(name)
         train, last = self.stages.train, each["evaluation"]
-        if arm == "full-hard":
+        if arm.set == "full":
             last *= len(train) / (e.ipc * train.num_classes)
         last += each["tests"]
-        if not (arm in STRATEGIES or arm.startswith("ccfs") or arm == "random-short"):
+        if not arm.needs_phases:
             # Its filters' network and strategy have no part in it either, but whoever
             # varies these varies them for the strategies' sake: too much is told then.
-            return self._once((replace(e, **FREE), arm, seed), last)
+            return self._once((replace(e, **FREE), name, seed), last)
         # "ccfs-hard" has the filters of the experiment's own strategy, and pays for
         # them only where that strategy is not measured before it.
-        if arm in STRATEGIES:
-            fine, coarse = arm.split("-")
+        if arm.strategy:
+            coarse, fine = arm.strategy
             e = replace(e, fine=fine, coarse=coarse)
         chain, total = replace(e, evaluation_network=""), last
         for phase in range(filters + 1, e.curricula + 1 if e.real else 1):

@@ -12,9 +12,10 @@ from typing import Annotated
 
 import tyro
 
+from ccfs_lib.arms import CONTROLS, STRATEGIES, parse
 from ccfs_lib.commands.options import Choice
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import CONTROLS, STRATEGIES, Experiment, known_arm, preset
+from ccfs_lib.experiment import Experiment, preset
 
 Shared = tyro.conf.OmitArgPrefixes[Choice]
 
@@ -45,7 +46,7 @@ class Sweep(Long):
         """Run and print the table."""
         experiments = self.choice.experiments()
         for arm in self.arms:
-            known_arm(arm, experiments[0])
+            parse(arm, experiments[0])
         print_settings(experiments)
         if self.dry_run:  # before `_afford`: whoever asks for the price may have it
             return _forecast(experiments, self.arms)

@@ -5,6 +5,7 @@ matched), presets (what each scale runs), datasets (what is known of them), chec
 (what cannot be), names (of runs), section3 (SelMatch and its variants).
 """
 
+from ccfs_lib.arms import CONTROLS, FURTHER, STRATEGIES
 from ccfs_lib.experiment.datasets import (
     KNOWN,
     NORMALISATION,
@@ -23,17 +24,13 @@ from ccfs_lib.experiment.recipes import (
 )
 from ccfs_lib.experiment.section3 import Motivation, motivation
 from ccfs_lib.experiment.settings import (
-    CONTROLS,
-    FURTHER,
     LATER,
     SCALES,
     SHORT,
-    STRATEGIES,
     Experiment,
     checked,
     from_notebook,
     given,
-    known_arm,
     preset,
 )
 from ccfs_lib.experiment.strengths import Strengths
@@ -64,7 +61,6 @@ __all__ = [
     "essential",
     "from_notebook",
     "given",
-    "known_arm",
     "motivation",
     "preset",
 ]

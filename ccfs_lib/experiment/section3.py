@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from ccfs_lib.arms import SECTION3
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import presets
 from ccfs_lib.experiment.matching import EXPERTS, ExpertRecipe, Matching
@@ -20,7 +21,7 @@ from ccfs_lib.store import key
 
 # The paper's three settings (Section 3.2), and CCFS on images distilled by MTT.
 SETTINGS = ("selmatch", "two-shot", "reverse")
-ARMS = (*SETTINGS, "ccfs-mtt")
+ARMS = SECTION3
 # Where the window begins. "class": at beta x class size, which the papers describe and
 # the released grids of beta assume; "released": at beta x IPC, as the code has it.
 STARTS = ("class", "released")

@@ -21,16 +21,6 @@ from ccfs_lib.experiment.recipes import STRICT, Count, Distillation, Fraction, R
 from ccfs_lib.runtime.portable import settle
 
 SCALES = ("digits", "laptop", "paper")
-CONTROLS = ("random", "distilled", "random-hard", "ccfs-hard")
-# Measured only where they are named: chapters 13 and 14 ask for them.
-FURTHER = ("random-short", "full-hard", "distilled-hard")
-FURTHER += ("ccfs-plain", "random-plain", "distilled-plain")
-FURTHER += ("selected", "selected-hard")  # what `selected_from` lists
-STRATEGIES = tuple(
-    f"{fine}-{coarse}"
-    for coarse in ("misclassified", "classified")
-    for fine in ("simple", "hard", "random")
-)
 # Parameters of notebooks and commands that stand for one field of a recipe.
 SHORT = {
     "epochs": ("recipe", "epochs"),
@@ -150,18 +140,6 @@ class Experiment:
             nested = value.items() if isinstance(value, dict) else [("", value)]
             rows += [(f"{name}.{k}".rstrip("."), str(v)) for k, v in nested]
         return rows
-
-
-def known_arm(arm: str, experiment: Experiment) -> None:
-    """Raise InputError unless `arm` can be measured in this experiment."""
-    if arm not in STRATEGIES + CONTROLS + FURTHER:
-        known = ", ".join(STRATEGIES + CONTROLS + FURTHER)
-        raise InputError(f"arm is {arm!r}, but must be one of {known}")
-    if arm.startswith("selected") and not experiment.selected_from:
-        raise InputError(
-            f"arm is {arm!r}, but selected_from is empty: it must name a "
-            "selected_indices.json"
-        )
 
 
 def preset(

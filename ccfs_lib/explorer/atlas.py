@@ -62,7 +62,7 @@ class Atlas:
 def build(stages, seed: int = 0, most: int = MOST) -> Atlas:
     """Gather the atlas of one seed's curriculum.
 
-    stages: a Pipeline or Stages. most: real images shown, see `shown`. Equal stages
+    stages: a Pipeline. most: real images shown, see `shown`. Equal stages
     give equal arrays on one machine; of the map, other processors may give another
     view, because t-SNE lets rounding grow. Raises InputError for a wrong `most`.
     """

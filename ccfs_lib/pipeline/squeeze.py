@@ -1,7 +1,6 @@
-"""What every run of a data set begins with: its teacher and its difficulty.
+"""Squeeze: train networks on all data; the first is the teacher, all count forgetting.
 
-Squeeze is SRe2L's word for training a network on all data, from whose batch-norm
-statistics images are then recovered. It counts forgetting events on the way.
+SRe2L's word for the training from whose batch-norm statistics images are recovered.
 """
 
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from torch import nn
 from ccfs_lib import scores
 from ccfs_lib.data import members
 from ccfs_lib.experiment.datasets import score_file
-from ccfs_lib.pipeline.trainings import Workbench
+from ccfs_lib.pipeline.trainings import Trainings
 from ccfs_lib.store import Artefact
 from ccfs_lib.train import predict
 
@@ -31,50 +30,53 @@ class Teacher:
     seconds: float
 
 
-class Squeeze(Workbench):
-    """Teacher and scores of `experiment`, computed or read when first asked."""
+class Squeeze:
+    """Teacher and difficulty of an experiment, computed or read when asked for."""
+
+    def __init__(self, trainings: Trainings):
+        self.trainings, self.experiment = trainings, trainings.experiment
 
     @property
-    def squeezes(self) -> range:
-        """Seeds of the trainings on all data; 0 is the teacher, more count events."""
+    def seeds(self) -> range:
+        """Seeds of the trainings on all data; the first is the teacher's."""
         e = self.experiment
         return range(e.score_runs if e.score == "forgetting" else 1)
 
-    def squeezed(self, seed: int) -> bool:
+    def has(self, seed: int) -> bool:
         """Whether the training on all data with this seed is finished and kept."""
-        return self.store.has("squeeze", self._squeeze_key(seed))
+        return self.trainings.store.has("squeeze", self._key(seed))
 
-    def squeeze(self, seed: int = 0) -> Artefact:
+    def run(self, seed: int = 0) -> Artefact:
         """Train a network on all data, counting forgetting events on the way."""
         # Seed 0 is the teacher whatever the score, so that it is trained only once.
-        key = self._squeeze_key(seed)
-        return self.store.get("squeeze", key, lambda: self._squeeze(seed, key))
+        key = self._key(seed)
+        return self.trainings.store.get("squeeze", key, lambda: self._train(seed, key))
 
-    def _squeeze_key(self, seed: int) -> dict:
-        e = self.experiment
-        return self._key(e.teacher_network, e.teacher, seed, self.train)
+    def _key(self, seed: int) -> dict:
+        e, t = self.experiment, self.trainings
+        return t.key(e.teacher_network, e.teacher, seed, t.train)
 
-    def _squeeze(self, seed: int, key: dict) -> tuple[dict, dict]:
-        e = self.experiment
-        network = self.network(e.teacher_network, seed)
-        events = scores.Forgetting(self.train.labels.to(self.device))
+    def _train(self, seed: int, key: dict) -> tuple[dict, dict]:
+        e, t = self.experiment, self.trainings
+        network = t.network(e.teacher_network, seed)
+        events = scores.Forgetting(t.train.labels.to(t.device))
 
         def after():
             # Without augmentation, in evaluation mode: what `teacher_correct` asks.
-            logits = predict(network, self.train.images, self.device)
+            logits = predict(network, t.train.images, t.device)
             weights = network.state_dict().items()
             tensors = {f"weights.{k}": v.cpu() for k, v in weights}
             tensors |= {"events": events.events.cpu(), "learned": events.learned.cpu()}
             return tensors | {"predictions": logits.argmax(1)}
 
         options = {"seed": seed, "label": f"teacher {seed}", "watch": events}
-        return self._fit(network, self.train, e.teacher, key, after, **options)
+        return t.fit(network, t.train, e.teacher, key, after, **options)
 
     @cached_property
     def teacher(self) -> Teacher:
         """The teacher of every distillation; its last weights, not its best."""
-        artefact = self.squeeze(0)
-        network = self.network(self.experiment.teacher_network)
+        artefact, t = self.run(0), self.trainings
+        network = t.network(self.experiment.teacher_network)
         # The artefact also holds events and predictions, for the scores.
         cut = len("weights.")
         weights = {
@@ -82,7 +84,7 @@ class Squeeze(Workbench):
         }
         network.load_state_dict(weights)
         predictions = artefact.tensors["predictions"].long().numpy()
-        right = 100 * float((predictions == self.train.labels.numpy()).mean())
+        right = 100 * float((predictions == t.train.labels.numpy()).mean())
         last, best, seconds = (artefact.meta[k] for k in ("last", "best", "seconds"))
         key = artefact.key
         return Teacher(network.eval(), predictions, right, last, best, key, seconds)
@@ -90,18 +92,15 @@ class Squeeze(Workbench):
     @cached_property
     def difficulty(self) -> np.ndarray | None:
         """Difficulty of each training image, higher = harder; None for "logits"."""
-        e = self.experiment
+        e, t = self.experiment, self.trainings
         if e.score == "logits":
             return None
         if e.score == "forgetting":
-            runs = [self.squeeze(seed).tensors for seed in self.squeezes]
+            runs = [self.run(seed).tensors for seed in self.seeds]
             return scores.forgetting(
                 [(r["events"].int().numpy(), r["learned"].numpy()) for r in runs]
             )
         # A file rates every image of the data set, also where some classes are left
         # out: it is checked against all of them, then cut.
-        file, labels = (
-            score_file(e.score, e.dataset, e.data_root),
-            self._whole.labels,
-        )
+        file, labels = score_file(e.score, e.dataset, e.data_root), t.whole.labels
         return scores.load(file, labels)[members(labels, e.classes)]

@@ -13,13 +13,20 @@ from ccfs_lib.experiment import NORMALISATION, Experiment, Recipe, essential
 from ccfs_lib.runtime import device as devices
 from ccfs_lib.runtime import paths
 from ccfs_lib.runtime.checkpoint import Checkpoint
-from ccfs_lib.store import Store
+from ccfs_lib.step import Step
+from ccfs_lib.store import Artefact, Store
 from ccfs_lib.store import key as store_key
 from ccfs_lib.train import Fit, fit, predict
 
+FIGURES = ("last", "best", "losses", "images", "seconds")  # of a training, kept
 
-class Workbench:
-    """Images and trainings of `experiment`; properties are read when first asked."""
+
+class Trainings:
+    """Images and trainings of an experiment; images are read when first asked for.
+
+    device: default CUDA where there is one. deadline: `time.monotonic()` at which
+    trainings stop, resumable.
+    """
 
     def __init__(
         self,
@@ -29,17 +36,17 @@ class Workbench:
         deadline: float | None = None,
     ):
         self.experiment = experiment
-        self.deadline = deadline  # time.monotonic() at which trainings stop, resumable
+        self.deadline = deadline
         self.store = store or Store(paths.cache(), paths.shipped())
         self.device = devices.device(experiment.portable, device)
 
-    # -- data ------------------------------------------------------------------------
+    # -- images ----------------------------------------------------------------------
 
     @cached_property
     def train(self) -> ImageSet:
         """The training split; raises InputError if a class is smaller than the IPC."""
         e = self.experiment
-        train = reduced(self._whole, e.classes, e.image_size)
+        train = reduced(self.whole, e.classes, e.image_size)
         # Of the known data sets this is checked at once (`checks`); of others, here.
         if e.ipc > min(train.class_sizes):
             raise InputError(
@@ -55,7 +62,7 @@ class Workbench:
         return reduced(self._load("test"), e.classes, e.image_size)
 
     @cached_property
-    def _whole(self) -> ImageSet:
+    def whole(self) -> ImageSet:
         """The training split with all classes, to which score files are aligned."""
         return self._load("train")
 
@@ -72,59 +79,16 @@ class Workbench:
         known = NORMALISATION.get(self.experiment.dataset)
         return known or data.channel_stats(self.train)
 
-    # -- training --------------------------------------------------------------------
+    # -- trainings -------------------------------------------------------------------
 
     def network(self, name: str, seed: int | None = None) -> nn.Module:
-        """A fresh network for this data set; without a seed, of any weights."""
+        """Build a network for these images; without a seed, of any weights."""
         mean, std = self.normalisation
         shape = self.train.num_classes, self.train.image_size
         return networks.build(name, *shape, mean=mean, std=std, seed=seed)
 
-    def _fit(
-        self,
-        network,
-        images,
-        recipe,
-        key: dict,
-        after: Callable = lambda: {},
-        **options,
-    ) -> tuple[dict, dict]:
-        """Train as `fit` does, resumable, tested; tensors of `after()`, and figures.
-
-        key: of the training; seed, label, teacher and watch go to `fit`. `after` runs
-        with the experiment's arithmetic, too.
-        """
-        # Next to the artefacts, under the very key that names the finished one.
-        name = store_key(key)
-        folder = self.store.root / "checkpoints" / name
-        with devices.arithmetic(self.experiment.portable):
-            done = fit(
-                network,
-                images,
-                recipe,
-                test=self.test,
-                checkpoint=Checkpoint(folder, name, deadline=self.deadline),
-                device=self.device,
-                **options,
-            )
-            return after(), _summary(done)
-
-    def answers(self, network: nn.Module, precision: str = "fp32") -> dict[str, Tensor]:
-        """What a trained network says of the training split: all that selection needs.
-
-        predictions: int16 (N,), classes; true_logit: float (N,), of the true class.
-        """
-        labels, images = self.train.labels, self.train.images
-        logits = predict(network, images, self.device, precision)
-        # Small enough to be shipped with the code: a class fits in 16 bits.
-        said = logits.argmax(1).to(torch.int16)
-        return {
-            "predictions": said,
-            "true_logit": logits.gather(1, labels[:, None])[:, 0],
-        }
-
-    def _key(self, network: str, recipe: Recipe, seed: int, images: ImageSet) -> dict:
-        """What any training depends on."""
+    def key(self, network: str, recipe: Recipe, seed: int, images: ImageSet) -> dict:
+        """List what any training depends on, to name it by."""
         # The fingerprint stands for the data set: classes, pixels and order included.
         # The test split is here because the artefact holds accuracies on it.
         key = {
@@ -144,10 +108,85 @@ class Workbench:
         other = self.experiment.portable and devices.unlike_portable()
         return {"arithmetic": other} if other else {}
 
+    def fit(
+        self,
+        network: nn.Module,
+        images: ImageSet,
+        recipe: Recipe,
+        key: dict,
+        after: Callable[[], dict] = dict,
+        **options,
+    ) -> tuple[dict, dict]:
+        """Train as `train.fit` does, resumable and tested: tensors of `after`, figures.
 
-def _summary(done: Fit) -> dict:
+        key: names the training. options: seed, label, teacher, watch, make of `fit`.
+        after() runs with the experiment's arithmetic, too.
+        """
+        # Next to the artefacts, under the very key that names the finished one.
+        name = store_key(key)
+        folder = self.store.root / "checkpoints" / name
+        with devices.arithmetic(self.experiment.portable):
+            done = fit(
+                network,
+                images,
+                recipe,
+                test=self.test,
+                checkpoint=Checkpoint(folder, name, deadline=self.deadline),
+                device=self.device,
+                **options,
+            )
+            return after(), _figures(done)
+
+    def trained(
+        self,
+        synthetic: ImageSet,
+        recipe: Recipe,
+        seed: int,
+        *,
+        network: str,
+        entries: dict,
+        answers: bool = False,
+        teacher: nn.Module | None = None,
+        make: Callable[..., Step] = Step,
+    ) -> Artefact:
+        """Train a network on a synthetic set, or read what was trained before.
+
+        network: a name; its weights, the order and the augmentation follow from `seed`.
+        entries: what the training depends on besides, for its key: whose answers teach,
+        how images are augmented. Returns meta: last, best, curve, seconds; with
+        `answers`, tensors: those of `answers` on the training split.
+        """
+        # Before the key: the batch size follows the set (Table 8).
+        recipe = recipe.for_size(len(synthetic), len(self.train))
+        key = self.key(network, recipe, seed, synthetic) | entries
+        key["answers"] = self.train.fingerprint if answers else None
+
+        def compute():
+            student = self.network(network, seed)
+
+            def after():
+                return self.answers(student, recipe.precision) if answers else {}
+
+            options = {"seed": seed, "teacher": teacher, "make": make}
+            options["label"] = f"{len(synthetic)} images, seed {seed}"
+            return self.fit(student, synthetic, recipe, key, after, **options)
+
+        return self.store.get("train", key, compute)
+
+    def answers(self, network: nn.Module, precision: str = "fp32") -> dict[str, Tensor]:
+        """Ask a trained network about the training split: all that selection needs.
+
+        predictions: int16 (N,), classes; true_logit: float (N,), of the true class.
+        """
+        labels, images = self.train.labels, self.train.images
+        logits = predict(network, images, self.device, precision)
+        # Small enough to be shipped with the code: a class fits in 16 bits.
+        return {
+            "predictions": logits.argmax(1).to(torch.int16),
+            "true_logit": logits.gather(1, labels[:, None])[:, 0],
+        }
+
+
+def _figures(done: Fit) -> dict:
     curve = {str(epoch): value for epoch, value in done.curve.items()}
-    keep = {
-        k: getattr(done, k) for k in ("last", "best", "losses", "images", "seconds")
-    }
-    return keep | {"curve": curve}
+    return {name: getattr(done, name) for name in FIGURES} | {"curve": curve}
