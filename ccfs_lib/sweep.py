@@ -89,7 +89,8 @@ def _shared(pool: Executor, stages, per_class: int) -> None:
     # depend on the number of threads, as they do from machine to machine.
     if len(missing) > 1:
         every(pool, how, missing, "squeeze", "training")
-    _ = stages.teacher, stages.difficulty  # one alone is trained here, by all cores
+    # One alone is trained here, by all cores.
+    _ = stages.teacher, stages.evaluator, stages.difficulty
     tasks = [(_recover, per_class, n) for n in stages.recover.batches(per_class)]
     every(pool, how, tasks, "recover", "batch")
 

@@ -32,11 +32,11 @@ from ccfs_lib.runtime.progress import progress
 from ccfs_lib.store import key
 
 # What makes a stage the same for two experiments, so that they compute it once.
-DATA = ("dataset", "classes", "image_size")
-TEACHER = (*DATA, "teacher_network", "teacher", "portable")
-IMAGES = (*TEACHER, "distillation", "distilled_from")
-FILTER = (*IMAGES, "distilled", "network", "recipe", "filter_loss")
-SHARED = {"squeeze": TEACHER, "recover": IMAGES, "filter": FILTER}
+SHARED = {
+    "squeeze": ("data", "teacher"),
+    "recover": ("data", "teacher", "images"),
+    "filter": ("data", "teacher", "images", "filter"),
+}
 
 PATHS = ("dataset", "data_root", "distilled_from", "selected_from", "score")
 
@@ -126,8 +126,7 @@ class Grid:
     def teachers(self, run: str) -> list[str]:
         """Trainings on all data: the teacher, and those that count forgetting."""
         e, name = self.experiments[run], self.name("squeeze", run)
-        runs = e.score_runs if e.score == "forgetting" else 1
-        return [f"squeeze/{name}/{seed}.json" for seed in range(runs)]
+        return [f"squeeze/{name}/{seed}.json" for seed in e.squeeze_seeds]
 
     def images(self, run: str, count: int) -> list[str]:
         """Recovered images, `count` of each class; the teacher where there are none."""
@@ -142,8 +141,8 @@ class Grid:
         So its file is never out of date, and a grid may grow without a job repeated.
         """
         e = self.experiments[run]
-        values = asdict(e) | {"distilled": e.distilled}
-        return key({field: values[field] for field in SHARED[stage]})[:8]
+        count = {"distilled": e.distilled} if stage == "filter" else {}
+        return key(e.part(*SHARED[stage]) | count)[:8]
 
     def owner(self, stage: str, name: str) -> str:
         """Some variant that has the shared stage of this name."""

@@ -8,6 +8,7 @@ filter of a seed once.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,15 @@ class Pipeline:
     def teacher(self) -> Teacher:
         """The teacher of every distillation; see `Squeeze.teacher`."""
         return self.squeeze.teacher
+
+    @cached_property
+    def evaluator(self) -> Teacher:
+        """The teacher of the evaluations: `teacher`, unless another one was asked for.
+
+        It is trained by the teacher's recipe, on the same images.
+        """
+        name = self.experiment.evaluation_teacher
+        return Squeeze(self.trainings, name).teacher if name else self.teacher
 
     @property
     def difficulty(self) -> np.ndarray | None:
@@ -117,20 +127,22 @@ class Pipeline:
         seed: int,
         answers: bool = False,
         network: str = "",
+        teacher: Teacher | None = None,
     ) -> Artefact:
         """Train a network, the filters' or the one named, under the teacher.
 
-        Arguments and result as for `Trainings.trained`.
+        Arguments and result as for `Trainings.trained`; teacher: default the filters'.
         """
         kd = recipe.loss == "kd"
+        teacher = (teacher or self.teacher) if kd else None
         return self.trainings.trained(
             synthetic,
             recipe,
             seed,
             network=network or self.experiment.network,
-            entries={"teacher": self.teacher.key if kd else None},
+            entries={"teacher": None},
             answers=answers,
-            teacher=self.teacher.network if kd else None,
+            teacher=teacher,
         )
 
     # -- arms ------------------------------------------------------------------------
@@ -183,7 +195,8 @@ class Pipeline:
         recipe, synthetic = replace(e.recipe, **arm.changes), self.synthetic(name, seed)
         # Table 2: filters of `network` selected the set, whatever learns from it.
         seeded = 1000 * seed + EVALUATION
-        done = self.trained(synthetic, recipe, seeded, network=e.evaluation_network)
+        how = {"network": e.evaluation_network, "teacher": self.evaluator}
+        done = self.trained(synthetic, recipe, seeded, **how)
         full = arm.set == "full"
         wanted = len(self.train) if full else e.ipc * self.train.num_classes
         return row(seed, done, synthetic, wanted) | self._course(name, seed)
@@ -220,4 +233,6 @@ class Pipeline:
         teacher = self.teacher
         config = {"teacher_last": teacher.last, "teacher_best": teacher.best}
         config["teacher_train"] = teacher.train_accuracy
+        if self.evaluator is not teacher:
+            config["evaluator_last"] = self.evaluator.last
         return measure(self, self.experiment, name, config, command)

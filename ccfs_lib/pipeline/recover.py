@@ -47,9 +47,10 @@ class Recover:
         # Batches are numbered over classes and images: fewer images per class are the
         # first batches of more, and no key needs to say how many there will be.
         size = t.train.image_size
-        key = {"teacher": self.squeeze.teacher.key, "recipe": essential(e.distillation)}
-        key |= {"size": size, "classes": t.train.num_classes}
+        key = {"recipe": essential(e.distillation), "size": size}
+        key |= {"classes": t.train.num_classes}
         key |= {"batch": number, "images": len(targets)}
+        key = self.squeeze.teacher.named(t.store, "recover", key)
 
         def compute():
             if t.deadline is not None and time.monotonic() >= t.deadline:

@@ -85,12 +85,17 @@ class Section3Pipeline:
         other = portable if self.experiment.portable else {}
         return {"normalisation": self.trainings.normalisation, "arithmetic": other}
 
+    @property
+    def expert_identity(self) -> dict:
+        """What its experts are, by which they are kept."""
+        m = self.motivation
+        return experts.described(m.matcher, self.train, m.expert, **self._like)
+
     def distilled(self, begin: ImageSet, real: ImageSet, seed: int) -> Matched:
         """`begin` distilled beside `real`, which may be empty and stays as it is."""
         m = self.motivation
-        what = experts.described(m.matcher, self.train, m.expert, **self._like)
         # A match that is there needs no expert.
-        buffer = Later(what, m.experts, lambda: self.buffer)
+        buffer = Later(self.expert_identity, m.experts, lambda: self.buffer)
         with arithmetic(self.experiment.portable):
             return matched(
                 self.store,

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +19,9 @@ from ccfs_lib.step import Step
 from ccfs_lib.store import Artefact, Store
 from ccfs_lib.store import key as store_key
 from ccfs_lib.train import Fit, fit, predict
+
+if TYPE_CHECKING:
+    from ccfs_lib.pipeline.squeeze import Teacher
 
 FIGURES = ("last", "best", "losses", "images", "seconds")  # of a training, kept
 
@@ -45,8 +50,9 @@ class Trainings:
     @cached_property
     def train(self) -> ImageSet:
         """The training split; raises InputError if a class is smaller than the IPC."""
-        e = self.experiment
-        train = reduced(self.whole, e.classes, e.image_size)
+        e, train = self.experiment, self._reduced
+        if e.holdout:
+            train = train.subset(self.kept, f"{train.name}-less")
         # Of the known data sets this is checked at once (`checks`); of others, here.
         if e.ipc > min(train.class_sizes):
             raise InputError(
@@ -57,14 +63,27 @@ class Trainings:
 
     @cached_property
     def test(self) -> ImageSet:
-        """The test split. It measures; nothing is chosen by it."""
+        """The test split, which chooses nothing, or what is held out of training."""
         e = self.experiment
+        if e.holdout:
+            out = np.setdiff1d(np.arange(len(self._reduced)), self.kept)
+            return self._reduced.subset(out, f"{self._reduced.name}-holdout")
         return reduced(self._load("test"), e.classes, e.image_size)
 
     @cached_property
     def whole(self) -> ImageSet:
         """The training split with all classes, to which score files are aligned."""
         return self._load("train")
+
+    @cached_property
+    def _reduced(self) -> ImageSet:
+        return reduced(self.whole, self.experiment.classes, self.experiment.image_size)
+
+    @cached_property
+    def kept(self) -> np.ndarray | None:
+        """Training images that are not held out, int64 ascending; None for all."""
+        share = self.experiment.holdout
+        return data.split(self._reduced, share)[0] if share else None
 
     def _load(self, split: str) -> ImageSet:
         e = self.experiment
@@ -81,9 +100,14 @@ class Trainings:
 
     # -- trainings -------------------------------------------------------------------
 
-    def network(self, name: str, seed: int | None = None) -> nn.Module:
-        """Build a network for these images; without a seed, of any weights."""
-        mean, std = self.normalisation
+    def network(
+        self, name: str, seed: int | None = None, normalisation: tuple | None = None
+    ) -> nn.Module:
+        """Build a network for these images; without a seed, of any weights.
+
+        normalisation: means and standard deviations, default the data set's.
+        """
+        mean, std = normalisation or self.normalisation
         shape = self.train.num_classes, self.train.image_size
         return networks.build(name, *shape, mean=mean, std=std, seed=seed)
 
@@ -100,6 +124,8 @@ class Trainings:
             "normalisation": self.normalisation,
             "portable": self.experiment.portable,
         }
+        if self.experiment.engine == "compile":
+            key["engine"] = "compile"
         return key | self.arithmetic
 
     @property
@@ -133,6 +159,7 @@ class Trainings:
                 test=self.test,
                 checkpoint=Checkpoint(folder, name, deadline=self.deadline),
                 device=self.device,
+                engine=self.experiment.engine or "auto",
                 **options,
             )
             return after(), _figures(done)
@@ -146,20 +173,22 @@ class Trainings:
         network: str,
         entries: dict,
         answers: bool = False,
-        teacher: nn.Module | None = None,
+        teacher: "Teacher | None" = None,
         make: Callable[..., Step] = Step,
     ) -> Artefact:
         """Train a network on a synthetic set, or read what was trained before.
 
         network: a name; its weights, the order and the augmentation follow from `seed`.
-        entries: what the training depends on besides, for its key: whose answers teach,
-        how images are augmented. Returns meta: last, best, curve, seconds; with
-        `answers`, tensors: those of `answers` on the training split.
+        entries: what the training depends on besides, for its key, such as how images
+        are augmented. teacher: whose answers teach. Returns meta: last, best, curve,
+        seconds; with `answers`, tensors: those of `answers` on the training split.
         """
         # Before the key: the batch size follows the set (Table 8).
         recipe = recipe.for_size(len(synthetic), len(self.train))
         key = self.key(network, recipe, seed, synthetic) | entries
         key["answers"] = self.train.fingerprint if answers else None
+        if teacher is not None:
+            key = teacher.named(self.store, "train", key)
 
         def compute():
             student = self.network(network, seed)
@@ -167,7 +196,8 @@ class Trainings:
             def after():
                 return self.answers(student, recipe.precision) if answers else {}
 
-            options = {"seed": seed, "teacher": teacher, "make": make}
+            options = {"seed": seed, "teacher": teacher and teacher.network}
+            options["make"] = make
             options["label"] = f"{len(synthetic)} images, seed {seed}"
             return self.fit(student, synthetic, recipe, key, after, **options)
 

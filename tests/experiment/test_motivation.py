@@ -10,7 +10,8 @@ import torch
 
 from ccfs_lib import results, sweep
 from ccfs_lib.commands import ship
-from ccfs_lib.commands.match import Match
+from ccfs_lib.commands.options import Section3
+from ccfs_lib.commands.run import Match
 from ccfs_lib.distill import experts
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import ExpertRecipe, Matching, motivation, section3
@@ -116,8 +117,8 @@ def test_notebooks_and_commands_name_what_they_do_not_know(house):
     with pytest.raises(InputError, match="arms holds 'ccfs', but must be among selm"):
         Match(arms=("ccfs",)).runs()
     with pytest.raises(InputError, match="SelMatch's scripts have only cifar10 250"):
-        Match(dataset="cifar10", scale="paper", ipc=(7,)).runs()
-    grid = Match(ipc=(10, 20), beta=(0.2, 0.4)).runs()
+        Match(Section3(dataset="cifar10", scale="paper", ipc=(7,))).runs()
+    grid = Match(Section3(ipc=(10, 20), beta=(0.2, 0.4))).runs()
     assert [(m.experiment.ipc, m.beta) for m in grid] == [
         (10, 0.2),
         (10, 0.4),
