@@ -8,7 +8,7 @@ each class chooses among its images by its validation images.
 
 The gradient of the last layer is an outer product, g_i = e_i (1, h_i)^T, of the
 residual e_i = d loss / d logits and the features h_i, so no gradient is ever stored:
-<g_i, G> = e_i^T G (1, h_i), two matrix products for a whole class.
+<g_i, G> = e_i^T G (1, h_i), one matrix product for a whole class.
 """
 
 import warnings
@@ -85,9 +85,10 @@ def gains(residual, features, slope) -> np.ndarray:
     """Compute the gain <g_i, G> of every image, float (N,).
 
     residual: (N, C); features: (N, 1 + D), the first column ones, for the bias;
-    slope: G, (C, 1 + D).
+    slope: G, (C, 1 + D), the gradient of the mean validation loss.
     """
-    return ((residual @ slope) * features).sum(1)
+    # In this order the features are read once, and nothing of their size is written.
+    return ((features @ slope.T) * residual).sum(1)
 
 
 def glister(
@@ -135,25 +136,28 @@ def _greedy(mine: LastLayer, judges: LastLayer, quota, eta, update, twice):
     """Positions in `mine`, in the order of choice."""
     residual, features = residuals(mine.logits, mine.labels, twice), _with_one(mine)
     seen, start = _with_one(judges), np.asarray(judges.logits, np.float64)
+    # G is a sum over validation images: with fewer of those than features, inner
+    # products (n, V) in place of features (n, 1 + D) give the same gains for less.
+    few = len(seen) < seen.shape[1]
+    features, seen = (features @ seen.T, None) if few else (features, seen)
+
+    def worth(logits):
+        pulls = residuals(logits, judges.labels, twice).T / len(logits)
+        return gains(residual, features, pulls if few else pulls @ seen)
+
     moved, open_, order = np.zeros_like(start), np.ones(len(residual), bool), []
-    worth = gains(residual, features, _slope(start, judges.labels, seen, twice))
+    gain = worth(start)
     while len(order) < min(quota, len(residual)):
-        best = int(np.where(open_, worth, -np.inf).argmax())
+        best = int(np.where(open_, gain, -np.inf).argmax())
         order.append(best)
         open_[best] = False
         if update == "frozen":
             continue
         # A step down g_i moves the logits of a validation image by -eta (h . h_i) e_i.
-        moved += np.outer(seen @ features[best], residual[best])
-        reach = eta / len(order) if update == "mean" else eta
-        slope = _slope(start - reach * moved, judges.labels, seen, twice)
-        worth = gains(residual, features, slope)
+        near = features[best] if few else seen @ features[best]
+        moved += np.outer(near, residual[best])
+        gain = worth(start - (eta / len(order) if update == "mean" else eta) * moved)
     return np.array(order, np.int64)
-
-
-def _slope(logits, labels, features, twice) -> np.ndarray:
-    """G, the gradient (C, 1 + D) of the mean validation loss."""
-    return residuals(logits, labels, twice).T @ features / len(labels)
 
 
 def _softmax(x: np.ndarray) -> np.ndarray:

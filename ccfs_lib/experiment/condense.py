@@ -84,9 +84,9 @@ def loops(ipc: int) -> tuple[int, int]:
 DIGITS_VIEWS = Strengths(ops=("color", "crop", "cutout", "scale", "rotate"))
 DIGITS = {
     "dsa": Gradients(
-        outer=3, inner=2, iterations=10, batch_real=32, batch_net=64, dsa=DIGITS_VIEWS
+        outer=3, inner=2, iterations=6, batch_real=32, batch_net=64, dsa=DIGITS_VIEWS
     ),
-    "dm": Distribution(iterations=100, batch_real=64, dsa=DIGITS_VIEWS),
+    "dm": Distribution(iterations=50, batch_real=32, dsa=DIGITS_VIEWS),
 }
 
 
