@@ -14,10 +14,12 @@ from ccfs_lib.experiment.datasets import (
 )
 from ccfs_lib.experiment.matching import ExpertRecipe, Matching
 from ccfs_lib.experiment.recipes import (
+    BPS,
     STRICT,
     Count,
     Distillation,
     Fraction,
+    LateRecipe,
     Positive,
     Recipe,
     essential,
@@ -36,6 +38,7 @@ from ccfs_lib.experiment.settings import (
 from ccfs_lib.experiment.strengths import Strengths
 
 __all__ = [
+    "BPS",
     "CONTROLS",
     "FURTHER",
     "KNOWN",
@@ -52,6 +55,7 @@ __all__ = [
     "Experiment",
     "ExpertRecipe",
     "Fraction",
+    "LateRecipe",
     "Matching",
     "Motivation",
     "Positive",
