@@ -20,7 +20,8 @@ class Choice:
     scale: str = ""
     """digits, laptop or paper; default by data set"""
     reading: str = "paper"
-    """at the paper's scale: paper (tables, notebooks) or released (scripts)"""
+    """at the paper's scale: paper (tables), notebooks (the cells that were logged) or
+    released (scripts)"""
     classes: int | None = None
     """only the first classes of the data set; 0 = all"""
     image_size: int | None = None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Named in front, or told by the rows themselves.
 ASIDE = {"dataset", "data_root", "scale", "classes", "image_size", "ipc", "seeds"}
+ASIDE |= {"reading"}
 # How the common settings are told; of what is left, a hash.
 TOLD = {
     "fine": "{}",
@@ -55,8 +56,8 @@ def name(e: "Experiment") -> str:
     reading, other = _differences(e)
     parts.append(f"ipc{e.ipc}")
     if e.scale != ("digits" if e.dataset == "digits" else "laptop"):
-        # "released" is a reading of the paper's scale: one word says both.
-        parts.append("released" if reading == "released" else e.scale)
+        # Readings are of the paper's scale: one word says both.
+        parts.append(e.scale if reading == "paper" else reading)
     for setting, how in TOLD.items():
         if setting in other:
             parts.append(_plain(how.format(_leaf(other[setting]))))
@@ -68,9 +69,13 @@ def name(e: "Experiment") -> str:
 
 
 def _differences(e) -> tuple[str, dict]:
-    """The nearer reading of the paper, and what differs from the preset, flat."""
+    """The reading of the paper, and what differs from its preset, flat.
+
+    "notebooks" where it was asked for; else the nearer of the other two.
+    """
     own, found = _flat(asdict(e)), []
-    for reading in ("paper", "released") if e.scale == "paper" else ("paper",):
+    both = ("paper", "released") if e.scale == "paper" else ("paper",)
+    for reading in (e.reading,) if e.reading else both:
         try:
             preset = presets.base(e.dataset, e.scale, reading, e.ipc)
         except InputError:  # built by hand: a scale that this data set does not have

@@ -42,7 +42,7 @@ SHORT = {
 # Options that came later are told only where they are used, so that earlier results
 # and pages stay what they are.
 LATER = {"classes": 0, "image_size": 0, "evaluation_network": ""}
-LATER |= {"filter_loss": "", "ties": "index", "selected_from": ""}
+LATER |= {"filter_loss": "", "ties": "index", "selected_from": "", "reading": ""}
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -84,6 +84,9 @@ class Experiment:
     distilled_from: str = ""
     # A selected_indices.json, the authors' or anyone's, for the arm "selected".
     selected_from: str = ""
+    # "notebooks" where this reading of the paper was asked for by name: then the run is
+    # called so. It changes no setting; `preset` does.
+    reading: Literal["", "notebooks"] = ""
     seeds: Annotated[int, Field(ge=1, le=100)] = 3
     # ours: without oneDNN, whose blocking follows the machine's caches, small runs give
     # the same bits on every AVX2 machine; the book's tests compare them.
@@ -170,8 +173,8 @@ def preset(
     """The preset of a data set and scale, with some fields changed.
 
     scale: "digits", "laptop", "paper", or "" (digits for digits, else laptop). reading:
-    "paper" or "released", at the paper's scale. Raises InputError naming the first bad
-    field, its value and what is allowed.
+    "paper", "notebooks" or "released", at the paper's scale. Raises InputError naming
+    the first bad field, its value and what is allowed.
     """
     scale = scale or ("digits" if dataset == "digits" else "laptop")
     if scale not in SCALES:

@@ -4,16 +4,27 @@ The numbers are those of the methods' public code or papers, written down here a
 time from notes on that code; a typing error in a preset has to be made twice to pass.
 """
 
+from dataclasses import replace
+
 import pytest
 
 from ccfs_lib.distill import dm, dsa
-from ccfs_lib.experiment import NORMALISATION, Strengths, matching, motivation, preset
+from ccfs_lib.errors import InputError
+from ccfs_lib.experiment import (
+    KNOWN,
+    NORMALISATION,
+    Strengths,
+    matching,
+    motivation,
+    preset,
+)
 from ccfs_lib.experiment.presets import (
     CIFAR_CDA,
     CIFAR_SRE2L,
     TINY_CDA,
     TINY_SRE2L,
 )
+from ccfs_lib.select import quotas
 
 CIFAR = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 TINY = ((0.4802, 0.4481, 0.3975), (0.2302, 0.2265, 0.2262))
@@ -83,6 +94,53 @@ def test_cells_of_the_released_scripts(cell):
     rule = "fixed" if dataset == "tiny-imagenet" else "released"
     same(e.recipe, lr=0.2, weight_decay=1e-4, batch_rule=rule, batch_size=64)
     assert e.alpha == alpha
+
+
+# The executed notebooks: alpha, lr, weight decay, and of each stage (three filters, the
+# evaluation) the images of the set and the batch size.
+NOTEBOOKS = [
+    ("cifar10", 500, 50_000, 0.2, 0.1, 5e-4, [1000, 2340, 3670], [32, 32, 32, 64]),
+    ("cifar100", 50, 50_000, 0.4, 0.1, 5e-4, [2000, 3000, 4000], [32, 32, 32, 64]),
+    (
+        *("tiny-imagenet", 100, 100_000, 0.2, 0.2, 1e-4),
+        *([4000, 9400, 14_800], [64, 64, 64, 64]),
+    ),
+]
+
+
+@pytest.mark.parametrize("cell", NOTEBOOKS, ids=lambda c: f"{c[0]}-{c[1]}")
+def test_cells_of_the_notebooks(cell):
+    dataset, ipc, train, alpha, lr, decay, sizes, batches = cell
+    e = preset(dataset, "paper", "notebooks", ipc=ipc)
+    same(e, alpha=alpha, curricula=3, ipc=ipc)
+    same(e.recipe, lr=lr, weight_decay=decay, warmup_epochs=5, temperature=20.0)
+    same(e.recipe, epochs=100 if dataset == "tiny-imagenet" else 500)
+    classes = KNOWN[dataset].classes
+    begin = [sum(quotas(e.real, 3)[:j]) for j in range(4)]
+    stages = [classes * (e.distilled + real) for real in begin]
+    assert stages == [*sizes, classes * ipc]
+    made = [e.recipe.for_size(n, train).batch_size for n in stages]
+    assert made == batches
+    # Asked for by its data set alone, it is the cell that was logged.
+    assert preset(dataset, "paper", "notebooks") == e
+
+
+def test_only_cells_that_were_logged_can_be_read_from_the_notebooks():
+    logged = "cifar10 at IPC 500, cifar100 at IPC 50, tiny-imagenet at IPC 100"
+    for dataset, scale, ipc in (
+        ("cifar10", "paper", 250),
+        ("tiny-imagenet", "paper", 50),
+        ("digits", "", 20),
+        ("cifar10", "laptop", 500),
+    ):
+        with pytest.raises(InputError, match=logged) as error:
+            preset(dataset, scale, "notebooks", ipc=ipc)
+        assert str(error.value).startswith("reading is 'notebooks'")
+        assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match="paper, notebooks, released"):
+        preset("cifar10", "paper", "scripts")
+    with pytest.raises(ValueError, match=logged):  # nor built by hand
+        replace(preset("cifar10", "paper", "notebooks"), ipc=250)
 
 
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar10-jpeg", "cifar100"])
