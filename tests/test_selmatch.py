@@ -151,6 +151,22 @@ def test_the_three_settings(world, setting):
     assert made.images.labels.bincount().tolist() == [8] * 3
 
 
+def test_images_that_begin_as_distilled_are_not_selected(world):
+    """Also where they are the simplest of all that the model gets wrong."""
+    easiest = world.difficulty.copy()
+    found = window(world.labels, easiest, 8, 0.4, 0.6)
+    everything = [np.arange(60)] * 2
+    for setting in ("two-shot", "reverse"):
+        play = Play(world, everything)
+        made = build(
+            setting, world.train, easiest, 8, 0.4, 0.6, play.distil, play.answer
+        )
+        assert not {*made.real} & {*found.initial} and len(made.real) == 15
+        # And without the rule they would be: most of them are easier than the picks.
+        worst = easiest[made.real].max()
+        assert (easiest[found.initial] < worst).any()
+
+
 def test_all_distilled_needs_no_filter(world):
     play = Play(world, None)
     for setting in ("selmatch", "two-shot", "reverse"):

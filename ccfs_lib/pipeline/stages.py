@@ -102,13 +102,14 @@ class Stages(Squeeze):
             )
 
         difficulty = self.difficulty  # first: a missing file is told before training
+        order = difficulty
         if e.ties == "random":
-            difficulty = scores.untied(difficulty, seed)
+            order = scores.untied(difficulty, seed)
         teacher = self.teacher.predictions if e.teacher_correct else None
-        return curriculum.run(
+        records = curriculum.run(
             self.train,
             self.distilled(e.distilled),
-            difficulty,
+            order,
             quotas(e.real, e.curricula) if e.real else [],
             train_filter,
             teacher_predictions=teacher,
@@ -116,6 +117,10 @@ class Stages(Squeeze):
             fine=fine,
             seed=seed,
         )
+        if order is difficulty:
+            return records
+        # The lot decides the order; a record holds the difficulty itself.
+        return (replace(r, difficulty=difficulty[r.chosen]) for r in records)
 
     def trained(
         self,
