@@ -55,6 +55,10 @@ class Normalize(nn.Module):
         """Normalise float images (N, 3, H, W) in [0, 1]."""
         return (x - self.mean) / self.std
 
+    def inverse(self, x: Tensor) -> Tensor:
+        """Turn normalised images (N, 3, H, W) back into images around [0, 1]."""
+        return x * self.std + self.mean
+
 
 class Network(nn.Module):
     """`normalize`, then `body`, whose last linear layer is the classifier."""

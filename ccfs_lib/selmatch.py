@@ -192,7 +192,7 @@ class CombinedStep(Step):
         # DSA's strengths are for normalised pixels, and so is the 0 it fills with.
         x = normalize(images.float() / 255)
         x = dsa_augment.augment(x, self.strengths, self.generator)
-        x = x * normalize.std + normalize.mean
+        x = normalize.inverse(x)
         return torch.where((batch < self.distilled)[:, None, None, None], x, real)
 
 

@@ -89,6 +89,8 @@ class Motivation:
         # A results row calls the evaluation's recipe what all rows call it.
         own["recipe"] = own.pop("evaluation")
         own |= {name: asdict(own[name]) for name in ("expert", "matching", "recipe")}
+        if not self.expert.zca:  # an option that came later
+            del own["expert"]["zca"]
         return base | own
 
     def passes(self, images: int, classes: int) -> dict[str, int]:

@@ -199,6 +199,41 @@ def test_cells_of_mtt(cell):
     assert m.dsa == Strengths(choice="batch") and m.skip_above is None
 
 
+# DATM: starts from and below, inner steps, lr of images, of lr, first images.
+DATM = [
+    ("cifar10", 500, 40, 60, 40, 50.0, 1e-5, "correct"),
+    ("cifar10", 1000, 40, 60, 100, 50.0, 1e-5, "correct"),
+    ("cifar100", 50, 20, 70, 80, 1000.0, 1e-5, "random"),
+    ("cifar100", 100, 30, 70, 80, 50.0, 1e-5, "correct"),
+    ("tiny-imagenet", 50, 40, 70, 20, 100.0, 1e-4, "correct"),
+]
+
+
+@pytest.mark.parametrize("cell", DATM, ids=lambda c: f"{c[0]}-{c[1]}")
+def test_cells_of_datm(cell):
+    dataset, ipc, low, high, steps, lr_img, lr_lr, init = cell
+    m = matching.published("datm", dataset, ipc)
+    same(m, iterations=10_000, syn_steps=steps, expert_epochs=2, batch_syn=1000)
+    same(m, min_start_epoch=low, max_start_epoch=high, grow=0, init=init)
+    same(m, lr_img=lr_img, lr_lr=lr_lr, lr_init=0.01, momentum=0.5, skip_above=1.0)
+    same(m, labels="soft", lr_label=10.0, label_momentum=0.9)
+    assert m.dsa == Strengths(choice="batch")
+    expert = matching.published_experts("datm", dataset, ipc)
+    same(expert, epochs=100, lr=0.01, batch_size=256, zca=True)
+    assert expert.dsa == Strengths(choice="batch")
+
+
+# MTT's cells with ZCA, and its experts.
+WHITENED = {("cifar10", 1), ("cifar10", 10), ("cifar100", 1), ("cifar100", 50)}
+
+
+@pytest.mark.parametrize("cell", MTT, ids=lambda c: f"{c[0]}-{c[1]}")
+def test_experts_of_mtt(cell):
+    expert = matching.published_experts("mtt", *cell[:2])
+    same(expert, epochs=50, lr=0.01, batch_size=256, zca=cell[:2] in WHITENED)
+    assert expert.dsa == Strengths(choice="batch")
+
+
 # SelMatch: alpha, beta, evaluation epochs, lr of images, inner steps.
 SELMATCH = [
     ("cifar10", 250, 0.6, 0.5, 1000, 1e3, 55),
@@ -219,7 +254,8 @@ def test_cells_of_selmatch(cell):
     dataset, ipc, alpha, beta, epochs, lr_img, steps = cell
     m = motivation(dataset, "paper", ipc=ipc)
     same(m, beta=beta, experts=100, matcher="convnet")
-    same(m.expert, epochs=100, lr=0.01, batch_size=256, dsa=None)
+    same(m.expert, epochs=100, lr=0.01, batch_size=256, dsa=None, zca=False)
+    assert m.expert == matching.published_experts("selmatch", dataset, ipc)
     same(m.matching, iterations=10_000, syn_steps=steps, expert_epochs=2, lr_img=lr_img)
     same(m.matching, batch_syn=125, min_start_epoch=0, max_start_epoch=80, grow=0)
     same(m.matching, lr_lr=1e-5, lr_init=0.001, momentum=0.5, labels="hard")
