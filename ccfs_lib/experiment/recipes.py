@@ -49,7 +49,9 @@ class Recipe:
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4  # Table 6; 1e-4 in Table 9
     warmup_epochs: Annotated[int, Field(ge=0)] = 5  # released; the paper is silent
     warmup_start: Fraction = 0.01  # first epoch's fraction of lr
-    final_lr: Fraction = 0.0  # cosine ends at this fraction of lr
+    # Cosine ends at this fraction of lr: 0 would come one epoch after the last (CCFS,
+    # SRe2L), any other is that of the last epoch (SelMatch trains E + 1 epochs).
+    final_lr: Fraction = 0.0
     augment: Literal["rrc", "crop", "none"] = "rrc"  # Tables 6, 9; "crop": teachers
     crop_scale: tuple[Fraction, Fraction] = (0.08, 1.0)  # of the area, torchvision's
     pad: Annotated[int, Field(ge=0)] = 4  # for "crop"
@@ -66,7 +68,8 @@ class Recipe:
         if epoch < self.warmup_epochs:
             rise = epoch / self.warmup_epochs
             return self.lr * (self.warmup_start + (1 - self.warmup_start) * rise)
-        left = max(self.epochs - self.warmup_epochs, 1)
+        last = self.epochs - (self.final_lr > 0)
+        left = max(last - self.warmup_epochs, 1)
         fall = (1 + math.cos(math.pi * (epoch - self.warmup_epochs) / left)) / 2
         return self.lr * (self.final_lr + (1 - self.final_lr) * fall)
 

@@ -150,6 +150,7 @@ class Trajectories(Squeeze):
         recipe, name = self.motivation.evaluation, self.experiment.network
         key = self._key(name, recipe, seed, synthetic)
         key |= {"distilled": learned, "dsa": essential(VIEWS)}
+        key["padding"] = "mean colour"  # of real images; once it was black
         key["answers"] = self.train.fingerprint if answers else None
 
         def compute():

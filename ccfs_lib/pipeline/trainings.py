@@ -136,6 +136,8 @@ class Workbench:
             "normalisation": self.normalisation,
             "portable": self.experiment.portable,
         }
+        if recipe.final_lr:  # once it was only approached
+            key["final_lr"] = "of the last epoch"
         return key | self.arithmetic
 
     @property

@@ -259,10 +259,16 @@ def test_cells_of_selmatch(cell):
     same(m.matching, iterations=10_000, syn_steps=steps, expert_epochs=2, lr_img=lr_img)
     same(m.matching, batch_syn=125, min_start_epoch=0, max_start_epoch=80, grow=0)
     same(m.matching, lr_lr=1e-5, lr_init=0.001, momentum=0.5, labels="hard")
-    same(m.evaluation, epochs=epochs, batch_size=128, lr=0.1, weight_decay=5e-4)
+    same(m.evaluation, epochs=epochs + 1, batch_size=128, lr=0.1, weight_decay=5e-4)
     same(m.evaluation, momentum=0.9, warmup_epochs=0, final_lr=0.01, loss="hard")
     same(m.evaluation, augment="crop", pad=4, flip=True, tail=0.0, nesterov=False)
     assert m.experiment.alpha == alpha and m.matching.dsa == Strengths(choice="batch")
+    # Its scheduler is told E epochs, and the loop has one more: the first at lr, the
+    # last at 1 % of it.
+    rates = [m.evaluation.lr_at(epoch) for epoch in range(epochs + 1)]
+    assert rates[0] == 0.1 and rates[-1] == pytest.approx(0.001, rel=1e-9)
+    half = 0.001 + (0.1 - 0.001) / 2
+    assert rates[epochs // 2] == pytest.approx(half, rel=0.02)
 
 
 def test_dsa_strengths():
