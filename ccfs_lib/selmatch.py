@@ -182,20 +182,32 @@ class CombinedStep(Step):
 
     SelMatch's "combined" augmentation: one DSA operation for each distilled image, the
     recipe's crop and flip for each real one. Both happen to normalised images, so that
-    what is cut out, or padded, is the mean colour.
+    what is cut out, or padded, is the mean colour. pixels: the distilled images as they
+    were learned, float (distilled, 3, H, W), normalised as `network` normalises,
+    neither cut nor rounded; without them their bytes are trained on.
     """
 
-    def __init__(self, *arguments, distilled: int, strengths: Strengths):
+    def __init__(
+        self,
+        *arguments,
+        distilled: int,
+        strengths: Strengths,
+        pixels: Tensor | None = None,
+    ):
         super().__init__(*arguments)
         self.distilled, self.strengths = distilled, strengths
+        self.pixels = None if pixels is None else pixels.to(self.images.device)
 
     def view(self, batch: Tensor) -> Tensor:
         """Augmented images (B, 3, H, W) around [0, 1] of the indices (B,)."""
         normalize = self.network.normalize
         x = normalize(self.images[batch].float() / 255)
+        first = (batch < self.distilled)[:, None, None, None]
+        if self.pixels is not None and self.distilled:
+            exact = self.pixels[batch.clamp(max=self.distilled - 1)]
+            x = torch.where(first, exact, x)
         real = moved(x, self.recipe, self.generator)
         learned = dsa_augment.augment(x, self.strengths, self.generator)
-        first = (batch < self.distilled)[:, None, None, None]
         return normalize.inverse(torch.where(first, learned, real))
 
 
@@ -221,14 +233,17 @@ def evaluate(
     *,
     seed: int,
     strengths: Strengths = Strengths(),  # noqa: B008 (frozen)
+    pixels: Tensor | None = None,
     device: str | torch.device = "cpu",
 ) -> float:
     """Train `network`, in place, with combined augmentation; test accuracy in percent.
 
-    distilled: how many images of `synthetic`, from the first, are distilled. Hard
-    labels, the last epoch's weights: SelMatch's evaluation.
+    distilled: how many images of `synthetic`, from the first, are distilled; pixels: as
+    they were learned (`Distilled.pixels`), see `CombinedStep`. Hard labels, the last
+    epoch's weights: SelMatch's evaluation.
     """
-    make = partial(CombinedStep, distilled=distilled, strengths=strengths)
+    how = {"distilled": distilled, "strengths": strengths, "pixels": pixels}
+    make = partial(CombinedStep, **how)
     settings = {"seed": seed, "test": test, "device": device, "make": make}
     return fit(network, synthetic, recipe, label=f"evaluate {seed}", **settings).last
 

@@ -223,6 +223,30 @@ def test_combined_augmentation_is_by_kind(world):
     assert not torch.allclose(seen[mine], real[mine], atol=0.05)
 
 
+def test_distilled_images_are_trained_on_as_they_were_learned(world):
+    """Values far outside [0, 1], and steps finer than a byte's, reach the network."""
+    pixels = torch.randn(25, 3, 8, 8, generator=torch.Generator().manual_seed(2)) * 9
+    none = Strengths(ops=("flip",), flip=0.0)  # leaves every image as it is
+    plain = Recipe(epochs=1, loss="hard", augment="none", flip=False)
+    made = step(world, 25, none, plain)
+    made.pixels = pixels
+    batch = torch.randperm(60, generator=torch.Generator().manual_seed(1))
+    seen = made.network.normalize(made.view(batch))
+    mine = batch < 25
+    assert torch.allclose(seen[mine], pixels[batch[mine]], atol=1e-4)
+    real = made.network.normalize(world.train.images[batch[~mine]].float() / 255)
+    assert torch.allclose(seen[~mine], real, atol=1e-5)
+    # Through `evaluate` as well: floats and their bytes are two trainings.
+    few = world.train
+    found = []
+    for given in (pixels, None):
+        network = networks.build("convnet-4", 3, 8, seed=0)
+        asked = {"seed": 1, "strengths": none, "pixels": given}
+        selmatch.evaluate(network, few, 25, few, plain, **asked)
+        found.append(torch.cat([p.flatten() for p in network.parameters()]))
+    assert not torch.equal(*found)
+
+
 def test_real_crops_are_padded_with_the_mean_colour(world):
     """SelMatch crops normalised tensors; what comes in from outside is 0 there."""
     white = world.train.images.clone().fill_(255)

@@ -151,13 +151,24 @@ class Space:
 
 @dataclass(frozen=True)
 class Distilled:
-    """A distilled set and how it came about."""
+    """A distilled set and how it came about.
+
+    `pixels` is what was learned and what is trained on; the bytes of `images` and
+    `kept` are for pictures and files. A byte holds no value outside [0, 1], where a
+    part of the learned ones lies (see `outside`), and 256 steps within.
+    """
 
     images: ImageSet  # uint8, in the order of the initial set and with its labels
-    # As learned, normalised, float (N, 3, H, W); None where only the bytes were kept.
-    pixels: Tensor | None = field(repr=False)
+    pixels: Tensor = field(repr=False)  # float (N, 3, H, W), normalised as in matching
     losses: list[float] = field(repr=False)  # of each iteration
     kept: dict[int, ImageSet] = field(repr=False)  # iteration -> the set at that time
+
+
+def outside(pixels: Tensor, normalize: nn.Module) -> float:
+    """Percent of the values of normalised pixels that no byte can hold."""
+    x = normalize.inverse(pixels.to(normalize.mean.device))
+    # Half a step of a byte is rounded, not cut.
+    return 100 * ((x < -0.5 / 255) | (x > 1 + 0.5 / 255)).double().mean().item()
 
 
 def finished(

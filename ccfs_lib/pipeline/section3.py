@@ -10,10 +10,12 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from ccfs_lib import results, selmatch
 from ccfs_lib.curriculum import Filter
 from ccfs_lib.data import ImageSet, concat
+from ccfs_lib.data.decode import fingerprint
 from ccfs_lib.distill import experts
 from ccfs_lib.distill.buffer import Buffer, Later
 from ccfs_lib.distill.initial import initial
@@ -112,8 +114,8 @@ class Trajectories(Squeeze):
 
         def answer(synthetic: ImageSet, shot: int) -> Filter:
             # "two-shot" selects with the initial images, before they are distilled.
-            learned = e.distilled * self.train.num_classes if made else 0
-            said = self.trained(synthetic, learned, 1000 * seed + shot, answers=True)
+            pixels = made[-1].pixels if made else None
+            said = self.trained(synthetic, pixels, 1000 * seed + shot, answers=True)
             return Filter.read(said)
 
         with warnings.catch_warnings():
@@ -140,22 +142,31 @@ class Trajectories(Squeeze):
         return Combined(images, real, index, whole)
 
     def trained(
-        self, synthetic: ImageSet, learned: int, seed: int, answers: bool = False
+        self,
+        synthetic: ImageSet,
+        pixels: Tensor | None,
+        seed: int,
+        answers: bool = False,
     ) -> Artefact:
         """Train a network by SelMatch's protocol: hard labels, combined augmentation.
 
-        learned: how many of the images, from the first, get DSA as distilled ones.
-        meta: last, best, ...; with `answers`, tensors as `Workbench.answers` has them.
+        pixels: the distilled images among them, which are the first and get DSA, as
+        they were learned, float (n, 3, H, W) normalised; None if all are real. meta:
+        last, best, ...; with `answers`, tensors as `Workbench.answers` has them.
         """
         recipe, name = self.motivation.evaluation, self.experiment.network
         key = self._key(name, recipe, seed, synthetic)
+        learned = 0 if pixels is None else len(pixels)
         key |= {"distilled": learned, "dsa": essential(VIEWS)}
         key["padding"] = "mean colour"  # of real images; once it was black
+        if learned:  # the images' fingerprint is that of their bytes
+            key["pixels"] = fingerprint(pixels.numpy(), np.empty(0))
         key["answers"] = self.train.fingerprint if answers else None
 
         def compute():
             network = self.network(name, seed)
-            make = partial(CombinedStep, distilled=learned, strengths=VIEWS)
+            how = {"distilled": learned, "strengths": VIEWS, "pixels": pixels}
+            make = partial(CombinedStep, **how)
             label = f"{len(synthetic)} images, seed {seed}"
             options = {"seed": seed, "label": label, "make": make}
 
@@ -174,7 +185,7 @@ class Trajectories(Squeeze):
         """
         e = self.experiment
         made, matching = self.combined(arm, seed)
-        done = self.trained(made.images, len(made.distilled), 1000 * seed + EVALUATION)
+        done = self.trained(made.images, matching.pixels, 1000 * seed + EVALUATION)
         tenth = max(1, len(matching.losses) // 10)
         ends = matching.losses[:tenth], matching.losses[-tenth:]
         first, final = (round(float(np.mean(part)), 6) for part in ends)

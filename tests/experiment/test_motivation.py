@@ -12,9 +12,11 @@ from ccfs_lib import results, sweep
 from ccfs_lib.commands import ship
 from ccfs_lib.commands.match import Match
 from ccfs_lib.distill import experts
+from ccfs_lib.distill.pixels import outside
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import ExpertRecipe, Matching, motivation, section3
 from ccfs_lib.experiment.section3 import ARMS, ladder, windows
+from ccfs_lib.pipeline import section3 as section3_stages
 from ccfs_lib.pipeline.section3 import Trajectories
 from ccfs_lib.report import order
 from ccfs_lib.report.text import MINUS
@@ -166,10 +168,10 @@ def test_the_first_picks_are_the_simplest_mistakes(world, arm):
     stages, made, _ = world
     combined, train = made[arm][0], stages.train
     if arm == "two-shot":  # before distillation
-        begin, learned = train.subset(combined.initial), 0
+        begin, pixels = train.subset(combined.initial), None
     else:
-        begin, learned = combined.distilled, len(combined.distilled)
-    said = stages.trained(begin, learned, 1, answers=True).tensors["predictions"]
+        begin, pixels = combined.distilled, made[arm][1].pixels
+    said = stages.trained(begin, pixels, 1, answers=True).tensors["predictions"]
     labels, score = train.labels.numpy(), stages.difficulty
     gone = set() if arm == "ccfs-mtt" else set(combined.initial.tolist())
     wrong = np.flatnonzero(said.numpy() != labels)
@@ -188,6 +190,31 @@ def test_rows_say_what_the_sets_hold(world):
         assert row["final"] == pytest.approx(matched.losses[-1], abs=1e-6)
         images = combined.images.images[: len(combined.distilled)]
         assert torch.equal(images, matched.images.images)
+
+
+def test_floats_are_trained_on_and_named(world, monkeypatch):
+    """Sets of equal bytes and other floats are two trainings; so are two of floats."""
+    stages, made, _ = world
+    combined, matched = made["reverse"]
+    given, real = [], section3_stages.CombinedStep
+
+    def watched(*arguments, **options):
+        given.append(options["pixels"])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(section3_stages, "CombinedStep", watched)
+    other = matched.pixels + 1e-4  # the same bytes
+    keys = {
+        stages.trained(combined.images, pixels, 77).key
+        for pixels in (matched.pixels, other)
+    }
+    assert len(keys) == 2 and len(given) == 2
+    assert torch.equal(given[0], matched.pixels) and torch.equal(given[1], other)
+    # Matching pushes values out of what a byte holds; none of that is lost.
+    network = stages.network(stages.motivation.matcher)
+    assert outside(matched.pixels, network.normalize) > 1
+    begin = network.normalize(combined.distilled.images.float() / 255)
+    assert outside(begin, network.normalize) == 0
 
 
 def test_a_finished_run_trains_nothing_again(world, monkeypatch):
@@ -224,7 +251,9 @@ def test_shipped_matches_need_neither_experts_nor_training(
     for arm in ("selmatch", "reverse"):
         found = again.alone_or_beside(arm, 0)
         assert torch.equal(found.images.images, made[arm][1].images.images)
-        assert found.losses == made[arm][1].losses and found.pixels is None
+        assert found.losses == made[arm][1].losses
+        # The floats, too: an evaluation from what is shipped is the same.
+        assert torch.equal(found.pixels, made[arm][1].pixels)
 
 
 def test_results_that_are_there_are_read(house, world, monkeypatch):
