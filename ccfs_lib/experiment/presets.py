@@ -254,7 +254,10 @@ def matched(dataset: str, scale: str, ipc: object = None) -> dict:
             f"ipc is {ipc} of {dataset}, but SelMatch's scripts have only {known}"
         )
     alpha, beta, _ = SELMATCH[base, ipc]
+    # Its network for 64 pixels begins with a stride of 2.
+    network = {"network": "resnet18-s2"} if base == "tiny-imagenet" else {}
     return {
+        **network,
         "alpha": alpha,
         "beta": beta,
         "expert": EXPERTS["selmatch"],

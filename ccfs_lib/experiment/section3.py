@@ -44,6 +44,9 @@ class Motivation:
     evaluation: Recipe = (
         presets.EVALUATION
     )  # of the evaluations, and of the models that filter
+    # What CCFS on MTT's images ranks by. "": by forgetting, as CCFS does everywhere,
+    # also where SelMatch's window is cut by the C-score.
+    ccfs_score: str = ""
 
     def __post_init__(self):
         if self.matching.last_epoch > self.expert.epochs:
@@ -58,6 +61,27 @@ class Motivation:
                 f"alpha is {e.alpha:g}, but must leave at least one distilled image "
                 f"per class: with ipc {e.ipc} take alpha from {1 / e.ipc:.3g} to 1"
             )
+
+        if self.ccfs_score:
+            self._check_ranking()
+
+    def _check_ranking(self) -> None:
+        try:
+            checked("", replace, self.experiment, score=self.ccfs_score, ties="index")
+        except InputError as error:
+            raise InputError(f"ccfs_{error}") from None
+        if self.ccfs_score == "logits":
+            raise InputError(
+                "ccfs_score is 'logits', but the filters of Section 3 rank by a score "
+                "beforehand: take forgetting, a published score or a file"
+            )
+
+    @property
+    def ranking(self) -> str:
+        """The score that CCFS on MTT's images ranks by."""
+        score = self.experiment.score
+        forgetting = "published-forgetting" if score == "published-cscore" else score
+        return self.ccfs_score or forgetting
 
     @property
     def run(self) -> str:
@@ -81,7 +105,8 @@ class Motivation:
         e = self.experiment
         idle = {"distillation", "distilled_from", "teacher_correct"}
         idle |= {"coarse", "fine", "evaluation_network"}
-        if e.score != "forgetting":  # published, so no training of ours counted it
+        # Published, so no training of ours counted it.
+        if "forgetting" not in (e.score, self.ranking):
             idle |= {"teacher", "teacher_network", "score_runs"}
         base = {k: v for k, v in e.hashed().items() if k not in idle}
         own = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -91,6 +116,8 @@ class Motivation:
         own |= {name: asdict(own[name]) for name in ("expert", "matching", "recipe")}
         if not self.expert.zca:  # an option that came later
             del own["expert"]["zca"]
+        if not self.ccfs_score:
+            del own["ccfs_score"]
         return base | own
 
     def passes(self, images: int, classes: int) -> dict[str, int]:

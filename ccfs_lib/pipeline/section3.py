@@ -6,6 +6,7 @@ images with nobody. A killed run continues.
 """
 
 import warnings
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from ccfs_lib.distill.initial import initial
 from ccfs_lib.distill.mtt import Matched, matched
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Motivation, Strengths, essential
+from ccfs_lib.experiment.datasets import SELMATCH
 from ccfs_lib.experiment.section3 import ARMS
 from ccfs_lib.pipeline.pipeline import EVALUATION
 from ccfs_lib.pipeline.squeeze import Squeeze
@@ -67,6 +69,19 @@ class Trajectories(Squeeze):
         portable = {"portable": True, **self.arithmetic}
         other = portable if self.experiment.portable else {}
         return {"normalisation": self.normalisation, "arithmetic": other}
+
+    @cached_property
+    def ranking(self) -> np.ndarray:
+        """What CCFS on MTT's images ranks by, float (N,), higher = harder."""
+        e, score = self.experiment, self.motivation.ranking
+        if score == e.score:
+            return self.difficulty
+        return Squeeze(replace(e, score=score), self.store, self.device).difficulty
+
+    @cached_property
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """SelMatch's own constants, which for Tiny-ImageNet are not CCFS's."""
+        return SELMATCH.get(self.experiment.dataset) or super().normalisation
 
     def distilled(self, begin: ImageSet, real: ImageSet, seed: int) -> Matched:
         """`begin` distilled beside `real`, which may be empty and stays as it is."""
@@ -130,13 +145,13 @@ class Trajectories(Squeeze):
     def _curriculum(self, distil, answer, seed: int) -> Combined:
         """Table 10: CCFS on images that MTT distilled from random ones."""
         m, e = self.motivation, self.experiment
+        score = self.ranking  # first: a missing file is told before anything is trained
         index = initial(self.train, e.distilled, self.buffer, m.matching, seed)
         images = distil(self.train.subset(index, "initial"), self.train.subset([]))
         rounds = [np.empty(0, np.int64)]
         if e.real:
-            score, phases = self.difficulty, e.curricula
             some = self.train, images, score, e.real, answer
-            rounds += selmatch.two_shot(*some, shots=phases)
+            rounds += selmatch.two_shot(*some, shots=e.curricula)
         real = np.concatenate(rounds)
         whole = concat(images, self.train.subset(real))
         return Combined(images, real, index, whole)
@@ -209,6 +224,8 @@ class Trajectories(Squeeze):
         known(arm)
         m, e = self.motivation, self.experiment
         config = m.hashed() | {"arm": arm, "seeds": e.seeds}
+        if arm == "ccfs-mtt" and m.ranking != e.score:
+            config["ranking"] = m.ranking
         config |= {"train": self.train.fingerprint, "test": self.test.fingerprint}
         found = results.find(paths.results(), m.run, arm, config)
         if found and not e.portable:

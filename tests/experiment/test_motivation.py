@@ -1,5 +1,6 @@
 """Section 3: presets against the scripts' numbers, stages on a tiny run, the report."""
 
+import json
 import sys
 from dataclasses import replace
 
@@ -14,8 +15,9 @@ from ccfs_lib.commands.match import Match
 from ccfs_lib.distill import experts
 from ccfs_lib.distill.pixels import outside
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import ExpertRecipe, Matching, motivation, section3
+from ccfs_lib.experiment import ExpertRecipe, Matching, motivation, preset, section3
 from ccfs_lib.experiment.section3 import ARMS, ladder, windows
+from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.pipeline import section3 as section3_stages
 from ccfs_lib.pipeline.section3 import Trajectories
 from ccfs_lib.report import order
@@ -55,7 +57,9 @@ def test_the_papers_cells_are_the_scripts(cell):
     assert m.evaluation.epochs == epochs + 1  # the code's loop has one more
     assert (m.matching.lr_img, m.matching.syn_steps) == (lr_img, steps)
     assert (m.experts, m.expert.epochs, m.expert.dsa) == (100, 100, None)
-    assert m.evaluation.loss == "hard" and m.experiment.network == "resnet18"
+    assert m.evaluation.loss == "hard"
+    stem = "-s2" if dataset == "tiny-imagenet" else ""
+    assert m.experiment.network == f"resnet18{stem}"
     score = "forgetting" if dataset == "tiny-imagenet" else "cscore"
     assert m.experiment.score == f"published-{score}"
     # 100 x 100 epochs of a buffer; 68.75 M inner passes on CIFAR.
@@ -79,6 +83,26 @@ def test_runs_are_named_by_what_differs():
     assert len({m.run for m in [base, *others]}) == 6
     more = replace(base, experiment=replace(base.experiment, seeds=9))
     assert more.run == base.run  # more seeds are more of the same
+
+
+def test_ccfs_on_mtt_ranks_by_forgetting():
+    base = motivation("cifar10-jpeg", image_size=16, ipc=50)
+    assert base.experiment.score == "published-cscore"
+    assert base.ranking == "published-forgetting"
+    other = replace(base, ccfs_score="published-cscore")
+    assert other.ranking == "published-cscore" and other.run != base.run
+    assert motivation("cifar10-jpeg", score="own.npy").ranking == "own.npy"
+    assert motivation().ranking == "forgetting"
+    # Invisible where it is not used: runs and settings stay what they are.
+    assert "ccfs_score" not in base.hashed() and "ccfs_score" in other.hashed()
+    counted = replace(base, ccfs_score="forgetting").hashed()
+    assert "teacher" in counted and "teacher" not in base.hashed()
+    for score, told in (
+        ("entropy", "ccfs_score is 'entropy', but must be one of"),
+        ("logits", "ccfs_score is 'logits', but the filters"),
+    ):
+        with pytest.raises(InputError, match=told):
+            motivation("cifar10-jpeg", ccfs_score=score)
 
 
 def test_the_ladder_and_the_windows_are_of_one_setting():
@@ -190,6 +214,50 @@ def test_rows_say_what_the_sets_hold(world):
         assert row["final"] == pytest.approx(matched.losses[-1], abs=1e-6)
         images = combined.images.images[: len(combined.distilled)]
         assert torch.equal(images, matched.images.images)
+
+
+@pytest.mark.parametrize("curricula", [1, 2])
+def test_ccfs_on_mtt_has_its_own_phases_and_ranking(world, curricula, monkeypatch):
+    """As many filters as phases; and it is `ranking` that decides who is simple."""
+    stages, *_ = world
+    e = replace(stages.experiment, curricula=curricula)
+    other = Trajectories(replace(stages.motivation, experiment=e), stages.store)
+    asked, real = [], Trajectories.trained
+
+    def watched(self, synthetic, pixels, seed, answers=False):
+        asked.append((len(synthetic), seed))
+        return real(self, synthetic, pixels, seed, answers)
+
+    monkeypatch.setattr(Trajectories, "trained", watched)
+    found, _ = other.combined("ccfs-mtt")
+    assert [seed for _, seed in asked] == [1, 2][:curricula]
+    assert asked[0][0] == 20 < asked[-1][0] or curricula == 1
+    turned = Trajectories(other.motivation, stages.store)
+    turned.ranking = -other.difficulty  # the hardest of the mistakes first
+    hard, _ = turned.combined("ccfs-mtt")
+    assert other.difficulty[hard.real].mean() > other.difficulty[found.real].mean()
+
+
+def test_another_ranking_is_read_and_named(house, tmp_path, monkeypatch):
+    score = np.random.default_rng(0).random(1352)
+    np.save(tmp_path / "own.npy", score)
+    made = tiny(ccfs_score=str(tmp_path / "own.npy"))
+    stages = Trajectories(made, Store(tmp_path / "cache"))
+    np.testing.assert_array_equal(stages.ranking, score)
+    monkeypatch.setattr(
+        Trajectories, "evaluate", lambda _, arm, seed: {"seed": seed, "last": 50.0}
+    )
+    for arm, told in (("ccfs-mtt", made.ccfs_score), ("reverse", None)):
+        config = json.loads(stages.measure(arm).read_text())["config"]
+        assert config.get("ranking") == told and config["score"] == "forgetting"
+
+
+def test_section_3_has_selmatchs_constants_for_tiny_imagenet():
+    for dataset, deviation in (("tiny-imagenet", 0.2770), ("cifar10", 0.2023)):
+        made = motivation(dataset, ipc=10, image_size=16)
+        assert Trajectories(made).normalisation[1][0] == deviation
+    # CCFS's own trainings keep theirs.
+    assert Pipeline(preset("tiny-imagenet")).normalisation[1][0] == 0.2302
 
 
 def test_floats_are_trained_on_and_named(world, monkeypatch):

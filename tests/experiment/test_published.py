@@ -14,6 +14,7 @@ from ccfs_lib.experiment import (
     KNOWN,
     NORMALISATION,
     Strengths,
+    datasets,
     matching,
     motivation,
     preset,
@@ -42,6 +43,13 @@ def test_normalisation_of_ccfs_sre2l_and_cda():
         "cifar100": CIFAR,  # the authors take CIFAR-10's
         "tiny-imagenet": TINY,
     }
+
+
+def test_normalisation_of_selmatch_and_mtt():
+    own = ((0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821))
+    imagenet = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    found = datasets.SELMATCH, datasets.MTT  # on CIFAR both have those of CCFS
+    assert found == ({"tiny-imagenet": own}, {"tiny-imagenet": imagenet})
 
 
 # dataset, IPC, alpha, epochs, lr, weight decay, batch rule of the tables (6 to 9);
@@ -253,7 +261,11 @@ SELMATCH = [
 def test_cells_of_selmatch(cell):
     dataset, ipc, alpha, beta, epochs, lr_img, steps = cell
     m = motivation(dataset, "paper", ipc=ipc)
-    same(m, beta=beta, experts=100, matcher="convnet")
+    same(m, beta=beta, experts=100, matcher="convnet", start="class")
+    tiny = dataset == "tiny-imagenet"
+    assert m.experiment.network == ("resnet18-s2" if tiny else "resnet18")
+    assert m.experiment.score == f"published-{'forgetting' if tiny else 'cscore'}"
+    assert m.ranking == "published-forgetting"  # of CCFS on MTT, everywhere
     same(m.expert, epochs=100, lr=0.01, batch_size=256, dsa=None, zca=False)
     assert m.expert == matching.published_experts("selmatch", dataset, ipc)
     same(m.matching, iterations=10_000, syn_steps=steps, expert_epochs=2, lr_img=lr_img)
