@@ -6,7 +6,7 @@ run has a short one: ``cifar10-jpeg-ipc250`` or ``tiny-imagenet-c20-32px-ipc50-j
 
 import os
 import re
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from typing import TYPE_CHECKING
 
 from ccfs_lib.errors import InputError
@@ -37,6 +37,7 @@ TOLD = {
     "teacher.epochs": "teacher-{}ep",
     "score": "{}",
     "score_runs": "runs{}",
+    "distillation.method": "{}",
 }
 FLAGS = {
     "teacher_correct": {True: "teacher-right", False: "any-candidate"},
@@ -80,6 +81,10 @@ def _differences(e) -> tuple[str, dict]:
             preset = presets.base(e.dataset, e.scale, reading, e.ipc)
         except InputError:  # built by hand: a scale that this data set does not have
             preset = {}
+        if e.distillation.method == "sre2l" and "distillation" in preset:
+            cda = preset["distillation"]
+            own_numbers = presets.sre2l(e.dataset, cda)
+            preset["distillation"] = replace(own_numbers, method=cda.method)
         same = _flat({k: getattr(type(e), k) for k in asdict(e)} | preset)
         other = {k: v for k, v in own.items() if k not in ASIDE and same.get(k) != v}
         found.append((reading, other))

@@ -38,6 +38,8 @@ SHORT = {
     "weight_decay": ("recipe", "weight_decay"),
     "batch_rule": ("recipe", "batch_rule"),
     "teacher_epochs": ("teacher", "epochs"),
+    # "sre2l" brings SRe2L's other numbers for the data set along.
+    "method": ("distillation", "method"),
 }
 # Options that came later are told only where they are used, so that earlier results
 # and pages stay what they are.
@@ -180,6 +182,8 @@ def preset(
     if scale not in SCALES:
         raise InputError(f"scale is {scale!r}, but must be one of {', '.join(SCALES)}")
     base = presets.base(dataset, scale, reading, changes.get("ipc"))
+    if changes.get("method") == "sre2l":
+        base["distillation"] = presets.sre2l(dataset, base["distillation"])
     for name, (recipe, field) in SHORT.items():
         if (value := changes.pop(name, None)) is not None:
             base[recipe] = checked(name, replace, base[recipe], **{field: value})

@@ -244,8 +244,9 @@ def test_another_ranking_is_read_and_named(house, tmp_path, monkeypatch):
     made = tiny(ccfs_score=str(tmp_path / "own.npy"))
     stages = Trajectories(made, Store(tmp_path / "cache"))
     np.testing.assert_array_equal(stages.ranking, score)
+    row = {"last": 50.0, "best": 50.0, "images": 40, "wanted": 40}
     monkeypatch.setattr(
-        Trajectories, "evaluate", lambda _, arm, seed: {"seed": seed, "last": 50.0}
+        Trajectories, "evaluate", lambda _, arm, seed: {"seed": seed, **row}
     )
     for arm, told in (("ccfs-mtt", made.ccfs_score), ("reverse", None)):
         config = json.loads(stages.measure(arm).read_text())["config"]

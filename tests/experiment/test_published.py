@@ -15,15 +15,10 @@ from ccfs_lib.experiment import (
     NORMALISATION,
     Strengths,
     datasets,
+    from_notebook,
     matching,
     motivation,
     preset,
-)
-from ccfs_lib.experiment.presets import (
-    CIFAR_CDA,
-    CIFAR_SRE2L,
-    TINY_CDA,
-    TINY_SRE2L,
 )
 from ccfs_lib.select import quotas
 
@@ -168,19 +163,40 @@ def test_teacher_of_tiny_imagenet():
 
 # iterations, lr, BN weight, smallest crop, flip, both directions of the roll.
 RECOVERY = [
-    (CIFAR_CDA, "cda", 1000, 0.25, 0.01, 0.08, True, False),
-    (TINY_CDA, "cda", 4000, 0.4, 0.05, 0.08, True, False),
-    (CIFAR_SRE2L, "sre2l", 1000, 0.25, 0.01, 1.0, False, False),
-    (TINY_SRE2L, "sre2l", 4000, 0.1, 1.0, 0.08, True, True),
+    ("cifar10", "cda", 1000, 0.25, 0.01, 0.08, True, False),
+    ("cifar100", "cda", 1000, 0.25, 0.01, 0.08, True, False),
+    ("tiny-imagenet", "cda", 4000, 0.4, 0.05, 0.08, True, False),
+    ("cifar10", "sre2l", 1000, 0.25, 0.01, 1.0, False, False),
+    ("cifar100", "sre2l", 1000, 0.25, 0.01, 1.0, False, False),
+    ("tiny-imagenet", "sre2l", 4000, 0.1, 1.0, 0.08, True, True),
 ]
 
 
-@pytest.mark.parametrize("row", RECOVERY, ids=lambda r: f"{r[1]}-{r[2]}")
+@pytest.mark.parametrize("row", RECOVERY, ids=lambda r: f"{r[1]}-{r[0]}")
 def test_recovery_of_sre2l_and_cda(row):
-    recipe, method, iterations, lr, weight, crop, flip, back = row
+    dataset, method, iterations, lr, weight, crop, flip, back = row
+    e = preset(dataset, "paper", method=method)
+    recipe = e.distillation
     same(recipe, method=method, iterations=iterations, lr=lr, bn_weight=weight)
     same(recipe, crop_min=crop, flip=flip, roll=4, roll_back=back, save="jpeg")
     same(recipe, betas=(0.5, 0.9), first_bn=10.0, batch_size=100)
+    if method == "cda":
+        assert e == preset(dataset, "paper")  # asking for what is there anyway
+    else:
+        assert e.run == f"{preset(dataset, 'paper').run}-sre2l"
+
+
+def test_sre2l_at_the_other_scales():
+    """Its own numbers for the data set; iterations are the scale's."""
+    digits = preset(method="sre2l")
+    same(digits.distillation, crop_min=1.0, flip=False, roll=1, iterations=200)
+    assert digits.run == "digits-ipc20-sre2l"
+    tiny = preset("tiny-imagenet", method="sre2l").distillation
+    same(tiny, iterations=500, lr=0.1, bn_weight=1.0, roll_back=True, crop_min=0.08)
+    e, _ = from_notebook({"dataset": "digits", "method": "sre2l"})
+    assert e == digits
+    with pytest.raises(InputError, match=r"method is 'mtt': .*'cda' or 'sre2l'"):
+        preset(method="mtt")
 
 
 # MTT: inner steps, expert epochs, latest start, batch, lr of images, of lr, first lr.
