@@ -107,8 +107,15 @@ def augment(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tenso
     images: uint8 (N, 3, H, W). Returns float in [0, 1], the same shape, on the
     images' device. `generator` may live there or on the CPU.
     """
+    return moved(images.float().div_(255), recipe, generator)
+
+
+def moved(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """`augment` of float images (N, 3, H, W) on any scale, normalised ones too.
+
+    What a crop pads with is 0: black in [0, 1], the mean colour in normalised images.
+    """
     device, (n, _, h, w) = images.device, images.shape
-    images = images.float().div_(255)
     flips = torch.rand(n, generator=generator, device=generator.device) < 0.5
     flips = (flips & recipe.flip).to(device)
     if recipe.augment == "rrc":

@@ -55,6 +55,10 @@ class Normalize(nn.Module):
         """Normalise float images (N, 3, H, W) in [0, 1]."""
         return (x - self.mean) / self.std
 
+    def inverse(self, x: Tensor) -> Tensor:
+        """Turn normalised images (N, 3, H, W) back into images around [0, 1]."""
+        return x * self.std + self.mean
+
 
 class Network(nn.Module):
     """`normalize`, then `body`, whose last linear layer is the classifier."""
@@ -156,7 +160,12 @@ def _stock(name: str, num_classes: int, size: int) -> nn.Module:
     constructor, stride, smallest = STOCK[name]
     if size < smallest:
         raise InputError(f"image_size is {size}, but {name} needs {smallest} or more")
-    body = constructor(weights=None, num_classes=num_classes)
+    if name.startswith("regnet") and torch.get_default_device().type == "meta":
+        # It computes its widths with tensors, which have no values there.
+        with torch.device("cpu"):
+            body = constructor(weights=None, num_classes=num_classes).to("meta")
+    else:
+        body = constructor(weights=None, num_classes=num_classes)
     if stride is None:
         return body
     # The new stem keeps PyTorch's default initialisation, unlike its neighbours

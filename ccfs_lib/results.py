@@ -82,6 +82,24 @@ def load(root: str | Path, run: str | None = None) -> "pandas.DataFrame":
     return _table(root, run).infer_objects()
 
 
+def teachers(rows: "pandas.DataFrame") -> "pandas.DataFrame":
+    """The teachers of measured runs as rows of a cell "teacher", one for each run.
+
+    rows: those of `load`. The paper's full-data row (95.5, 78.8, 60.5) is its teachers,
+    trained by a recipe of their own, so a gap to it is a gap to these; "full-hard" is
+    the students' recipe on all images. seed is 0: a run has one teacher, and runs that
+    share images, `teacher_network` and the teacher's recipe share it.
+    """
+    known = rows[rows["teacher_last"].notna()] if "teacher_last" in rows else rows[:0]
+    found = known.drop_duplicates("run").copy()
+    found["cell"], found["seed"] = "teacher", 0
+    if len(found):
+        found["last"], found["best"] = found["teacher_last"], found["teacher_best"]
+    settings = [name for name in found if name not in ("images", "wanted")]
+    measured = [name for name in settings if name.startswith("phases.")]
+    return found[settings].drop(columns=measured).reset_index(drop=True)
+
+
 def gather(root: str | Path) -> Path:
     """Write all cells under root to root/results.csv, the table of `load`; return it.
 

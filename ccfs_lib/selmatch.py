@@ -7,7 +7,8 @@ what a model trained on the initial part gets wrong, and "reverse" by what one t
 on the distilled part gets wrong.
 
 Its evaluation augments by kind: DSA for the distilled images, as they were made, crop
-and flip for the real ones. Labels are hard, and the last epoch's accuracy counts.
+and flip for the real ones; sets of real images alone get DSA throughout. Labels are
+hard, and the last epoch's accuracy counts.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ccfs_lib.augment import augment
+from ccfs_lib.augment import moved
 from ccfs_lib.curriculum import TrainFilter, run
 from ccfs_lib.data import ImageSet, concat
 from ccfs_lib.distill import dsa_augment
@@ -29,6 +30,8 @@ from ccfs_lib.experiment.section3 import SETTINGS, STARTS
 from ccfs_lib.select import quotas
 from ccfs_lib.step import Step
 from ccfs_lib.train import fit
+
+BATCHWISE = Strengths(choice="batch")
 
 # Distils the first set while the second takes part unchanged (it may be empty).
 Distil = Callable[[ImageSet, ImageSet], ImageSet]
@@ -172,22 +175,47 @@ class CombinedStep(Step):
     """A step in which the first images are distilled ones and get DSA, the rest not.
 
     SelMatch's "combined" augmentation: one DSA operation for each distilled image, the
-    recipe's crop and flip for each real one.
+    recipe's crop and flip for each real one. Both happen to normalised images, so that
+    what is cut out, or padded, is the mean colour. pixels: the distilled images as they
+    were learned, float (distilled, 3, H, W), normalised as `network` normalises,
+    neither cut nor rounded; without them their bytes are trained on.
     """
 
-    def __init__(self, *arguments, distilled: int, strengths: Strengths):
+    def __init__(
+        self,
+        *arguments,
+        distilled: int,
+        strengths: Strengths,
+        pixels: Tensor | None = None,
+    ):
         super().__init__(*arguments)
         self.distilled, self.strengths = distilled, strengths
+        self.pixels = None if pixels is None else pixels.to(self.images.device)
 
     def view(self, batch: Tensor) -> Tensor:
         """Augmented images (B, 3, H, W) around [0, 1] of the indices (B,)."""
-        images, normalize = self.images[batch], self.network.normalize
-        real = augment(images, self.recipe, self.generator)
-        # DSA's strengths are for normalised pixels, and so is the 0 it fills with.
-        x = normalize(images.float() / 255)
-        x = dsa_augment.augment(x, self.strengths, self.generator)
-        x = x * normalize.std + normalize.mean
-        return torch.where((batch < self.distilled)[:, None, None, None], x, real)
+        normalize = self.network.normalize
+        x = normalize(self.images[batch].float() / 255)
+        first = (batch < self.distilled)[:, None, None, None]
+        if self.pixels is not None and self.distilled:
+            exact = self.pixels[batch.clamp(max=self.distilled - 1)]
+            x = torch.where(first, exact, x)
+        real = moved(x, self.recipe, self.generator)
+        learned = dsa_augment.augment(x, self.strengths, self.generator)
+        return normalize.inverse(torch.where(first, learned, real))
+
+
+class DsaStep(Step):
+    """A step with DSA on every image, one operation a batch: SelMatch's "dsa".
+
+    Its rows Random and Oracle (a window of real images) are trained so.
+    """
+
+    def view(self, batch: Tensor) -> Tensor:
+        """Augmented images (B, 3, H, W) around [0, 1] of the indices (B,)."""
+        normalize = self.network.normalize
+        x = normalize(self.images[batch].float() / 255)
+        return normalize.inverse(dsa_augment.augment(x, BATCHWISE, self.generator))
 
 
 def evaluate(
@@ -199,13 +227,35 @@ def evaluate(
     *,
     seed: int,
     strengths: Strengths = Strengths(),  # noqa: B008 (frozen)
+    pixels: Tensor | None = None,
     device: str | torch.device = "cpu",
 ) -> float:
     """Train `network`, in place, with combined augmentation; test accuracy in percent.
 
-    distilled: how many images of `synthetic`, from the first, are distilled. Hard
-    labels, the last epoch's weights: SelMatch's evaluation.
+    distilled: how many images of `synthetic`, from the first, are distilled; pixels: as
+    they were learned (`Distilled.pixels`), see `CombinedStep`. Hard labels, the last
+    epoch's weights: SelMatch's evaluation.
     """
-    make = partial(CombinedStep, distilled=distilled, strengths=strengths)
+    how = {"distilled": distilled, "strengths": strengths, "pixels": pixels}
+    make = partial(CombinedStep, **how)
     settings = {"seed": seed, "test": test, "device": device, "make": make}
     return fit(network, synthetic, recipe, label=f"evaluate {seed}", **settings).last
+
+
+def evaluate_real(
+    network: nn.Module,
+    real: ImageSet,
+    test: ImageSet,
+    recipe: Recipe = EVALUATION,
+    *,
+    seed: int,
+    device: str | torch.device = "cpu",
+) -> float:
+    """Train `network`, in place, on real images with DSA; test accuracy in percent.
+
+    The paper's Random row, for a random `real`, with the recipe of
+    `presets.evaluation`: batch 128, no warm-up, cosine to 1 %, as many steps at every
+    IPC, hard labels, the last epoch's weights.
+    """
+    settings = {"seed": seed, "test": test, "device": device, "make": DsaStep}
+    return fit(network, real, recipe, label=f"evaluate {seed}", **settings).last

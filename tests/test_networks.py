@@ -28,10 +28,17 @@ def one_thread():
 @cache
 def meta(name, num_classes=10, size=32):
     """A network in training mode without memory or arithmetic; shared, not changed."""
-    if name.startswith("regnet"):  # torchvision computes its widths with tensors
-        return build(name, num_classes, size, seed=0).to("meta")
     with torch.device("meta"):
         return build(name, num_classes, size)
+
+
+@pytest.mark.parametrize("name", ["regnet_y_8gf", "regnet_y_8gf-s1", "densenet121"])
+def test_large_networks_are_counted_without_memory(name):
+    """Chapter 15 counts its networks so, after everything has been trained."""
+    with torch.device("meta"):
+        network = build(name, 200, 64)
+    assert {p.device.type for p in network.parameters()} == {"meta"}
+    assert count(network, 64).parameters > 7_000_000
 
 
 def pixels(n, size, seed=0):

@@ -11,7 +11,7 @@ import torch
 from scipy.stats import spearmanr
 
 from ccfs_lib.errors import InputError
-from ccfs_lib.scores import Forgetting, forgetting, load, true_class_logit
+from ccfs_lib.scores import Forgetting, forgetting, load, true_class_logit, untied
 
 DATA = Path(os.environ.get("CCFS_DATA") or Path(__file__).parents[2] / "shared/data")
 
@@ -49,6 +49,20 @@ def test_never_learned_is_hardest_and_runs_are_averaged():
     mean = forgetting([first, second])
     assert mean.tolist() == [0.5, 2.5, 2.0, 3.0] and mean.dtype == np.float64
     assert forgetting([(np.array([0, 0]), np.array([True, False]))]).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("gap", [1.0, 0.2, 1e-3, 1e-9])
+def test_lots_stay_within_the_gap_to_the_next_value(gap):
+    """Whoever was harder still is, in every pair; equals fall in another order."""
+    # Gaps of very different sizes, the smallest above a large value.
+    levels = np.array([0.0, gap, 5.0, 5.0 + gap, 60.0])
+    scores = np.random.default_rng(0).permutation(np.repeat(levels, 40))
+    raised = untied(scores, 3)
+    for low, high in pairwise(levels):
+        assert raised[scores == low].max() < raised[scores == high].min()
+    assert (raised >= scores).all() and len(np.unique(raised)) > len(levels) * 30
+    orders = [np.argsort(untied(scores, seed)).tolist() for seed in (3, 3, 4)]
+    assert orders[0] == orders[1] != orders[2]
 
 
 def test_logit_is_turned_so_that_higher_is_harder():

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from ccfs_lib import networks, selmatch
-from ccfs_lib.augment import augment
+from ccfs_lib.augment import moved
 from ccfs_lib.curriculum import Filter
 from ccfs_lib.data import ImageSet
+from ccfs_lib.distill import dsa_augment
 from ccfs_lib.distill.dsa_augment import Strengths
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Recipe
-from ccfs_lib.experiment.presets import SELMATCH
+from ccfs_lib.experiment.presets import SELMATCH, evaluation
 from ccfs_lib.selmatch import build, parts, two_shot, window
 
 
@@ -150,6 +151,22 @@ def test_the_three_settings(world, setting):
     assert made.images.labels.bincount().tolist() == [8] * 3
 
 
+def test_images_that_begin_as_distilled_are_not_selected(world):
+    """Also where they are the simplest of all that the model gets wrong."""
+    easiest = world.difficulty.copy()
+    found = window(world.labels, easiest, 8, 0.4, 0.6)
+    everything = [np.arange(60)] * 2
+    for setting in ("two-shot", "reverse"):
+        play = Play(world, everything)
+        made = build(
+            setting, world.train, easiest, 8, 0.4, 0.6, play.distil, play.answer
+        )
+        assert not {*made.real} & {*found.initial} and len(made.real) == 15
+        # And without the rule they would be: most of them are easier than the picks.
+        worst = easiest[made.real].max()
+        assert (easiest[found.initial] < worst).any()
+
+
 def test_all_distilled_needs_no_filter(world):
     play = Play(world, None)
     for setting in ("selmatch", "two-shot", "reverse"):
@@ -192,14 +209,98 @@ def test_combined_augmentation_is_by_kind(world):
     gone = Strengths(ops=("color",), contrast=0.0, brightness=0.0, saturation=1e-9)
     crops = Recipe(epochs=1, loss="hard", augment="crop", pad=2)
     seen = step(world, 25, gone).view(batch)
-    real = augment(world.train.images[batch], crops, torch.Generator().manual_seed(0))
-    mine = batch < 25
-    assert torch.equal(seen[~mine], real[~mine])
-    # No saturation, contrast in 0 .. 1: images are grey in the normalised space.
     mean, std = torch.tensor([[0.5, 0.4, 0.3], [0.2, 0.3, 0.4]])[:, None, :, None, None]
+    # Crops of the images without their mean colour pad with it.
+    real = (world.train.images[batch].float() / 255 - mean[0]) / std[0]
+    real = moved(real, crops, torch.Generator().manual_seed(0)) * std[0] + mean[0]
+    mine = batch < 25
+    assert torch.allclose(seen[~mine], real[~mine], atol=1e-6)
+    # No saturation, contrast in 0 .. 1: images are grey in the normalised space.
     x = (seen[mine] - mean[0]) / std[0]
     assert (x - x.mean(1, keepdim=True)).abs().max() < 1e-4
     assert not torch.allclose(seen[mine], real[mine], atol=0.05)
+
+
+def test_distilled_images_are_trained_on_as_they_were_learned(world):
+    """Values far outside [0, 1], and steps finer than a byte's, reach the network."""
+    pixels = torch.randn(25, 3, 8, 8, generator=torch.Generator().manual_seed(2)) * 9
+    none = Strengths(ops=("flip",), flip=0.0)  # leaves every image as it is
+    plain = Recipe(epochs=1, loss="hard", augment="none", flip=False)
+    made = step(world, 25, none, plain)
+    made.pixels = pixels
+    batch = torch.randperm(60, generator=torch.Generator().manual_seed(1))
+    seen = made.network.normalize(made.view(batch))
+    mine = batch < 25
+    assert torch.allclose(seen[mine], pixels[batch[mine]], atol=1e-4)
+    real = made.network.normalize(world.train.images[batch[~mine]].float() / 255)
+    assert torch.allclose(seen[~mine], real, atol=1e-5)
+    # Through `evaluate` as well: floats and their bytes are two trainings.
+    few = world.train
+    found = []
+    for given in (pixels, None):
+        network = networks.build("convnet-4", 3, 8, seed=0)
+        asked = {"seed": 1, "strengths": none, "pixels": given}
+        selmatch.evaluate(network, few, 25, few, plain, **asked)
+        found.append(torch.cat([p.flatten() for p in network.parameters()]))
+    assert not torch.equal(*found)
+
+
+def test_real_crops_are_padded_with_the_mean_colour(world):
+    """SelMatch crops normalised tensors; what comes in from outside is 0 there."""
+    white = world.train.images.clone().fill_(255)
+    made = step(world, 0, Strengths(), Recipe(epochs=1, loss="hard", pad=4, **CROP))
+    made.images = white
+    seen = made.view(torch.arange(60))
+    colours = seen.permute(0, 2, 3, 1).reshape(-1, 3)
+    expected = torch.tensor([[0.5, 0.4, 0.3], [1.0, 1.0, 1.0]])
+    apart = torch.cdist(colours, expected)
+    assert apart.min(1).values.max() < 1e-4  # nothing else, black least of all
+    assert (apart.min(0).values < 1e-4).all()  # and both
+
+
+def test_a_random_set_is_trained_with_dsa_on_all_images(world):
+    """One operation a batch, by hand from the step's own generator."""
+    network = networks.build(
+        "convnet-4", 3, 8, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), seed=0
+    )
+    generator = torch.Generator().manual_seed(5)
+    recipe = Recipe(epochs=1, loss="hard", **CROP)
+    images, labels = world.train.images, world.train.labels
+    made = selmatch.DsaStep(network, images, labels, recipe, generator)
+    batch = torch.randperm(60, generator=torch.Generator().manual_seed(1))[:32]
+    seen = network.normalize(made.view(batch))
+    views = Strengths(choice="batch")
+    x = network.normalize(images[batch].float() / 255)
+    expected = dsa_augment.augment(x, views, torch.Generator().manual_seed(5))
+    assert torch.allclose(seen, expected, atol=1e-5)
+    assert not torch.allclose(seen, x, atol=0.05)
+
+
+def test_the_random_row_is_trained_as_selmatch_trains(digits, monkeypatch):
+    asked, real = [], selmatch.fit
+
+    def watched(network, images, recipe, **options):
+        asked.append((recipe, options["make"]))
+        return real(network, images, recipe, **options)
+
+    monkeypatch.setattr(selmatch, "fit", watched)
+    few = digits[0].subset(torch.arange(200))
+    recipe = evaluation("digits", "digits", 20)
+    network = networks.build("convnet-8", 10, 8, seed=0)
+    accuracy = selmatch.evaluate_real(network, few, digits[1], recipe, seed=1)
+    assert accuracy > 50 and asked == [(recipe, selmatch.DsaStep)]
+    # The last epoch alone is tested, and about as many steps at every IPC.
+    assert recipe.tail == 0 and recipe.warmup_epochs == 0 and recipe.final_lr == 0.01
+    steps = {
+        (dataset, ipc): (evaluation(dataset, "paper", ipc).epochs - 1)
+        * ipc
+        / {"cifar10": 5000}.get(dataset, 500)
+        for dataset, ipc in [*SELMATCH, ("cifar10", 100)]
+    }
+    assert all(value == pytest.approx(50, rel=0.01) for value in steps.values())
+
+
+CROP = {"augment": "crop"}
 
 
 def test_combined_training_learns(digits):

@@ -71,6 +71,8 @@ def torch_rates(recipe):
     optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], recipe.lr)
     rise = LinearLR(optimiser, recipe.warmup_start, total_iters=recipe.warmup_epochs)
     left = recipe.epochs - recipe.warmup_epochs
+    if recipe.final_lr:  # SelMatch has an epoch more than its scheduler, at the end
+        left -= 1
     fall = CosineAnnealingLR(optimiser, left, recipe.lr * recipe.final_lr)
     both = SequentialLR(optimiser, [rise, fall], [recipe.warmup_epochs])
     rates = []

@@ -31,8 +31,6 @@ class Shipping(Store):
         found = super().get(kind, recipe, lambda: _missing(kind))
         tensors = found.tensors
         tensors = tensors | {k: narrow(tensors[k]) for k in WHOLE if k in tensors}
-        if kind == "match":  # its bytes are what is trained on and shown
-            tensors = {k: v for k, v in tensors.items() if k != "pixels"}
         copy = self.target.get(kind, recipe, lambda: (tensors, found.meta))
         self.kept.add(copy.path)
         return found

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ccfs_lib import networks
 from ccfs_lib.data import ImageSet
+from ccfs_lib.distill.zca import Whiten
 from ccfs_lib.errors import InputError
 
 
@@ -21,11 +22,13 @@ class Buffer:
 
     trajectories: one (E + 1, P) tensor per expert, float16 or float32, the state before
     training first. identity: network, classes, size, mean, std, the fingerprint of the
-    training images and the experts' recipe.
+    training images and the experts' recipe. whiten: what experts saw images through,
+    where their recipe has ZCA.
     """
 
     trajectories: tuple[Tensor, ...]
     identity: dict
+    whiten: Whiten | None = None
 
     @property
     def count(self) -> int:
@@ -45,7 +48,9 @@ class Buffer:
         """A fresh network of the experts' kind."""
         i = self.identity
         shape = i["network"], i["classes"], i["size"]
-        return networks.build(*shape, mean=i["mean"], std=i["std"], seed=seed)
+        made = networks.build(*shape, mean=i["mean"], std=i["std"], seed=seed)
+        made.normalize = self.whiten or made.normalize
+        return made
 
     def state(self, expert: int, epoch: int, like: Tensor) -> Tensor:
         """Weights (P,) of an expert after `epoch` epochs, on the device of `like`."""
@@ -96,6 +101,8 @@ class Buffer:
         """Write one safetensors file, atomically, to carry to another machine."""
         path = Path(path)
         tensors = {f"{n:04}": t for n, t in enumerate(self.trajectories)}
+        whiten = dict(self.whiten.named_buffers()) if self.whiten else {}
+        tensors |= {f"zca.{name}": t for name, t in whiten.items()}
         temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
         try:
             save_file(tensors, temporary, {"identity": json.dumps(self.identity)})
@@ -118,7 +125,10 @@ def read(path: str | Path) -> Buffer:
     try:
         with safe_open(path, "pt") as file:
             identity = json.loads(file.metadata()["identity"])
-            names = sorted(file.keys())
-            return Buffer(tuple(file.get_tensor(name) for name in names), identity)
+            found = {name: file.get_tensor(name) for name in sorted(file.keys())}
+        whiten = {k[4:]: found.pop(k) for k in list(found) if k.startswith("zca.")}
+        return Buffer(
+            tuple(found.values()), identity, Whiten(**whiten) if whiten else None
+        )
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is not a buffer of experts: {error}") from None

@@ -4,13 +4,23 @@ A random network, fresh in every iteration, embeds real and synthetic images; th
 embedding of each class should be the same. No network is ever trained.
 """
 
+from dataclasses import replace
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ccfs_lib import networks
-from ccfs_lib.data import ImageSet, channel_stats
+from ccfs_lib.data import ImageSet
 from ccfs_lib.distill.dsa_augment import Draws, Strengths, apply, draw
-from ccfs_lib.distill.pixels import Distilled, Learner, Space, finished, learn, seeded
+from ccfs_lib.distill.pixels import (
+    Distilled,
+    Learner,
+    Space,
+    finished,
+    learn,
+    network_maker,
+    seeded,
+)
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment.condense import Distribution
 from ccfs_lib.runtime.checkpoint import Checkpoint
@@ -22,7 +32,7 @@ def distill(
     network: str,
     recipe: Distribution,
     *,
-    normalisation: tuple | None = None,
+    normalisation: tuple | nn.Module | None = None,
     seed: int = 0,
     keep: tuple[int, ...] = (),
     device: str | torch.device = "cpu",
@@ -31,17 +41,11 @@ def distill(
     """Distil the images of `begin`, which keep their classes, to match `train`.
 
     network: a name of `networks.build` ("convnet-in" in the paper); normalisation:
-    (mean, std), default the channel statistics of `train`; the rest as in
-    `mtt.distill`. Source: DM Eq. 6. Raises InputError where the sets do not match.
+    (mean, std) or a `zca.Whiten`, default the channel statistics of `train`; the rest
+    as in `mtt.distill`. Source: DM Eq. 6. Raises InputError where sets do not match.
     """
     check(begin, train)
-    mean, std = normalisation or channel_stats(train)
-
-    def fresh(number: int) -> networks.Network:
-        shape = train.num_classes, train.image_size
-        made = networks.build(network, *shape, mean=mean, std=std, seed=number)
-        return made.to(device).train()
-
+    fresh = network_maker(network, train, normalisation, device)
     space = Space(fresh(0).normalize)
     values = {"pixels": space.normalised(begin.images)}
     learner = Learner(values, {"pixels": recipe.lr_img}, {"pixels": recipe.momentum})
@@ -75,8 +79,7 @@ def means(
     """
     if draws is not None:
         x = apply(x, of_class(draws, labels))
-    normalize = network.normalize
-    seen = network.features(x * normalize.std + normalize.mean)
+    seen = network.features(network.normalize.inverse(x))
     classes = network.head.out_features
     total = seen.new_zeros(classes, seen.shape[1]).index_add(0, labels, seen)
     return total / labels.bincount(minlength=classes)[:, None]
@@ -93,9 +96,12 @@ def real_batch(train: ImageSet, per_class: int, generator) -> Tensor:
 
 
 def class_draws(train: ImageSet, dsa: Strengths | None, generator) -> Draws | None:
-    """One draw for each class."""
+    """One operation and one set of numbers for each class: the code goes by class."""
     size = train.image_size
-    return dsa and draw(train.num_classes, size, size, dsa, generator)
+    if dsa is None:
+        return None
+    each = replace(dsa, choice="image", siamese=False)  # here an "image" is a class
+    return draw(train.num_classes, size, size, each, generator)
 
 
 def of_class(draws: Draws, labels: Tensor) -> Draws:

@@ -5,15 +5,23 @@ between matches the network learns on the synthetic images, so that the pulls of
 training are matched, from a fresh network in each iteration.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
-from ccfs_lib import networks
-from ccfs_lib.data import ImageSet, channel_stats
+from ccfs_lib.data import ImageSet
 from ccfs_lib.distill import dm
 from ccfs_lib.distill.dsa_augment import apply, augment
 from ccfs_lib.distill.functional import Flat
-from ccfs_lib.distill.pixels import Distilled, Learner, finished, learn, seeded
+from ccfs_lib.distill.pixels import (
+    Distilled,
+    Learner,
+    finished,
+    learn,
+    network_maker,
+    seeded,
+)
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment.condense import Gradients
 from ccfs_lib.runtime.checkpoint import Checkpoint
@@ -25,7 +33,7 @@ def distill(
     network: str,
     recipe: Gradients,
     *,
-    normalisation: tuple | None = None,
+    normalisation: tuple | nn.Module | None = None,
     seed: int = 0,
     keep: tuple[int, ...] = (),
     device: str | torch.device = "cpu",
@@ -38,12 +46,10 @@ def distill(
     Source: DSA Eq. 3 to 5.
     """
     dm.check(begin, train)
-    mean, std = normalisation or channel_stats(train)
+    make = network_maker(network, train, normalisation)
 
     def fresh(number: int) -> Flat:
-        shape = train.num_classes, train.image_size
-        made = networks.build(network, *shape, mean=mean, std=std, seed=number)
-        return Flat(made, device)
+        return Flat(make(number), device)
 
     space = fresh(0)
     if any(isinstance(layer, nn.BatchNorm2d) for layer in space.body.modules()):
@@ -116,11 +122,13 @@ def _match(flat, theta, pixels, labels, train, recipe, generator):
 
 def _train(flat, theta, pixels, labels, recipe, generator) -> Tensor:
     """The network's own steps on the synthetic images, one epoch each."""
+    # Here one operation for a mixed batch, with numbers for each image.
+    views = recipe.dsa and replace(recipe.dsa, choice="batch", siamese=False)
     for _ in range(recipe.inner):
         order = torch.randperm(len(labels), generator=generator).to(labels.device)
         for batch in order.split(recipe.batch_net):
             x = pixels[batch]
-            x = augment(x, recipe.dsa, generator) if recipe.dsa is not None else x
+            x = x if views is None else augment(x, views, generator)
             slope, _ = flat.descent(theta, x, labels[batch])
             theta = theta - recipe.lr_net * slope
     return theta

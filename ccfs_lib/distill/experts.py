@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ccfs_lib.data import ImageSet, channel_stats
+from ccfs_lib.distill import zca
 from ccfs_lib.distill.buffer import Buffer
 from ccfs_lib.distill.dsa_augment import augment
 from ccfs_lib.distill.functional import Flat
@@ -49,7 +50,9 @@ def buffer(
     if not numbers:
         raise InputError(f"count is {count}, but at least one expert is needed")
     identity = described(network, train, recipe, normalisation, arithmetic)
-    flat = Flat(Buffer((), identity).network(0), device)
+    whiten = zca.fitted(store, train) if recipe.zca else None
+    empty = Buffer((), identity, whiten)
+    flat = Flat(empty.network(0), device)
     kept = []
     for seed in progress(numbers, "experts", "expert"):
         key = identity | {"seed": FIRST_SEED + seed}
@@ -59,13 +62,13 @@ def buffer(
                 raise TimeUp(
                     f"experts: time is up after {seed}; the same command continues"
                 )
-            network = Buffer((), identity).network(FIRST_SEED + seed)
+            network = empty.network(FIRST_SEED + seed)
             start = Flat(network, device).start
             states, losses = trajectory(flat, start, train, recipe, seed)
             return {"states": states}, {"losses": losses}
 
         kept.append(store.get("expert", key, compute).tensors["states"])
-    return Buffer(tuple(kept), identity)
+    return Buffer(tuple(kept), identity, whiten)
 
 
 def described(
@@ -77,6 +80,7 @@ def described(
 ) -> dict:
     """What a buffer's experts are, by which matches are named; arguments as there."""
     mean, std = normalisation or channel_stats(train)
+    views = {"dsa": essential(recipe.dsa)} if recipe.dsa else {}
     return {
         "network": network,
         "classes": train.num_classes,
@@ -84,7 +88,8 @@ def described(
         "mean": [float(m) for m in mean],
         "std": [float(s) for s in std],
         "train": train.fingerprint,
-        "recipe": plain(recipe),
+        # The views are always named: the default was once another one.
+        "recipe": plain(recipe) | views,
         **(arithmetic or {}),
     }
 

@@ -99,6 +99,6 @@ class Flat(Space):
     def double(self) -> "Flat":
         """The same in float64, for checks against finite differences."""
         self.body.double()
-        parts = self.mean, self.std, self.start
-        self.mean, self.std, self.start = (part.double() for part in parts)
+        self.normalize.double()
+        self.start = self.start.double()
         return self

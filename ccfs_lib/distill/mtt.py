@@ -257,7 +257,7 @@ def _unpacked(begin: ImageSet, tensors: dict[str, Tensor], meta) -> Matched:
     kept = sorted(int(k[5:]) for k in tensors if k.startswith("kept."))
     return Matched(
         images=as_set(tensors["images"], "mtt"),
-        pixels=tensors.get("pixels"),  # what is shipped with the code has none
+        pixels=tensors["pixels"],
         losses=meta["losses"],
         kept={i: as_set(tensors[f"kept.{i}"], f"mtt@{i}") for i in kept},
         label_logits=tensors.get("labels"),

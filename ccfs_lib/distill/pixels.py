@@ -1,14 +1,15 @@
 """What DSA, DM and MTT share: pixels that learn by momentum, iteration by iteration."""
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ccfs_lib.data import ImageSet
-from ccfs_lib.networks import Normalize
+from ccfs_lib import networks
+from ccfs_lib.data import ImageSet, channel_stats
 from ccfs_lib.runtime.checkpoint import Checkpoint
 from ccfs_lib.runtime.progress import progress
 
@@ -108,37 +109,66 @@ def seeded(seed: int, iteration: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed * 1_000_003 + iteration)
 
 
+def network_maker(
+    name: str, train: ImageSet, normalisation: tuple | nn.Module | None, device="cpu"
+) -> Callable[[int], networks.Network]:
+    """Return seed -> a fresh network for the images of `train`, in training mode.
+
+    normalisation: (mean, std), a `zca.Whiten`, or None for the channel statistics.
+    """
+    whiten = normalisation if isinstance(normalisation, nn.Module) else None
+    mean, std = (not whiten and normalisation) or channel_stats(train)
+
+    def make(seed: int) -> networks.Network:
+        shape = train.num_classes, train.image_size
+        network = networks.build(name, *shape, mean=mean, std=std, seed=seed)
+        network.normalize = whiten or network.normalize
+        return network.to(device).train()
+
+    return make
+
+
 class Space:
     """Normalised pixels, in which images learn, and the way there and back.
 
-    The public codes store normalised tensors, and each has its own constants. Here
-    every set is kept in bytes, so sets distilled under different constants mix.
+    normalize: a network's, by constants (`networks.Normalize`) or whitening
+    (`zca.Whiten`); it is copied.
     """
 
-    def __init__(self, normalize: Normalize, device="cpu"):
-        self.mean, self.std = normalize.mean.to(device), normalize.std.to(device)
+    def __init__(self, normalize: nn.Module, device="cpu"):
+        self.normalize = copy.deepcopy(normalize).to(device)
 
     def normalised(self, images: Tensor) -> Tensor:
         """uint8 images (N, 3, H, W) as a network's body takes them."""
-        return (
-            images.to(self.mean.device, self.mean.dtype) / 255 - self.mean
-        ) / self.std
+        mean = self.normalize.mean
+        return self.normalize(images.to(mean.device, mean.dtype) / 255)
 
     def bytes(self, pixels: Tensor) -> Tensor:
         """The way back: uint8 on the CPU, rounded, cut to what a pixel can be."""
-        x = (pixels.detach() * self.std + self.mean).clamp(0, 1)
+        x = self.normalize.inverse(pixels.detach()).clamp(0, 1)
         return (x * 255).round().to(torch.uint8).cpu()
 
 
 @dataclass(frozen=True)
 class Distilled:
-    """A distilled set and how it came about."""
+    """A distilled set and how it came about.
+
+    `pixels` is what was learned and what is trained on; the bytes of `images` and
+    `kept` are for pictures and files. A byte holds no value outside [0, 1], where a
+    part of the learned ones lies (see `outside`), and 256 steps within.
+    """
 
     images: ImageSet  # uint8, in the order of the initial set and with its labels
-    # As learned, normalised, float (N, 3, H, W); None where only the bytes were kept.
-    pixels: Tensor | None = field(repr=False)
+    pixels: Tensor = field(repr=False)  # float (N, 3, H, W), normalised as in matching
     losses: list[float] = field(repr=False)  # of each iteration
     kept: dict[int, ImageSet] = field(repr=False)  # iteration -> the set at that time
+
+
+def outside(pixels: Tensor, normalize: nn.Module) -> float:
+    """Percent of the values of normalised pixels that no byte can hold."""
+    x = normalize.inverse(pixels.to(normalize.mean.device))
+    # Half a step of a byte is rounded, not cut.
+    return 100 * ((x < -0.5 / 255) | (x > 1 + 0.5 / 255)).double().mean().item()
 
 
 def finished(

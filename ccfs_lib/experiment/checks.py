@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment.datasets import KNOWN, SCORE_FILES
+from ccfs_lib.experiment.presets import logged
 
 if TYPE_CHECKING:
     from ccfs_lib.experiment.settings import Experiment
@@ -31,6 +32,8 @@ def check(e: "Experiment") -> None:
     for one in (_dataset, _networks, _teacher_from, _part, _images, _score, _ties):
         one(e)
     _distilled_from(e)
+    if e.reading:
+        logged(e.dataset, e.scale, e.ipc)
     _selected_from(e)
 
 

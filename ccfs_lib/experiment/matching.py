@@ -22,15 +22,22 @@ class ExpertRecipe:
     batch_size: Count = 256  # all three
     # None: no augmentation. MTT and DATM train experts with it. SelMatch's command
     # asks for it, but its buffer code passes True where "dsa" is tested: it never ran.
-    dsa: Strengths | None = Strengths()
+    dsa: Strengths | None = Strengths(choice="batch")
+    # Images are whitened (`distill.zca`) in place of normalised, by the experts, in
+    # matching and in the evaluation: MTT in some cells, DATM in all.
+    zca: bool = False
     # ours: half the bytes. It moves what two epochs of an expert moved by about 1 %,
     # and the matching loss of given images by less than 0.1 % (measured on digits).
     kept: Literal["float32", "float16"] = "float16"
 
 
-# No whitening (ZCA) anywhere: SelMatch has none, MTT only at some small IPC. DATM's
-# sharpness-aware experts (FTD) are not rebuilt: its windows run on plain ones here.
-EXPERTS = {"mtt": ExpertRecipe(), "selmatch": ExpertRecipe(epochs=100, dsa=None)}
+# DATM trains its experts by FTD (sharpness-aware, rho 0.01, alpha 0.3), which is not
+# rebuilt here: its windows run on plain gradient descent with the same rate and epochs.
+EXPERTS = {
+    "mtt": ExpertRecipe(),
+    "datm": ExpertRecipe(epochs=100, zca=True),
+    "selmatch": ExpertRecipe(epochs=100, dsa=None),
+}
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -49,7 +56,6 @@ class Matching:
     lr_lr: NotNegative = 1e-5  # of the learned inner step size; 0: it stays
     lr_init: Positive = 1e-3  # inner step size at the beginning
     momentum: Fraction = 0.5  # of images and step size
-    # One operation for each batch, the numbers per image: the public MTT code.
     dsa: Strengths | None = Strengths(choice="batch")
     # DATM. "correct": initial images are ones that the first expert gets right.
     init: Literal["random", "correct"] = "random"
@@ -104,7 +110,8 @@ _MTT = {
     ("tiny-imagenet", 10): (20, 2, 40, 200, 1e4, 1e-4, 0.01),
     ("tiny-imagenet", 50): (20, 2, 40, 300, 1e4, 1e-4, 0.01),
 }
-# DATM, from its released configurations:
+MTT_ZCA = (("cifar10", 1), ("cifar10", 10), ("cifar100", 1), ("cifar100", 50))
+# DATM, from its released configurations (lr_init 0.01 in all):
 #   min_start_epoch, max_start_epoch, syn_steps, lr_img, init
 _DATM = {
     ("cifar10", 500): (40, 60, 40, 50.0, "correct"),
@@ -130,13 +137,7 @@ def published(method: str, dataset: str, ipc: int) -> Matching:
         steps = 20 if base == "tiny-imagenet" else 55
         high = base == "cifar10" and ipc >= 1000
         return replace(SELMATCH, syn_steps=steps, lr_img=1e4 if high else 1e3)
-    table = {"mtt": _MTT, "datm": _DATM}.get(method, {})
-    if (base, ipc) not in table:
-        known = ", ".join(f"{d} {n}" for d, n in table) or "'mtt', 'datm', 'selmatch'"
-        raise InputError(
-            f"{method} on {dataset} at IPC {ipc} has no public settings; known: {known}"
-        )
-    cell = table[base, ipc]
+    cell = _cell(method, dataset, ipc)
     if method == "mtt":
         names = "syn_steps expert_epochs max_start_epoch batch_syn lr_img lr_lr lr_init"
         return Matching(**dict(zip(names.split(), cell, strict=True)))
@@ -148,7 +149,32 @@ def published(method: str, dataset: str, ipc: int) -> Matching:
         max_start_epoch=high,
         batch_syn=1000,
         lr_img=lr_img,
+        lr_lr=1e-4 if base == "tiny-imagenet" else 1e-5,
+        lr_init=0.01,
         init=init,
         labels="soft",
         skip_above=1.0,
     )
+
+
+def published_experts(method: str, dataset: str, ipc: int) -> ExpertRecipe:
+    """The recipe of the experts that belong to a cell of `published`; errors as there.
+
+    DATM's are plain ones here, see EXPERTS.
+    """
+    if method != "selmatch":
+        _cell(method, dataset, ipc)
+    base = dataset.removesuffix("-jpeg")
+    whitened = method == "datm" or (method == "mtt" and (base, ipc) in MTT_ZCA)
+    return replace(EXPERTS[method], zca=whitened)
+
+
+def _cell(method: str, dataset: str, ipc: int) -> tuple:
+    table = {"mtt": _MTT, "datm": _DATM}.get(method, {})
+    base = dataset.removesuffix("-jpeg")
+    if (base, ipc) not in table:
+        known = ", ".join(f"{d} {n}" for d, n in table) or "'mtt', 'datm', 'selmatch'"
+        raise InputError(
+            f"{method} on {dataset} at IPC {ipc} has no public settings; known: {known}"
+        )
+    return table[base, ipc]

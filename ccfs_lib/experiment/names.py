@@ -6,7 +6,7 @@ run has a short one: ``cifar10-jpeg-ipc250`` or ``tiny-imagenet-c20-32px-ipc50-j
 
 import os
 import re
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from typing import TYPE_CHECKING
 
 from ccfs_lib.errors import InputError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Named in front, or told by the rows themselves.
 ASIDE = {"dataset", "data_root", "scale", "classes", "image_size", "ipc", "seeds"}
 SECTION3 = ("dataset", "classes", "image_size", "ipc", "alpha", "seeds")
+ASIDE |= {"reading"}
 # How the common settings are told; of what is left, a hash.
 TOLD = {
     "fine": "{}",
@@ -37,6 +38,7 @@ TOLD = {
     "teacher.epochs": "teacher-{}ep",
     "score": "{}",
     "score_runs": "runs{}",
+    "distillation.method": "{}",
 }
 FLAGS = {
     "teacher_correct": {True: "teacher-right", False: "any-candidate"},
@@ -53,8 +55,8 @@ def name(e: "Experiment") -> str:
     parts, (reading, other) = _data(e), _differences(e)
     parts.append(f"ipc{e.ipc}")
     if e.scale != ("digits" if e.dataset == "digits" else "laptop"):
-        # "released" is a reading of the paper's scale: one word says both.
-        parts.append("released" if reading == "released" else e.scale)
+        # Readings are of the paper's scale: one word says both.
+        parts.append(e.scale if reading == "paper" else reading)
     for setting, how in TOLD.items():
         if setting in other:
             parts.append(_plain(how.format(_leaf(other[setting]))))
@@ -88,13 +90,21 @@ def _data(e) -> list[str]:
 
 
 def _differences(e) -> tuple[str, dict]:
-    """The nearer reading of the paper, and what differs from the preset, flat."""
+    """The reading of the paper, and what differs from its preset, flat.
+
+    "notebooks" where it was asked for; else the nearer of the other two.
+    """
     own, found = _flat(asdict(e)), []
-    for reading in ("paper", "released") if e.scale == "paper" else ("paper",):
+    both = ("paper", "released") if e.scale == "paper" else ("paper",)
+    for reading in (e.reading,) if e.reading else both:
         try:
             preset = presets.base(e.dataset, e.scale, reading, e.ipc)
         except InputError:  # built by hand: a scale that this data set does not have
             preset = {}
+        if e.distillation.method == "sre2l" and "distillation" in preset:
+            cda = preset["distillation"]
+            own_numbers = presets.sre2l(e.dataset, cda)
+            preset["distillation"] = replace(own_numbers, method=cda.method)
         same = _flat({k: getattr(type(e), k) for k in asdict(e)} | preset)
         other = {k: v for k, v in own.items() if k not in ASIDE and same.get(k) != v}
         found.append((reading, other))

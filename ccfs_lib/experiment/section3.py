@@ -65,6 +65,11 @@ class Motivation:
     matching: Matching = Field(default_factory=Matching)
     # Of the evaluations, and of the models that filter.
     evaluation: Recipe = presets.EVALUATION
+    # "": by forgetting, as CCFS does everywhere, also where SelMatch's window is cut by
+    # the C-score.
+    ccfs_score: Annotated[
+        str, Setting("what ccfs-mtt ranks by; default forgetting, as CCFS does")
+    ] = ""
 
     def __post_init__(self):
         if self.matching.last_epoch > self.expert.epochs:
@@ -80,6 +85,27 @@ class Motivation:
                 f"per class: with ipc {e.ipc} take alpha from {1 / e.ipc:.3g} to 1"
             )
 
+        if self.ccfs_score:
+            self._check_ranking()
+
+    def _check_ranking(self) -> None:
+        try:
+            checked("", replace, self.experiment, score=self.ccfs_score, ties="index")
+        except InputError as error:
+            raise InputError(f"ccfs_{error}") from None
+        if self.ccfs_score == "logits":
+            raise InputError(
+                "ccfs_score is 'logits', but the filters of Section 3 rank by a score "
+                "beforehand: take forgetting, a published score or a file"
+            )
+
+    @property
+    def ranking(self) -> str:
+        """The score that CCFS on MTT's images ranks by."""
+        score = self.experiment.score
+        forgetting = "published-forgetting" if score == "published-cscore" else score
+        return self.ccfs_score or forgetting
+
     @property
     def run(self) -> str:
         """The name under which results are filed: what differs from the preset."""
@@ -92,13 +118,18 @@ class Motivation:
     def hashed(self) -> dict:
         """What can change a result, as plain values; none of what takes no part."""
         e = self.experiment
-        idle = IDLE if e.score == "forgetting" else IDLE | COUNTING
+        counted = "forgetting" in (e.score, self.ranking)
+        idle = IDLE if counted else IDLE | COUNTING
         base = {k: v for k, v in e.hashed().items() if k not in idle}
         own = {f.name: getattr(self, f.name) for f in fields(self)}
         del own["experiment"]
         # A results row calls the evaluation's recipe what all rows call it.
         own["recipe"] = own.pop("evaluation")
         own |= {name: asdict(own[name]) for name in ("expert", "matching", "recipe")}
+        if not self.expert.zca:  # an option that came later
+            del own["expert"]["zca"]
+        if not self.ccfs_score:
+            del own["ccfs_score"]
         return base | own
 
     def passes(self, images: int, classes: int) -> dict[str, int]:

@@ -238,6 +238,11 @@ class Experiment:
             later=True,
         ),
     ] = ""
+    # Then the run is called so. It changes no setting; `preset` does.
+    reading: Annotated[
+        Literal["", "notebooks"],
+        Setting("", later=True),
+    ] = ""
     seeds: Annotated[
         int,
         Field(ge=1, le=100),
@@ -360,13 +365,16 @@ def preset(
     """The preset of a data set and scale, with some fields changed.
 
     scale: "digits", "laptop", "paper", or "" (digits for digits, else laptop). reading:
-    "paper" or "released", at the paper's scale. Raises InputError naming the first bad
-    field, its value and what is allowed.
+    "paper", "notebooks" or "released", at the paper's scale. Raises InputError naming
+    the first bad field, its value and what is allowed.
     """
     scale = scale or ("digits" if dataset == "digits" else "laptop")
     if scale not in SCALES:
         raise InputError(f"scale is {scale!r}, but must be one of {', '.join(SCALES)}")
     base = presets.base(dataset, scale, reading, changes.get("ipc"))
+    if changes.get("method") == "sre2l":
+        usual = base.get("distillation") or Distillation()
+        base["distillation"] = presets.sre2l(dataset, usual)
     for name, (part, field, _) in SHORT.items():
         if (value := changes.pop(name, None)) is not None:
             default = base.get(part) or Distillation()

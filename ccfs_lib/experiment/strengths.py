@@ -30,8 +30,11 @@ class Strengths:
     brightness: NotNegative = 1.0  # added: uniform in -1/2 .. 1/2 of this
     saturation: Positive = 2.0  # factor about each pixel's grey: 0 .. this
     contrast: NotNegative = 0.5  # factor about the image's mean: this .. this + 1
-    # "batch": one operation for the whole batch, the public code inside matching;
-    # "image": one for every image, as in its final evaluation.
+    # "batch": one operation for the whole batch, with numbers for each image: DC, DSA,
+    # MTT and DATM wherever they augment, experts and final evaluation included.
+    # "image": one for every image, only in SelMatch's evaluation of combined sets,
+    # whose loader augments image by image. (Matching class by class has one draw for
+    # each class either way.)
     choice: Literal["image", "batch"] = "image"
     # One set of numbers as well for the whole batch (DSA's gradient matching).
     siamese: bool = False

@@ -5,20 +5,24 @@ result depends on: the three settings share experts, and "reverse" its distilled
 with nobody. A killed run continues. There is no teacher here.
 """
 
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from ccfs_lib import arms, selmatch
 from ccfs_lib.curriculum import Filter
 from ccfs_lib.data import ImageSet, concat
+from ccfs_lib.data.decode import fingerprint
 from ccfs_lib.distill import experts
 from ccfs_lib.distill.buffer import Buffer, Later
 from ccfs_lib.distill.initial import initial
 from ccfs_lib.distill.mtt import Matched, matched
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Motivation, Strengths, essential
+from ccfs_lib.experiment.datasets import SELMATCH
 from ccfs_lib.pipeline.measure import EVALUATION, measure, row
 from ccfs_lib.pipeline.squeeze import Squeeze
 from ccfs_lib.pipeline.trainings import Trainings
@@ -52,13 +56,18 @@ class Section3Pipeline:
         deadline: float | None = None,
     ):
         self.motivation, self.experiment = motivation, motivation.experiment
-        self.trainings = Trainings(self.experiment, store, device, deadline)
+        # SelMatch's own constants, which for Tiny-ImageNet are not CCFS's.
+        constants = SELMATCH.get(self.experiment.dataset)
+        self.trainings = Trainings(
+            self.experiment, store, device, deadline, constants
+        )
         self.squeeze = Squeeze(self.trainings)
 
     store = property(lambda self: self.trainings.store)
     device = property(lambda self: self.trainings.device)
     train = property(lambda self: self.trainings.train)
     test = property(lambda self: self.trainings.test)
+    normalisation = property(lambda self: self.trainings.normalisation)
 
     @property
     def difficulty(self) -> np.ndarray | None:
@@ -90,6 +99,16 @@ class Section3Pipeline:
         """What its experts are, by which they are kept."""
         m = self.motivation
         return experts.described(m.matcher, self.train, m.expert, **self._like)
+
+    @cached_property
+    def ranking(self) -> np.ndarray:
+        """What CCFS on MTT's images ranks by, float (N,), higher = harder."""
+        e, score = self.experiment, self.motivation.ranking
+        if score == e.score:
+            return self.difficulty
+        t, other = self.trainings, replace(e, score=score)
+        own = Trainings(other, t.store, t.device, t.deadline, t.constants)
+        return Squeeze(own).difficulty
 
     def distilled(self, begin: ImageSet, real: ImageSet, seed: int) -> Matched:
         """`begin` distilled beside `real`, which may be empty and stays as it is."""
@@ -136,8 +155,8 @@ class Section3Pipeline:
 
         def answer(synthetic: ImageSet, shot: int) -> Filter:
             # "two-shot" selects with the initial images, before they are distilled.
-            learned = e.distilled * self.train.num_classes if made else 0
-            said = self.trained(synthetic, learned, 1000 * seed + shot, answers=True)
+            pixels = made[-1].pixels if made else None
+            said = self.trained(synthetic, pixels, 1000 * seed + shot, answers=True)
             return Filter.read(said)
 
         if arm == "ccfs-mtt":
@@ -149,33 +168,44 @@ class Section3Pipeline:
     def _curriculum(self, distil, answer, seed: int) -> Combined:
         """Table 10: CCFS on images that MTT distilled from random ones."""
         m, e = self.motivation, self.experiment
+        score = self.ranking  # first: a missing file is told before anything is trained
         index = initial(self.train, e.distilled, self.buffer, m.matching, seed)
         images = distil(self.train.subset(index, "initial"), self.train.subset([]))
         rounds = [np.empty(0, np.int64)]
         if e.real:
-            score, phases = self.difficulty, e.curricula
             some = self.train, images, score, e.real, answer
-            rounds += selmatch.two_shot(*some, shots=phases)
+            rounds += selmatch.two_shot(*some, shots=e.curricula)
         real = np.concatenate(rounds)
         whole = concat(images, self.train.subset(real))
         return Combined(images, real, index, whole)
 
     def trained(
-        self, synthetic: ImageSet, learned: int, seed: int, answers: bool = False
+        self,
+        synthetic: ImageSet,
+        pixels: Tensor | None,
+        seed: int,
+        answers: bool = False,
     ) -> Artefact:
         """Train a network by SelMatch's protocol: hard labels, combined augmentation.
 
-        learned: how many of the images, from the first, get DSA as distilled ones.
-        Result as for `Trainings.trained`.
+        pixels: the distilled images among them, which are the first and get DSA, as
+        they were learned, float (n, 3, H, W) normalised; None if all are real. Result
+        as for `Trainings.trained`.
         """
+        learned = 0 if pixels is None else len(pixels)
+        entries = {"distilled": learned, "dsa": essential(VIEWS)}
+        entries["padding"] = "mean colour"  # of real images; once it was black
+        if learned:  # the images' fingerprint is that of their bytes
+            entries["pixels"] = fingerprint(pixels.numpy(), np.empty(0))
+        how = {"distilled": learned, "strengths": VIEWS, "pixels": pixels}
         return self.trainings.trained(
             synthetic,
             self.motivation.evaluation,
             seed,
             network=self.experiment.network,
-            entries={"distilled": learned, "dsa": essential(VIEWS)},
+            entries=entries,
             answers=answers,
-            make=partial(CombinedStep, distilled=learned, strengths=VIEWS),
+            make=partial(CombinedStep, **how),
         )
 
     def evaluate(self, arm: str, seed: int) -> dict:
@@ -185,7 +215,7 @@ class Section3Pipeline:
         in the first and in the last tenth of its iterations.
         """
         made, matching = self.combined(arm, seed)
-        done = self.trained(made.images, len(made.distilled), 1000 * seed + EVALUATION)
+        done = self.trained(made.images, matching.pixels, 1000 * seed + EVALUATION)
         tenth = max(1, len(matching.losses) // 10)
         ends = matching.losses[:tenth], matching.losses[-tenth:]
         first, final = (round(float(np.mean(part)), 6) for part in ends)
@@ -198,4 +228,7 @@ class Section3Pipeline:
         Raises InputError for another arm than Section 3 has.
         """
         known(arm)
-        return measure(self, self.motivation, arm, {}, command)
+        m = self.motivation
+        other = arm == "ccfs-mtt" and m.ranking != self.experiment.score
+        config = {"ranking": m.ranking} if other else {}
+        return measure(self, m, arm, config, command)

@@ -30,7 +30,8 @@ class Trainings:
     """Images and trainings of an experiment; images are read when first asked for.
 
     device: default CUDA where there is one. deadline: `time.monotonic()` at which
-    trainings stop, resumable.
+    trainings stop, resumable. constants: means and standard deviations of the channels,
+    default those that are published, else the training set's.
     """
 
     def __init__(
@@ -39,8 +40,9 @@ class Trainings:
         store: Store | None = None,
         device: str | None = None,
         deadline: float | None = None,
+        constants: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
     ):
-        self.experiment = experiment
+        self.experiment, self.constants = experiment, constants
         self.deadline = deadline
         self.store = store or Store(paths.cache(), paths.shipped())
         self.device = devices.device(experiment.portable, device)
@@ -92,10 +94,10 @@ class Trainings:
 
     @cached_property
     def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and std per channel: published constants, else the training set's."""
+        """Mean and standard deviation of each channel, two tuples of three."""
         # Those of the whole set also for a part of it, or for smaller pixels: a change
         # of constants would be one more difference from the run that is rehearsed.
-        known = NORMALISATION.get(self.experiment.dataset)
+        known = self.constants or NORMALISATION.get(self.experiment.dataset)
         return known or data.channel_stats(self.train)
 
     # -- trainings -------------------------------------------------------------------
@@ -124,6 +126,8 @@ class Trainings:
             "normalisation": self.normalisation,
             "portable": self.experiment.portable,
         }
+        if recipe.final_lr:  # once it was only approached
+            key["final_lr"] = "of the last epoch"
         if self.experiment.engine == "compile":
             key["engine"] = "compile"
         return key | self.arithmetic

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ccfs_lib.arms import BY_NAME
+from ccfs_lib.distill.pixels import outside
 from ccfs_lib.experiment import Motivation
 from ccfs_lib.experiment.matching import EXPERTS, published
 from ccfs_lib.pipeline import Section3Pipeline
@@ -52,7 +53,7 @@ def pictures(stages: Section3Pipeline):
 
     Three images of each class at even steps of their part of the window, seed 0.
     """
-    made, _ = stages.combined("selmatch", 0)
+    made, match = stages.combined("selmatch", 0)
     train, rows = stages.train, []
     labels = train.labels.numpy()
     for c in spread(range(train.num_classes), CLASSES):
@@ -63,7 +64,10 @@ def pictures(stages: Section3Pipeline):
         begun, ended = train.images[made.initial[some]], made.distilled.images[some]
         blocks = [train.images[kept], begun, ended]
         rows.append(Row(short(train.classes[c]), blocks))
+    lost = outside(match.pixels, stages.network(stages.motivation.matcher).normalize)
     told = remark(len(rows), train.num_classes, "in their order")
+    cut = f"pictures cut {lost:.0f} % of the learned values to black or full brightness"
+    told = "; ".join(filter(None, (told, cut)))
     return gallery(rows, ("real, harder", "easier", "distilled"), told)
 
 

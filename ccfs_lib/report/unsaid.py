@@ -91,7 +91,7 @@ def questions(e: Experiment) -> dict[str, tuple[Experiment, Experiment]]:
 
 
 def readings(e: Experiment) -> tuple[dict, dict]:
-    """The recipe by the paper's tables and notebooks, and by the released scripts.
+    """The recipe by the paper's tables, and by the released scripts.
 
     Where tables and scripts disagree, this run's own learning rate and weight decay
     stand for the tables', and the scripts' are as many times those. A data set that the

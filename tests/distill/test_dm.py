@@ -165,3 +165,18 @@ def test_bad_input(some):
     kept = (begin.labels != 3).nonzero()[:, 0]
     with pytest.raises(InputError, match="begin has no image of class 3"):
         dm.distill(begin.subset(kept), train, "convnet-in", DM)
+
+
+def test_dsa_draws_one_operation_for_a_batch_of_its_network(some, monkeypatch):
+    """Matching goes class by class; between matches, batches are mixed."""
+    train, begin = some
+    recipe = replace(DSA, iterations=1, outer=2, inner=3, dsa=Strengths(siamese=True))
+    seen, real = [], dsa.augment
+
+    def watched(images, strengths, generator):
+        seen.append((len(images), strengths.choice, strengths.siamese))
+        return real(images, strengths, generator)
+
+    monkeypatch.setattr(dsa, "augment", watched)
+    dsa.distill(begin, train, "convnet-in", recipe)
+    assert seen == [(20, "batch", False)] * 3

@@ -204,3 +204,24 @@ def test_bad_input(some, tmp_path):
         wild = replace(RECIPE, lr=1e38)
         buffer(Store(tmp_path), "convnet-4", some, wild, 1)
     assert not any(Store(tmp_path).entries("expert"))
+
+
+def test_experts_that_augment_draw_one_operation_for_a_batch(some, monkeypatch):
+    """MTT's and DATM's experts; and no old expert stands in for the new default."""
+    seen, real = [], experts.augment
+
+    def watched(images, strengths, generator):
+        seen.append(strengths.choice)
+        return real(images, strengths, generator)
+
+    monkeypatch.setattr(experts, "augment", watched)
+    flat = Flat(networks.build("convnet-4", 10, 8, seed=0))
+    recipe = ExpertRecipe(epochs=1)
+    experts.trajectory(flat, flat.start, some, recipe, 0)
+    assert seen == ["batch"]
+    made = experts.described("convnet-4", some, recipe)["recipe"]
+    assert made == {"epochs": 1, "dsa": {"choice": "batch"}}
+    old = experts.described("convnet-4", some, replace(recipe, dsa=Strengths()))
+    assert old["recipe"] == {"epochs": 1, "dsa": {}}
+    plain = experts.described("convnet-4", some, replace(recipe, dsa=None))
+    assert plain["recipe"] == {"epochs": 1, "dsa": None}  # as it was

@@ -1,5 +1,6 @@
 """Section 3: presets against the scripts' numbers, stages on a tiny run, the report."""
 
+import json
 import sys
 from dataclasses import replace
 
@@ -13,10 +14,12 @@ from ccfs_lib.commands import ship
 from ccfs_lib.commands.options import Section3
 from ccfs_lib.commands.run import Match
 from ccfs_lib.distill import experts
+from ccfs_lib.distill.pixels import outside
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import ExpertRecipe, Matching, motivation, section3
+from ccfs_lib.experiment import ExpertRecipe, Matching, motivation, preset, section3
 from ccfs_lib.experiment.section3 import ARMS, ladder, windows
-from ccfs_lib.pipeline import Section3Pipeline
+from ccfs_lib.pipeline import Pipeline, Section3Pipeline
+from ccfs_lib.pipeline import section3 as section3_stages
 from ccfs_lib.report import order
 from ccfs_lib.report.text import MINUS
 from ccfs_lib.store import Store
@@ -50,10 +53,13 @@ PUBLISHED = [
 def test_the_papers_cells_are_the_scripts(cell):
     dataset, ipc, alpha, beta, epochs, lr_img, steps = cell
     m = motivation(dataset, "paper", ipc=ipc)
-    assert (m.experiment.alpha, m.beta, m.evaluation.epochs) == (alpha, beta, epochs)
+    assert (m.experiment.alpha, m.beta) == (alpha, beta)
+    assert m.evaluation.epochs == epochs + 1  # the code's loop has one more
     assert (m.matching.lr_img, m.matching.syn_steps) == (lr_img, steps)
     assert (m.experts, m.expert.epochs, m.expert.dsa) == (100, 100, None)
-    assert m.evaluation.loss == "hard" and m.experiment.network == "resnet18"
+    assert m.evaluation.loss == "hard"
+    stem = "-s2" if dataset == "tiny-imagenet" else ""
+    assert m.experiment.network == f"resnet18{stem}"
     score = "forgetting" if dataset == "tiny-imagenet" else "cscore"
     assert m.experiment.score == f"published-{score}"
     # 100 x 100 epochs of a buffer; 68.75 M inner passes on CIFAR.
@@ -77,6 +83,26 @@ def test_runs_are_named_by_what_differs():
     assert len({m.run for m in [base, *others]}) == 6
     more = replace(base, experiment=replace(base.experiment, seeds=9))
     assert more.run == base.run  # more seeds are more of the same
+
+
+def test_ccfs_on_mtt_ranks_by_forgetting():
+    base = motivation("cifar10-jpeg", image_size=16, ipc=50)
+    assert base.experiment.score == "published-cscore"
+    assert base.ranking == "published-forgetting"
+    other = replace(base, ccfs_score="published-cscore")
+    assert other.ranking == "published-cscore" and other.run != base.run
+    assert motivation("cifar10-jpeg", score="own.npy").ranking == "own.npy"
+    assert motivation().ranking == "forgetting"
+    # Invisible where it is not used: runs and settings stay what they are.
+    assert "ccfs_score" not in base.hashed() and "ccfs_score" in other.hashed()
+    counted = replace(base, ccfs_score="forgetting").hashed()
+    assert "teacher" in counted and "teacher" not in base.hashed()
+    for score, told in (
+        ("entropy", "ccfs_score is 'entropy', but must be one of"),
+        ("logits", "ccfs_score is 'logits', but the filters"),
+    ):
+        with pytest.raises(InputError, match=told):
+            motivation("cifar10-jpeg", ccfs_score=score)
 
 
 def test_the_ladder_and_the_windows_are_of_one_setting():
@@ -166,10 +192,10 @@ def test_the_first_picks_are_the_simplest_mistakes(world, arm):
     stages, made, _ = world
     combined, train = made[arm][0], stages.train
     if arm == "two-shot":  # before distillation
-        begin, learned = train.subset(combined.initial), 0
+        begin, pixels = train.subset(combined.initial), None
     else:
-        begin, learned = combined.distilled, len(combined.distilled)
-    said = stages.trained(begin, learned, 1, answers=True).tensors["predictions"]
+        begin, pixels = combined.distilled, made[arm][1].pixels
+    said = stages.trained(begin, pixels, 1, answers=True).tensors["predictions"]
     labels, score = train.labels.numpy(), stages.difficulty
     gone = set() if arm == "ccfs-mtt" else set(combined.initial.tolist())
     wrong = np.flatnonzero(said.numpy() != labels)
@@ -188,6 +214,76 @@ def test_rows_say_what_the_sets_hold(world):
         assert row["final"] == pytest.approx(matched.losses[-1], abs=1e-6)
         images = combined.images.images[: len(combined.distilled)]
         assert torch.equal(images, matched.images.images)
+
+
+@pytest.mark.parametrize("curricula", [1, 2])
+def test_ccfs_on_mtt_has_its_own_phases_and_ranking(world, curricula, monkeypatch):
+    """As many filters as phases; and it is `ranking` that decides who is simple."""
+    stages, *_ = world
+    e = replace(stages.experiment, curricula=curricula)
+    other = Section3Pipeline(replace(stages.motivation, experiment=e), stages.store)
+    asked, real = [], Section3Pipeline.trained
+
+    def watched(self, synthetic, pixels, seed, answers=False):
+        asked.append((len(synthetic), seed))
+        return real(self, synthetic, pixels, seed, answers)
+
+    monkeypatch.setattr(Section3Pipeline, "trained", watched)
+    found, _ = other.combined("ccfs-mtt")
+    assert [seed for _, seed in asked] == [1, 2][:curricula]
+    assert asked[0][0] == 20 < asked[-1][0] or curricula == 1
+    turned = Section3Pipeline(other.motivation, stages.store)
+    turned.ranking = -other.difficulty  # the hardest of the mistakes first
+    hard, _ = turned.combined("ccfs-mtt")
+    assert other.difficulty[hard.real].mean() > other.difficulty[found.real].mean()
+
+
+def test_another_ranking_is_read_and_named(house, tmp_path, monkeypatch):
+    score = np.random.default_rng(0).random(1352)
+    np.save(tmp_path / "own.npy", score)
+    made = tiny(ccfs_score=str(tmp_path / "own.npy"))
+    stages = Section3Pipeline(made, Store(tmp_path / "cache"))
+    np.testing.assert_array_equal(stages.ranking, score)
+    row = {"last": 50.0, "best": 50.0, "images": 40, "wanted": 40}
+    monkeypatch.setattr(
+        Section3Pipeline, "evaluate", lambda _, arm, seed: {"seed": seed, **row}
+    )
+    for arm, told in (("ccfs-mtt", made.ccfs_score), ("reverse", None)):
+        config = json.loads(stages.measure(arm).read_text())["config"]
+        assert config.get("ranking") == told and config["score"] == "forgetting"
+
+
+def test_section_3_has_selmatchs_constants_for_tiny_imagenet():
+    for dataset, deviation in (("tiny-imagenet", 0.2770), ("cifar10", 0.2023)):
+        made = motivation(dataset, ipc=10, image_size=16)
+        assert Section3Pipeline(made).normalisation[1][0] == deviation
+    # CCFS's own trainings keep theirs.
+    assert Pipeline(preset("tiny-imagenet")).normalisation[1][0] == 0.2302
+
+
+def test_floats_are_trained_on_and_named(world, monkeypatch):
+    """Sets of equal bytes and other floats are two trainings; so are two of floats."""
+    stages, made, _ = world
+    combined, matched = made["reverse"]
+    given, real = [], section3_stages.CombinedStep
+
+    def watched(*arguments, **options):
+        given.append(options["pixels"])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(section3_stages, "CombinedStep", watched)
+    other = matched.pixels + 1e-4  # the same bytes
+    keys = {
+        stages.trained(combined.images, pixels, 77).key
+        for pixels in (matched.pixels, other)
+    }
+    assert len(keys) == 2 and len(given) == 2
+    assert torch.equal(given[0], matched.pixels) and torch.equal(given[1], other)
+    # Matching pushes values out of what a byte holds; none of that is lost.
+    network = stages.trainings.network(stages.motivation.matcher)
+    assert outside(matched.pixels, network.normalize) > 1
+    begin = network.normalize(combined.distilled.images.float() / 255)
+    assert outside(begin, network.normalize) == 0
 
 
 def test_a_finished_run_trains_nothing_again(world, monkeypatch):
@@ -224,7 +320,9 @@ def test_shipped_matches_need_neither_experts_nor_training(
     for arm in ("selmatch", "reverse"):
         found = again.alone_or_beside(arm, 0)
         assert torch.equal(found.images.images, made[arm][1].images.images)
-        assert found.losses == made[arm][1].losses and found.pixels is None
+        assert found.losses == made[arm][1].losses
+        # The floats, too: an evaluation from what is shipped is the same.
+        assert torch.equal(found.pixels, made[arm][1].pixels)
 
 
 def test_results_that_are_there_are_read(house, world, monkeypatch):

@@ -79,6 +79,68 @@ def test_another_seed_is_another_run_with_the_same_teacher(undisturbed):
     assert new == {"train": 2}  # two filters; teacher and distilled images are shared
 
 
+def test_rows_of_random_ties_hold_the_scores_themselves(tmp_path):
+    """The lot decides who comes first; it is no part of a difficulty."""
+    stages = Pipeline(small(ties="random"), Store(tmp_path))
+    row = stages.evaluate("simple-misclassified", 0)
+    for record in stages.phases(0):
+        np.testing.assert_array_equal(
+            record.difficulty, stages.difficulty[record.chosen]
+        )
+        stored = row["phases"][str(record.phase)]
+        assert stored["low"] == round(float(stages.difficulty[record.chosen].min()), 6)
+    other = Pipeline(small(), stages.store)
+    chosen = [[r.chosen.tolist() for r in s.phases(0)] for s in (stages, other)]
+    assert chosen[0] != chosen[1]
+
+
+def test_last_is_the_last_epoch_and_best_the_best(tmp_path, monkeypatch):
+    e = small(epochs=3)
+    stages = Pipeline(
+        replace(e, recipe=replace(e.recipe, tail=1.0)), Store(tmp_path)
+    )
+    stages.teacher  # noqa: B018 (tested before the accuracies are ours)
+    # The last two of three epochs are tested.
+    for seed, course in enumerate(([90.0, 80.0], [70.0, 85.0])):
+        course = iter(course)
+        monkeypatch.setattr(train, "accuracy", lambda *_, c=course: next(c))
+        row = stages.evaluate("random", seed)
+        assert next(course, None) is None
+        expected = (80.0, 90.0) if seed == 0 else (85.0, 85.0)
+        assert (row["last"], row["best"]) == expected
+
+
+def test_every_seed_of_an_evaluation_is_another_training(tmp_path, monkeypatch):
+    """The same set, trained on by two seeds: weights, order and views are others."""
+    stages, seen = Pipeline(small(), Store(tmp_path)), []
+    fit = ccfs_lib.pipeline.trainings.fit
+
+    def watched(network, images, *args, **options):
+        seen.append((options["seed"], next(network.parameters()).sum().item()))
+        return fit(network, images, *args, **options)
+
+    stages.teacher  # noqa: B018 (a training of its own)
+    monkeypatch.setattr(ccfs_lib.pipeline.trainings, "fit", watched)
+    for seed in (0, 1, 2):
+        stages.evaluate("distilled", seed)
+    assert [seed for seed, _ in seen] == [999, 1999, 2999]
+    assert len({weights for _, weights in seen}) == 3
+
+
+def test_plain_arms_neither_crop_nor_mirror(tmp_path, monkeypatch):
+    e = small()
+    mirrored = replace(e, recipe=replace(e.recipe, flip=True))
+    stages, seen = Pipeline(mirrored, Store(tmp_path)), []
+    monkeypatch.setattr(
+        Pipeline, "trained", lambda _, images, recipe, *a, **k: seen.append(recipe)
+    )
+    for arm in ("random-plain", "random"):
+        with pytest.raises(AttributeError):  # nothing was trained
+            stages.evaluate(arm, 0)
+    assert (seen[0].augment, seen[0].flip) == ("none", False)
+    assert (seen[1].augment, seen[1].flip) == ("rrc", True)
+
+
 @pytest.fixture
 def counted(monkeypatch):
     """Counts the work: {"fit": n, "recover": n}, and each training's label."""
