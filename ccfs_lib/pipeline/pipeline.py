@@ -46,8 +46,8 @@ class Pipeline(Stages):
         if arm == "distilled":
             return self.distilled(e.ipc)
         if arm == "selected":
-            size = len(self.train)
-            chosen, _ = exchange.read_indices(e.selected_from, e.ipc, size)
+            path, labels = e.selected_from, self.train.labels
+            chosen, _ = exchange.read_indices(path, e.ipc, len(labels), labels, e.real)
             return self._beside(chosen)
         if arm == "random":
             return self.train.subset(self.random_real(e.ipc, seed))
