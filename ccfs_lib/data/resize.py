@@ -49,10 +49,11 @@ def _weights(side: int, size: int) -> Tensor:
 def square(image: Tensor, size: int) -> Tensor:
     """uint8 (C, H, W) to uint8 (C, size, size): the centre square, then its areas.
 
-    What torchvision's Resize(size) and CenterCrop(size) cover, the crop being first.
+    torchvision's CenterCrop, then what its Resize covers; the other way round would
+    round the longer side to whole pixels.
     """
     height, width = image.shape[1:]
     side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
+    top, left = round((height - side) / 2), round((width - side) / 2)  # as torchvision
     cut = image[:, top : top + side, left : left + side]
     return shrink(cut[None], size)[0]
