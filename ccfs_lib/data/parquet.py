@@ -25,6 +25,7 @@ from ccfs_lib.errors import InputError, Notice
 ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, KeyError, MemoryError)
 # Names as they stand in published files: so is the class of the hub's CIFAR-100.
 MISSPELT = {"cra": "crab"}
+MOST = 2**15  # classes: answers of networks are kept as int16
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,11 @@ class ParquetSource:
         if self.names or declared:
             return self.names or declared
         low, high = self._range
+        if high >= MOST:
+            raise InputError(
+                f"{self.train[0].parent} has training labels up to {high} without "
+                f"class names; integers below {MOST} are allowed"
+            )
         return tuple(str(label) for label in range(min(low, 1), high + 1))
 
     @cached_property
@@ -165,7 +171,9 @@ def _declared(path: Path, file) -> tuple[str, ...] | None:
         names = None if feature is None else feature.get("names")
         if names is None:
             return None
-        if not names or len({n for n in names if isinstance(n, str)}) < len(names):
+        if not isinstance(names, list) or not names:
+            raise ValueError("class names must be a list")
+        if len({name for name in names if isinstance(name, str)}) < len(names):
             raise ValueError("class names must be text, each one once")
         return tuple(names)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):

@@ -448,6 +448,7 @@ def test_the_dry_run_refuses_and_takes_the_same(tmp_path, monkeypatch, capsys, d
         '{"info": null}',
         '{"info": {"features": []}}',
         '{"info": {"features": {"label": {"names": 3}}}}',
+        '{"info": {"features": {"label": {"names": "ab"}}}}',
         '{"info": {"features": {"label": {"names": ["a", 1]}}}}',
         '{"info": {"features": {"label": {"names": ["a", "a"]}}}}',
         "[" * 100_000,
@@ -461,6 +462,12 @@ def test_damaged_metadata_is_noticed_and_the_file_read(tmp_path, meta):
         found = load(path)
     assert found.labels.tolist() == [0, 1, 1] and found.classes == ("0", "1")
     assert len(told) == 1
+
+
+def test_labels_that_are_no_classes_are_a_sentence(tmp_path):
+    parquet(tmp_path / "train.parquet", [0, 1, 2**40])
+    with pytest.raises(InputError, match="training labels up to 1099511627776 without"):
+        load(tmp_path)
 
 
 def test_labels_may_begin_at_one(tmp_path):
