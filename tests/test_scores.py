@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from realdata import DATA
 from scipy.stats import spearmanr
 
 from ccfs_lib.errors import InputError
 from ccfs_lib.scores import Forgetting, forgetting, load, true_class_logit, untied
-
-DATA = Path(os.environ.get("CCFS_DATA") or Path(__file__).parents[2] / "shared/data")
 
 
 def slow_events(outcomes: list[bool]) -> int:

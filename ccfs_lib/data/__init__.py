@@ -1,7 +1,8 @@
 """Data: labelled images, where they come from, and the formats they leave in.
 
-imageset (ImageSet, load), shrink (fewer classes, fewer pixels), catalogue (data sets
-with a name), readers and parquet (their files), decode, exchange (others' formats).
+imageset (ImageSet, load), shrink (fewer classes, fewer pixels), resize (its areas and
+squares), catalogue and cifar (data sets with a name), readers and parquet (sources of
+images), files (of folders), decode, exchange (others' formats).
 """
 
 from ccfs_lib.data.imageset import ImageSet, channel_stats, concat, load, split

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
+from ccfs_lib.data import cifar, parquet
+from ccfs_lib.data.files import subfolders
 from ccfs_lib.data.parquet import ParquetSource
 from ccfs_lib.data.readers import TEST_NAMES, TINY_ZIP, FolderSource, ZipSource
 from ccfs_lib.errors import InputError
 
 NAMES = ("digits", "cifar10", "cifar100", "cifar10-jpeg", "tiny-imagenet")
-SIZES = {"cifar10-jpeg": 32, "tiny-imagenet": 64}  # pixels
-CIFAR10_CLASSES = (
-    *("airplane", "automobile", "bird", "cat", "deer"),
-    *("dog", "frog", "horse", "ship", "truck"),
-)
+SIZES = {"cifar10": 32, "cifar100": 32, "cifar10-jpeg": 32, "tiny-imagenet": 64}
+CLASSES = {"cifar10": cifar.TEN, "cifar10-jpeg": cifar.TEN, "cifar100": cifar.HUNDRED}
+# Where the Hugging Face hub has a data set's parquet files, below its folder.
+BELOW = ("data", "plain_text", "default")
 TINY_URL = f"http://cs231n.stanford.edu/{TINY_ZIP}"
 TINY_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 
@@ -28,8 +29,9 @@ def find(path: Path, split: str, classes: tuple[str, ...] | None = None):
     """The source at `path`, or None where nothing there is understood.
 
     path: a parquet file or zip, or a folder of shards, of that zip, or of train/ and
-    test/ folders. classes: names to use where parquet has none. Raises InputError
-    where the layout is known but the split is missing or incomplete.
+    test/ folders, or a folder with one such folder in it (data/, default/, ...).
+    classes: the class names, where they are known. Raises InputError where the layout
+    is known but the split is missing or incomplete.
     """
     if path.suffix == ".zip" and path.is_file():
         return ZipSource(path, split)
@@ -40,73 +42,71 @@ def find(path: Path, split: str, classes: tuple[str, ...] | None = None):
                 "train-*.parquet and test-*.parquet"
             )
         return ParquetSource((path,), (path,), classes)
-    if train := _shards(path, "train"):
+    if not path.is_dir() or (source := _find(path, split, classes)):
+        return source if path.is_dir() else None
+    inner = [folder for folder in subfolders(path) if _find(folder, "train", classes)]
+    if len(inner) > 1:
+        names = ", ".join(folder.name for folder in inner)
+        raise InputError(f"{path} holds several data sets ({names}): name one of them")
+    return _find(inner[0], split, classes) if inner else None
+
+
+def _find(path: Path, split: str, classes: tuple[str, ...] | None):
+    """The source in this very folder, or None."""
+    if train := parquet.shards(path, "train"):
         kinds = ("train",) if split == "train" else TEST_NAMES
-        shards = next(filter(None, (_shards(path, kind) for kind in kinds)), None)
-        if not shards:
+        found = [files for kind in kinds if (files := parquet.shards(path, kind))]
+        if not found:
             raise InputError(f"{path} has no {' or '.join(kinds)} parquet file")
-        return ParquetSource(shards, train, classes)
+        # The first split that can be one: some test files have no labels.
+        return ParquetSource(
+            next(filter(parquet.labelled, found), found[0]), train, classes
+        )
     if (path / TINY_ZIP).is_file():
         return ZipSource(path / TINY_ZIP, split)
     return FolderSource(path, split) if (path / "train").is_dir() else None
 
 
-def _shards(folder: Path, kind: str) -> tuple[Path, ...]:
-    """The shards of a split in name order; a missing one would shift every index."""
-    found = tuple(sorted(folder.glob(f"{kind}[-.]*parquet")))
-    _, marker, total = found[-1].stem.rpartition("-of-") if found else ("", "", "")
-    if marker and total.isdigit() and int(total) != len(found):
-        raise InputError(
-            f"{folder} has {len(found)} {kind} parquet files, but their names promise "
-            f"{int(total)}"
-        )
-    return found
-
-
 def named(dataset: str, root: Path, split: str, download: bool):
-    """The source of "cifar10-jpeg" or "tiny-imagenet" in `root` or in its own folder.
+    """The source of "cifar10-jpeg" or "tiny-imagenet" in `root` or its own folder.
 
     Raises InputError where neither holds it and it was not, or cannot be, downloaded.
     """
+    if source := present(dataset, root, split):
+        return source
     tiny = dataset == "tiny-imagenet"
-    names = None if tiny else CIFAR10_CLASSES
-    places = [root / dataset, *([root / "tiny-imagenet-200"] if tiny else []), root]
-    for place in places:
-        if source := find(place, split, names):
-            return source
     if download and tiny:
-        fetch_tiny_imagenet(places[0])
-        return find(places[0], split)
+        fetch_tiny_imagenet(root / dataset)
+        return find(root / dataset, split)
     hint = "pass download=True" if tiny else "it has no address to download from"
-    raise InputError(f"'{dataset}' is neither in {places[0]} nor in {root}; {hint}")
+    raise InputError(
+        f"'{dataset}' is neither in {root / dataset} nor in {root}; {hint}"
+    )
 
 
-def cifar(name: str, root: Path, split: str, download: bool):
-    """CIFAR-10 or CIFAR-100: uint8 (N, 3, 32, 32), int64 (N,), class names.
+def present(dataset: str, root: Path, split: str):
+    """The source of a data set with a name below `root`, or None.
 
-    root: holds torchvision's cifar-10-batches-py or cifar-100-python, or a folder
-    "cifar10" or "cifar100" with it. Raises InputError where the files are absent or
-    altered, or cannot be downloaded.
+    Of CIFAR-10 and CIFAR-100 parquet files; torchvision's are read by `cifar.files`.
     """
-    from torchvision.datasets import CIFAR10, CIFAR100
-
-    cls = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
-    places = [root, root / name]
-    folder = next((p for p in places if (p / cls.base_folder).is_dir()), places[1])
-    files = folder / cls.base_folder
-    try:
-        # The constructor checks the MD5 of every file before it unpickles one.
-        data = cls(folder, train=split == "train", download=download)
-    except (OSError, RuntimeError) as error:
-        if download:
-            raise _unreachable(name, cls.url, folder, error) from error
-        if files.is_dir():
-            told = f"{files} holds incomplete or altered '{name}' (MD5); remove it and"
-        else:
-            told = f"'{name}' is not in {folder} (no folder {cls.base_folder});"
-        raise InputError(f"{told} pass download=True") from error
-    images = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
-    return images, np.array(data.targets, np.int64), tuple(data.classes)
+    tiny = dataset == "tiny-imagenet"
+    places = [root / dataset, *([root / "tiny-imagenet-200"] if tiny else []), root]
+    below = [place / name for place in places for name in (*BELOW, dataset)]
+    for place in (*places, *below):
+        if not place.is_dir():
+            continue
+        source = _find(place, split, CLASSES.get(dataset))
+        if isinstance(source, ParquetSource):
+            if dataset == "cifar100" and not source.is_fine:
+                raise InputError(
+                    f"{place} does not hold 'cifar100': its labels are neither in a "
+                    "column 'fine_label' nor have they names"
+                )
+            return source
+        # Sorted by class, a folder has another order than scores are aligned to.
+        if source and tiny:
+            return source
+    return None
 
 
 def fetch_tiny_imagenet(folder: Path) -> None:
@@ -119,14 +119,7 @@ def fetch_tiny_imagenet(folder: Path) -> None:
         os.replace(folder / temporary, folder / TINY_ZIP)
     except (OSError, RuntimeError) as error:
         (folder / temporary).unlink(missing_ok=True)
-        raise _unreachable("tiny-imagenet", TINY_URL, folder, error) from error
-
-
-def _unreachable(name: str, url: str, folder: Path, error: Exception) -> InputError:
-    reason = str(getattr(error, "reason", error)).split("\n")[0]
-    return InputError(
-        f"'{name}' could not be downloaded from {url} to {folder}: {reason}"
-    )
+        raise cifar.unreachable("tiny-imagenet", TINY_URL, folder, error) from error
 
 
 def digits(split: str):

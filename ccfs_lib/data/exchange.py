@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -12,17 +14,10 @@ import torch
 from torchvision.io import encode_jpeg, encode_png
 
 from ccfs_lib.data.decode import decode
+from ccfs_lib.data.files import damaged, is_image, say_left_out, subfolders
 from ccfs_lib.data.imageset import ImageSet
-from ccfs_lib.data.readers import damaged
-from ccfs_lib.errors import InputError
-
-SUFFIXES = (".jpg", ".jpeg", ".png")
-
-# What a file that is something else makes json and numpy raise.
-READING = (
-    *(OSError, ValueError, LookupError, TypeError),
-    *(OverflowError, RecursionError),
-)
+from ccfs_lib.errors import InputError, Notice
+from ccfs_lib.experiment.selected import read_selected
 
 
 def write_indices(
@@ -41,35 +36,45 @@ def write_indices(
     return path
 
 
-def read_indices(path: str | Path, ipc: int, size: int) -> tuple[np.ndarray, float]:
+def read_indices(
+    path: str | Path, ipc: int, size: int, labels=None, quota: int | None = None
+) -> tuple[np.ndarray, float]:
     """Read such a file: (int64 indices, alpha).
 
     ipc must be the file's, as the authors' evaluation asserts; indices must be distinct
-    and below `size`, the number of training images. Raises InputError otherwise.
+    and below `size`, the number of training images. labels (int (N,), of these images)
+    and quota: no class may have more than `quota` indices; where some have fewer, a
+    notice says how many are lacking. Raises InputError otherwise.
     """
-    try:
-        content = json.loads(Path(path).read_text())
-        own, alpha = content["ipc"], float(content["alpha"])
-        listed = content["idx_selected"]
-        # numpy would cut 1.5 to 1 and read "3" and true as numbers, silently.
-        if any(type(i) is not int for i in listed):
-            raise TypeError("idx_selected is not a list of whole numbers")
-        indices = np.asarray(listed, np.int64)
-    except READING as error:
+    chosen = read_selected(path)
+    if chosen.ipc != ipc:
+        raise InputError(f"{path} was selected for ipc {chosen.ipc}, but ipc is {ipc}")
+    if chosen.indices and max(chosen.indices) >= size:
         raise InputError(
-            f"{path} is not a selected_indices.json with ipc, alpha and idx_selected "
-            f"({error!r})"
-        ) from None
-    if own != ipc:
-        raise InputError(f"{path} was selected for ipc {own}, but ipc is {ipc}")
-    if len(np.unique(indices)) < len(indices):
-        raise InputError(f"{path} holds an index twice")
-    if len(indices) and not 0 <= indices.min() <= indices.max() < size:
-        raise InputError(
-            f"{path} holds {indices.min()}..{indices.max()}, but the training split "
-            f"has {size} images"
+            f"{path} holds {min(chosen.indices)}..{max(chosen.indices)}, but the "
+            f"training split has {size} images"
         )
-    return indices, alpha
+    indices = np.asarray(chosen.indices, np.int64)
+    if quota is not None:
+        _check_quota(path, np.asarray(labels), indices, quota)
+    return indices, chosen.alpha
+
+
+def _check_quota(path, labels: np.ndarray, indices: np.ndarray, quota: int) -> None:
+    counts = np.bincount(labels[indices], minlength=int(labels.max()) + 1)
+    most = int(counts.argmax())
+    if counts[most] > quota:
+        raise InputError(
+            f"{path} holds {counts[most]} images of class {most}, but ipc and alpha "
+            f"leave {quota} real images per class"
+        )
+    if len(indices) < quota * len(counts):
+        warnings.warn(
+            f"{path} holds {len(indices)} of {quota * len(counts)} images: "
+            f"{(counts < quota).sum()} classes have fewer than {quota}",
+            Notice,
+            stacklevel=3,
+        )
 
 
 def write_folder(data: ImageSet, root: str | Path, form: str = "png") -> Path:
@@ -100,23 +105,18 @@ def read_folder(
 ) -> ImageSet:
     """Read the first `per_class` images of each class of somebody's distilled folder.
 
-    Folders in sorted order are the classes; files count in lexicographic order, as the
-    authors take them. Returns a uint8 ImageSet ordered by class. Raises InputError for
-    a missing folder, another number of classes, or a class with too few images.
+    Folders are of the class whose name they have, or whose number they end in (see
+    `class_folders`); files count in lexicographic order, as the authors take them.
+    Returns a uint8 ImageSet ordered by class. Raises InputError for a missing folder,
+    other classes, or a class with too few images.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"{root} is not a folder of distilled images")
-    # Hidden ones: macOS leaves ".AppleDouble" folders and "._name.png" twins.
-    folders = sorted(f for f in root.glob("[!.]*") if f.is_dir())
-    if len(folders) != len(classes):
-        raise InputError(
-            f"{root} has {len(folders)} class folders, but there are {len(classes)} "
-            "classes"
-        )
     images, labels = [], []
-    for label, folder in enumerate(folders):
-        files = sorted(f for f in folder.glob("[!.]*") if f.suffix.lower() in SUFFIXES)
+    folders = {
+        folder: list(folder.iterdir()) for folder in class_folders(root, classes)
+    }
+    say_left_out(root, [f for files in folders.values() for f in files if f.is_file()])
+    for label, (folder, files) in enumerate(folders.items()):
+        files = sorted(file for file in files if is_image(file.name))
         if len(files) < per_class:
             raise InputError(
                 f"{folder} holds {len(files)} images, but {per_class} per class are "
@@ -130,6 +130,86 @@ def read_folder(
                 f"others of {root} have {tuple(images[0].shape[1:])}"
             )
     return ImageSet(name, torch.stack(images), torch.tensor(labels), classes)
+
+
+def class_folders(root: str | Path, classes: tuple[str, ...]) -> list[Path]:
+    """The folder of each class in somebody's distilled images, in order of `classes`.
+
+    Names match names, whatever their case, spaces and underscores; else folders count
+    by the number at their end, from 0 or from 1: new9 comes before new10. ImageNet's
+    identifiers (n01443537) are in order by themselves. Raises InputError for another
+    number of folders and for names that are neither.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root} is not a folder of distilled images")
+    folders = subfolders(root)
+    if len(folders) != len(classes):
+        raise InputError(
+            f"{root} has {len(folders)} class folders, but there are {len(classes)} "
+            "classes"
+        )
+    for key in (str, _simple):
+        named = {key(folder.name): folder for folder in folders}
+        wanted = [key(name) for name in classes]
+        if set(named) == set(wanted) and len(named) == len(classes):
+            return [named[name] for name in wanted]
+    if all(re.fullmatch(r"n\d{8}", folder.name) for folder in folders):
+        return folders
+    return _numbered(root, folders, classes)
+
+
+def _simple(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", name).strip().lower()
+
+
+def _numbered(root: Path, folders: list[Path], classes) -> list[Path]:
+    """Folders in order of the numbers that their names end in."""
+    parts = [re.fullmatch(r"(.*?)(\d+)", folder.name) for folder in folders]
+    if not all(parts) or len({part[1] for part in parts}) > 1:
+        odd = next(
+            (f for f, p in zip(folders, parts, strict=True) if not p), folders[0]
+        )
+        raise InputError(
+            f"{odd} is neither one of the classes ({', '.join(classes[:3])}, ...) nor "
+            f"numbered as the other folders of {root} are (new000, new001, ...)"
+        )
+    by_number = {int(part[2]): f for f, part in zip(folders, parts, strict=True)}
+    first = min(by_number)
+    if first > 1 or sorted(by_number) != list(range(first, first + len(folders))):
+        raise InputError(
+            f"{root} has folders numbered {first} to {max(by_number)}, but "
+            f"{len(classes)} classes are numbered from 0 or from 1 without a gap"
+        )
+    return [by_number[number] for number in sorted(by_number)]
+
+
+def agreement(images: ImageSet, predictions) -> float:
+    """Percentage of distilled images that a teacher takes for their class.
+
+    predictions: int (N,), its answers. Near chance a notice says that labels and
+    images may not belong together: those who distilled have numbered their classes
+    otherwise, or taught the teacher something else.
+    """
+    predictions = torch.as_tensor(predictions).to(images.labels.device)
+    if predictions.shape != images.labels.shape or not len(images):
+        raise InputError(
+            f"predictions are {tuple(predictions.shape)}, but there are {len(images)} "
+            f"images in '{images.name}'"
+        )
+    share = float((predictions == images.labels).double().mean())
+    chance = 1 / images.num_classes
+    # A tenth of the way to certainty, and three standard errors of few images.
+    error = (chance * (1 - chance) / len(images)) ** 0.5
+    if share < chance + max(0.1 * (1 - chance), 3 * error):
+        warnings.warn(
+            f"the teacher takes {100 * share:.1f} % of the images of '{images.name}' "
+            f"for their class, and chance is {100 * chance:.1f} %: are their classes "
+            "numbered as those of the training images?",
+            Notice,
+            stacklevel=2,
+        )
+    return 100 * share
 
 
 def _read_image(file: Path) -> torch.Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ccfs_lib.data import catalogue, decode
+from ccfs_lib.data import catalogue, cifar, decode
 from ccfs_lib.data.catalogue import NAMES, SIZES
 from ccfs_lib.errors import InputError
 
@@ -147,6 +147,8 @@ def load(
     data_root: str | Path | None = None,
     download: bool = False,
     cache_dir: str | Path | None = None,
+    image_size: int = 0,
+    order: str | None = None,
 ) -> ImageSet:
     """One split of a data set, decoded, in its published order.
 
@@ -156,14 +158,20 @@ def load(
     is tested on its validation images, as everywhere. data_root: the folder that holds
     <dataset>/, or <dataset>/ itself; default the environment variable CCFS_DATA.
     download: fetch what is missing from its official address. cache_dir: where decoded
-    images are kept, see `decode.cached`. Raises InputError for whatever is not there.
+    images are kept, see `decode.cached`. image_size: side in pixels of the squares that
+    images of a path become which are not square or of several sizes; sets of one square
+    size stay as they are, for `reduced` to shrink. order: "" leaves CIFAR-100 as its
+    files have it, "shipped" puts the 113 images of `cifar` where the run in data/ has
+    them; default the environment variable CCFS_CIFAR100_ORDER. Raises InputError for
+    whatever is not there, and for images that no network here could learn from.
     """
     if split not in ("train", "test"):
         raise InputError(f"split is {split!r}; 'train' and 'test' are allowed")
     if dataset == "digits":
         return _image_set("digits", split, *catalogue.digits(split))
     if dataset not in NAMES:
-        return _from_path(Path(dataset).expanduser(), split, cache_dir)
+        path = Path(dataset).expanduser()
+        return _from_path(path, split, cache_dir, image_size)
     root = data_root or os.environ.get("CCFS_DATA")
     if not root:
         raise InputError(
@@ -172,20 +180,49 @@ def load(
         )
     root = Path(root).expanduser()
     if dataset in ("cifar10", "cifar100"):
-        arrays = catalogue.cifar(dataset, root, split, download)
-        return _image_set(dataset, split, *arrays)
-    source = catalogue.named(dataset, root, split, download)
-    data = _decoded(dataset, split, source, cache_dir)
+        data = _cifar(dataset, root, split, download, cache_dir)
+    else:
+        source = catalogue.named(dataset, root, split, download)
+        data = _decoded(dataset, split, source, cache_dir)
     # data_root may be "the data set's own folder", hence also another data set's.
     if data.image_size != SIZES[dataset]:
         raise InputError(
             f"{root} does not hold '{dataset}': its images have {data.image_size} "
             f"pixels, not {SIZES[dataset]}"
         )
+    return _shipped(data, split, order) if dataset == "cifar100" else data
+
+
+def _cifar(name: str, root: Path, split: str, download: bool, cache_dir) -> ImageSet:
+    """torchvision's files, else parquet, else torchvision's download."""
+    official = cifar.there(name, root).is_dir()
+    source = None if official else catalogue.present(name, root, split)
+    if source is None:
+        arrays = cifar.files(name, root, split, download)
+        data = _image_set(name, split, *arrays)
+    else:
+        data = _decoded(name, split, source, cache_dir)
+    if data.image_size == SIZES[name]:
+        arrays = data.images.numpy(), data.labels.numpy()
+        cifar.check_published(name, *arrays, split, data.fingerprint)
     return data
 
 
-def _from_path(path: Path, split: str, cache_dir) -> ImageSet:
+def _shipped(data: ImageSet, split: str, order: str | None) -> ImageSet:
+    """CIFAR-100 in the order asked for."""
+    order = os.environ.get("CCFS_CIFAR100_ORDER", "") if order is None else order
+    if order not in cifar.ORDERS:
+        raise InputError(
+            f"order is {order!r}, but must be '' (as the files have it) or 'shipped'"
+        )
+    before = data.images.numpy(), data.labels.numpy()
+    images, labels = cifar.ordered(*before, split, order)
+    if images is before[0]:
+        return data
+    return _image_set("cifar100", split, images, labels, data.classes)
+
+
+def _from_path(path: Path, split: str, cache_dir, image_size: int) -> ImageSet:
     if not path.exists():
         raise InputError(
             f"dataset is '{path}'; allowed are {', '.join(NAMES)}, or the path of an "
@@ -197,11 +234,26 @@ def _from_path(path: Path, split: str, cache_dir) -> ImageSet:
             f"{path} has neither train-*.parquet files nor a folder train/ with one "
             "folder of images for each class"
         )
-    return _decoded(path.resolve().stem, split, source, cache_dir)
+    data = _decoded(path.resolve().stem, split, source, cache_dir, image_size)
+    if split == "test" and not image_size:
+        _check_size(data, catalogue.find(path, "train"))
+    return data
 
 
-def _decoded(name: str, split: str, source, cache_dir) -> ImageSet:
-    found = decode.cached(source, f"{name}-{split}", cache_dir)
+def _check_size(test: ImageSet, train) -> None:
+    """Raise InputError where the first training image has another size."""
+    if (first := next(train.read().records, None)) is None:
+        return
+    side = decode.decode_record(first).shape[1]
+    if side != test.image_size:
+        raise InputError(
+            f"{first[0]} is {side}x{side} pixels, but the test split has "
+            f"{test.image_size}x{test.image_size}: give image_size, and both get it"
+        )
+
+
+def _decoded(name: str, split: str, source, cache_dir, image_size: int = 0) -> ImageSet:
+    found = decode.cached(source, f"{name}-{split}", cache_dir, image_size)
     data = _image_set(name, split, found.images, found.labels, found.classes)
     data.__dict__["fingerprint"] = found.fingerprint  # just computed: spares a pass
     return data

@@ -6,7 +6,7 @@ arrays, aligned to it by position. Nothing is unpacked and nothing is unpickled.
 """
 
 import hashlib
-import os
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -14,12 +14,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from ccfs_lib.errors import InputError
+from ccfs_lib.data.files import (
+    damaged,
+    is_image,
+    is_litter,
+    say_left_out,
+    subfolders,
+    text,
+    walk,
+)
+from ccfs_lib.errors import InputError, Notice
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 TEST_NAMES = ("test", "val", "valid", "validation")
 TINY_ZIP = "tiny-imagenet-200.zip"
+# The last three: a member that is missing, encrypted, or packed by another method.
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError)
+ZIP_ERRORS += (KeyError, RuntimeError, NotImplementedError)
 Record = tuple[str, bytes, int]  # place (for messages), encoded image, label
 
 
@@ -39,41 +49,72 @@ class FolderSource:
     root: Path
     split: str
 
-    @property
+    @cached_property
     def folder(self) -> Path:
-        """The split's own folder; raises InputError where there is none."""
+        """The split's own folder: the first that can be one.
+
+        Raises InputError where there is none.
+        """
         kinds = ("train",) if self.split == "train" else TEST_NAMES
         folders = [self.root / kind for kind in kinds if (self.root / kind).is_dir()]
         if not folders:
             raise InputError(f"{self.root} has no folder {' or '.join(kinds)}")
+        if self.split == "train":
+            return folders[0]
         # Tiny-ImageNet's test/ has no labels; everyone tests on val/.
-        marked = [f for f in folders if (f / "val_annotations.txt").exists()]
-        return (marked or folders)[0]
+        if marked := [folder for folder in folders if self._marks(folder)]:
+            return marked[0]
+        chosen = next(filter(self._labelled, folders), folders[0])
+        if chosen != folders[0]:
+            warnings.warn(
+                f"{folders[0]} holds no class of {self.root / 'train'}, so the test "
+                f"split is {chosen}",
+                Notice,
+                stacklevel=2,
+            )
+        return chosen
 
     @cached_property
     def wnids(self) -> list[str]:
         """Names of the class folders of the training split, sorted."""
-        return sorted(p.name for p in (self.root / "train").iterdir() if p.is_dir())
+        return [path.name for path in subfolders(self.root / "train")]
+
+    def _marks(self, folder: Path) -> list[tuple[int, str]]:
+        """(label, name) by val_annotations.txt, if the images still lie beside it."""
+        table = folder / "val_annotations.txt"
+        if not table.is_file() or not (folder / "images").is_dir():
+            return []
+        marks = _annotations(text(table), self.wnids, table)
+        # Left behind where the images were moved into one folder for each class.
+        there = any((folder / "images" / name).exists() for _, name in marks)
+        return marks if there else []
+
+    def _labelled(self, folder: Path) -> bool:
+        """Whether a class of the training split has an image there."""
+        inner = {path.name: path for path in subfolders(folder)}
+        mine = (inner[wnid] for wnid in self.wnids if wnid in inner)
+        return any(is_image(path.name) for one in mine for path in walk(one))
 
     @cached_property
     def items(self) -> list[tuple[Path, int]]:
         """(file, label) in the order of torchvision's ImageFolder."""
-        table = self.folder / "val_annotations.txt"
-        if table.exists():
-            marks = _annotations(table.read_text(), self.wnids, table)
+        if self.split == "test" and (marks := self._marks(self.folder)):
             return [(self.folder / "images" / name, label) for label, name in marks]
-        found = sorted(p.name for p in self.folder.iterdir() if p.is_dir())
+        found = {path.name: walk(path) for path in subfolders(self.folder)}
+        if found.get("images") == [] and "images" not in self.wnids:
+            del found["images"]  # of Tiny-ImageNet, emptied
         if extra := sorted(set(found) - set(self.wnids)):
             raise InputError(
                 f"{self.folder / extra[0]} is a class without a folder in "
                 f"{self.root / 'train'}"
             )
+        stray = sum(is_image(p.name) for p in self.folder.iterdir() if p.is_file())
+        say_left_out(self.folder, [p for files in found.values() for p in files], stray)
         items = [
-            (Path(folder, name), label)
+            (path, label)
             for label, wnid in enumerate(self.wnids)
-            for folder, _, names in sorted(os.walk(self.folder / wnid))
-            for name in sorted(names)
-            if _is_image(name)
+            for path in found.get(wnid, [])
+            if is_image(path.name)
         ]
         empty = sorted(set(range(len(self.wnids))) - {label for _, label in items})
         if empty and self.split == "train":
@@ -83,8 +124,13 @@ class FolderSource:
     def stamp(self) -> list:
         """What the decoded images depend on: names, sizes and times of the files."""
         # Hashing 100,000 small files would cost as much as decoding them.
-        stats = [(path, path.stat()) for path, _ in self.items]
-        rows = [[str(path), s.st_size, s.st_mtime_ns] for path, s in stats]
+        rows = []
+        for path, _ in self.items:
+            try:
+                facts = path.stat()
+            except OSError as error:
+                raise damaged(path, error) from error
+            rows.append([str(path), facts.st_size, facts.st_mtime_ns])
         return [str(self.root.resolve()), self._classes(), rows]
 
     def read(self) -> Listing:
@@ -100,7 +146,7 @@ class FolderSource:
 
     def _classes(self) -> tuple[str, ...]:
         table = self.root / "words.txt"
-        words = _words(table.read_text()) if table.exists() else {}
+        words = _words(text(table)) if table.exists() else {}
         return class_names(self.wnids, words)
 
 
@@ -120,21 +166,23 @@ class ZipSource:
         try:
             archive = zipfile.ZipFile(self.path)
             classes, items = self._items(archive)
-        except (*ZIP_ERRORS, KeyError) as error:
+        except (*ZIP_ERRORS, UnicodeDecodeError) as error:
             raise damaged(self.path, error) from error
         return Listing(classes, len(items), self._records(archive, items))
 
     def _items(self, archive) -> tuple[tuple[str, ...], list[tuple[str, int]]]:
         """Class names and (member, label), in the order of ImageFolder."""
-        paths = [PurePosixPath(name) for name in archive.namelist()]
-        table = next((p for p in paths if p.name == "val_annotations.txt"), None)
+        paths = map(PurePosixPath, archive.namelist())
+        paths = [p for p in paths if not any(map(is_litter, p.parts))]
+        tables = [p for p in paths if p.parts[-2:] == ("val", "val_annotations.txt")]
         train = sorted(
             (p.parts[p.parts.index("train") + 1], p.name, str(p))
             for p in paths
-            if "train" in p.parts[:-2] and _is_image(p.name)
+            if "train" in p.parts[:-2] and is_image(p.name)
         )
-        if table is None or not train:
+        if not tables or not train:
             raise InputError(f"{self.path} is not laid out as {TINY_ZIP}")
+        table = tables[0]
         wnids = sorted({wnid for wnid, _, _ in train})
         words = archive.read(str(table.parents[1] / "words.txt")).decode()
         classes = class_names(wnids, _words(words))
@@ -151,7 +199,7 @@ class ZipSource:
                 place = f"{self.path}:{member}"
                 try:
                     yield place, archive.read(member), label  # checks the member's CRC
-                except (*ZIP_ERRORS, KeyError) as error:
+                except ZIP_ERRORS as error:
                     raise damaged(place, error) from error
 
 
@@ -170,11 +218,6 @@ def _words(text: str) -> dict[str, str]:
     return dict(line.split("\t", 1) for line in text.splitlines() if "\t" in line)
 
 
-def _is_image(name: str) -> bool:
-    # Hidden files: macOS leaves "._name.jpg" twins that hold no image.
-    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-
-
 def class_names(wnids: list[str], words: dict[str, str]) -> tuple[str, ...]:
     """First synonym of each class; where two classes share it, the wnid is added."""
     first = [words[w].split(",")[0].strip() if w in words else w for w in wnids]
@@ -191,9 +234,3 @@ def sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise damaged(path, error) from error
-
-
-def damaged(place, error: Exception) -> InputError:
-    """The error for a file that cannot be read, with the first line of the reason."""
-    reason = (str(error).strip() or type(error).__name__).split("\n")[0][:200]
-    return InputError(f"{place} cannot be read: {reason}")

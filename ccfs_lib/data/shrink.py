@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from ccfs_lib.data.imageset import ImageSet
+from ccfs_lib.data.resize import shrink
 from ccfs_lib.errors import InputError
-
-CHUNK = 500  # images shrunk in one go: their floats stay in the processor's cache
 
 
 def reduced(data: ImageSet, classes: int = 0, image_size: int = 0) -> ImageSet:
@@ -41,33 +40,3 @@ def reduced(data: ImageSet, classes: int = 0, image_size: int = 0) -> ImageSet:
 def members(labels: Tensor, classes: int = 0) -> np.ndarray:
     """Positions, int64, of the images that `reduced` keeps; scores are cut by them."""
     return np.flatnonzero(labels.numpy() < (classes or np.inf))
-
-
-def shrink(images: Tensor, size: int) -> Tensor:
-    """uint8 (N, C, S, S) to uint8 (N, C, size, size): each pixel the mean of its area.
-
-    The area of a new pixel covers parts of old ones where S is no multiple of `size`.
-    All weights are whole numbers and every sum stays below 2^53, so that the result is
-    exact, rounded half up, and the same on every machine. Raises InputError for images
-    that are not square.
-    """
-    side = images.shape[2]
-    if images.shape[3] != side:
-        raise InputError(
-            f"images are {images.shape[3]}x{side} pixels; only square ones can shrink"
-        )
-    # In units of 1 / (side x size) of the width, old pixel j covers [j, j + 1) x size,
-    # and new pixel i covers [i, i + 1) x side.
-    old, new = torch.arange(side + 1) * size, torch.arange(size + 1) * side
-    right = torch.minimum(old[1:], new[1:, None])
-    left = torch.maximum(old[:-1], new[:-1, None])
-    # Floats hold these integers exactly, and multiply matrices far faster than ints.
-    small = 256 * side**2 <= 2**24
-    exact = torch.float32 if small else torch.float64
-    whole = torch.int32 if small else torch.int64
-    weights = (right - left).clamp(min=0).to(exact)  # (size, side); rows sum to side
-    made = torch.empty(*images.shape[:2], size, size, dtype=torch.uint8)
-    for part, out in zip(images.split(CHUNK), made.split(CHUNK), strict=True):
-        total = weights @ part.to(exact) @ weights.T
-        out.copy_((total + side**2 // 2).to(whole) // side**2)
-    return made

@@ -171,7 +171,7 @@ def terms(
     if student is None or not recipe.adversarial:  # none before the first batch
         return loss
     # From the teacher's constants to the student's own.
-    answers = student(x * space.std + space.mean)
+    answers = student(space.normalize.inverse(x))
     return loss + recipe.adversarial * adversarial(answers, logits, targets)
 
 

@@ -4,15 +4,14 @@ Types and ranges of single fields are pydantic's business (`experiment`); here i
 depends on the data set, on the machine's files or on several fields at once.
 """
 
-import json
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment.datasets import KNOWN, SCORE_FILES
 from ccfs_lib.experiment.presets import logged
+from ccfs_lib.experiment.selected import read_selected
 
 if TYPE_CHECKING:
     from ccfs_lib.experiment.settings import Experiment
@@ -98,21 +97,31 @@ def _distilled_from(e) -> None:
 
 
 def _selected_from(e) -> None:
-    if not (given := os.path.expanduser(e.selected_from)):
+    if not e.selected_from:
         return
-    told = f"selected_from is {e.selected_from!r}"
     try:
-        content = json.loads(Path(given).read_text())
-        chosen = content["ipc"], float(content["alpha"])
-    except (OSError, ValueError, LookupError, TypeError):
+        chosen = read_selected(os.path.expanduser(e.selected_from))
+    except InputError as error:
+        raise InputError(f"selected_from is {e.selected_from!r}, but {error}") from None
+    if (chosen.ipc, chosen.alpha) != (e.ipc, e.alpha):
+        # With all their digits: 0.3400000001 is not 0.34.
         raise InputError(
-            f"{told}, but must be a selected_indices.json with ipc, alpha and "
-            "idx_selected"
-        ) from None
-    if chosen != (e.ipc, e.alpha):
+            f"selected_from is {e.selected_from!r}, chosen for ipc {chosen.ipc} and "
+            f"alpha {chosen.alpha!r}, but ipc is {e.ipc} and alpha {e.alpha!r}"
+        )
+    # Of each class it is counted where labels are known (`exchange.read_indices`).
+    if not (known := KNOWN.get(e.dataset)):
+        return
+    count, most = len(chosen.indices), e.real * (e.classes or known.classes)
+    if count > most:
         raise InputError(
-            f"{told}, chosen for ipc {chosen[0]} and alpha {chosen[1]:g}, but ipc is "
-            f"{e.ipc} and alpha {e.alpha:g}"
+            f"selected_from is {e.selected_from!r} and lists {count} images, but ipc "
+            f"{e.ipc} and alpha {e.alpha:g} leave {most} real ones"
+        )
+    if not e.classes and max(chosen.indices, default=0) >= known.train:
+        raise InputError(
+            f"selected_from is {e.selected_from!r} and lists {max(chosen.indices)}, "
+            f"but {e.dataset} has {known.train} training images"
         )
 
 

@@ -160,8 +160,8 @@ class Pipeline:
             sizes = self._beside(self.chosen(seed)).class_sizes
             return self.train.subset(self.random_real(sizes, seed))
         if arm.set == "selected":
-            size = len(self.train)
-            chosen, _ = exchange.read_indices(e.selected_from, e.ipc, size)
+            path, labels = e.selected_from, self.train.labels
+            chosen, _ = exchange.read_indices(path, e.ipc, len(labels), labels, e.real)
             return self._beside(chosen)
         return self._beside(self.chosen(seed, arm.strategy and arm.name))
 

@@ -89,8 +89,8 @@ class Trainings:
 
     def _load(self, split: str) -> ImageSet:
         e = self.experiment
-        root = e.data_root or None
-        return data.load(e.dataset, split, data_root=root, cache_dir=paths.cache())
+        options = {"data_root": e.data_root or None, "image_size": e.image_size}
+        return data.load(e.dataset, split, cache_dir=paths.cache(), **options)
 
     @cached_property
     def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import os
 import pickle
 import urllib.error
 import urllib.request
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from realdata import DATA as SHARED
 
 from ccfs_lib.data import (
     ImageSet,
@@ -34,9 +34,6 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import KNOWN, preset
 from ccfs_lib.pipeline import Pipeline
 
-SHARED = Path(
-    os.environ.get("CCFS_DATA") or Path(__file__).parents[3] / "shared" / "data"
-)
 needs_shared = pytest.mark.skipif(
     not (SHARED / "cifar10-jpeg").is_dir() or not (SHARED / "tiny-imagenet").is_dir(),
     reason=f"development images are not in {SHARED}",
@@ -47,6 +44,7 @@ needs_shared = pytest.mark.skipif(
 def isolated(tmp_path, monkeypatch):
     monkeypatch.setenv("CCFS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("CCFS_DATA", raising=False)
+    monkeypatch.delenv("CCFS_CIFAR100_ORDER", raising=False)
 
 
 @pytest.fixture

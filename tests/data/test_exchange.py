@@ -1,6 +1,7 @@
 """What others use: index files, folders and parquet, written, read back, refused."""
 
 import json
+import warnings
 from io import BytesIO
 
 import numpy as np
@@ -12,13 +13,14 @@ from PIL import Image
 from ccfs_lib import data
 from ccfs_lib.data import ImageSet
 from ccfs_lib.data.exchange import (
+    agreement,
     read_folder,
     read_indices,
     write_folder,
     write_indices,
     write_parquet,
 )
-from ccfs_lib.errors import InputError
+from ccfs_lib.errors import InputError, Notice
 
 
 def test_round_trip_keeps_the_order(tmp_path):
@@ -199,3 +201,156 @@ def test_parquet_is_read_by_the_library_and_by_pyarrow(tmp_path, images):
         pixels = np.asarray(file).transpose(2, 0, 1)
     assert np.array_equal(pixels, images.images[3].numpy()) and rows[3]["label"] == 1
     assert list(path.parent.iterdir()) == [path]
+
+
+# -- whose class is a folder -----------------------------------------------------------
+
+
+def labelled_folders(root, names):
+    """One image in each folder, its grey level ten times the folder's place."""
+    for i, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        grey = Image.new("RGB", (8, 8), (10 * i,) * 3)
+        grey.save(root / name / "0.png")
+    return root
+
+
+def levels(root, classes):
+    """Which of the folders' places is read as class 0, 1, ...; one image each."""
+    back = read_folder(root, tuple(classes), 1)
+    assert back.labels.tolist() == list(range(len(classes)))
+    return (back.images[:, 0, 0, 0] // 10).tolist()
+
+
+TEN = ["airplane", "automobile", "bird", "cat", "deer"]
+TEN += ["dog", "frog", "horse", "ship", "truck"]
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        ([f"new{i}" for i in range(10)], TEN),
+        ([f"new{i}" for i in range(1, 11)], TEN),
+        ([f"new{i:03d}" for i in range(10)], TEN),
+        ([str(i) for i in range(1, 13)], [f"c{i}" for i in range(12)]),
+        ([f"class_{i}" for i in range(12)], [f"c{i}" for i in range(12)]),
+        (TEN, TEN),
+        ([name.title() for name in TEN], TEN),
+        (["palm tree", "bed", "Oak-Tree"], ["palm_tree", "bed", "oak_tree"]),
+        ([str(i) for i in range(11)], [str(i) for i in range(11)]),
+        (["9", "10", "8"], ["9", "10", "8"]),  # names, whatever they count
+        (["n00000002", "n00000005", "n10000000"], ["goldfish", "toad", "newt"]),
+    ],
+)
+def test_folders_are_of_the_class_they_are_named_or_numbered(tmp_path, names, classes):
+    root = labelled_folders(tmp_path, names)
+    assert levels(root, classes) == list(range(len(names)))
+
+
+def test_class_names_need_not_be_sorted(tmp_path):
+    root = labelled_folders(tmp_path, ["frog", "cat", "dog"])
+    assert levels(root, ["cat", "dog", "frog"]) == [1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (
+            ["katze", "hund", "frosch"],
+            r"frosch is neither .*\(cat, dog, frog, \.\.\.\)",
+        ),
+        (["new0", "new1", "other"], "other is neither one of the classes"),
+        (["new0", "new1", "old2"], "neither one of the classes"),
+        (["new0", "new1", "new3"], "numbered 0 to 3, but 3 classes"),
+        (["new2", "new3", "new4"], "numbered 2 to 4"),
+        (["new998", "new999", "new1000"], "numbered 998 to 1000"),
+        (["new1", "new01", "new2"], "without a gap"),
+        (["cat", "dog"], "has 2 class folders, but there are 3"),
+    ],
+)
+def test_folders_of_other_classes_are_refused(tmp_path, names, told):
+    root = labelled_folders(tmp_path / "made", names)
+    with pytest.raises(InputError, match=told) as error:
+        levels(root, ["cat", "dog", "frog"])
+    assert str(root) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_litter_is_no_class_and_other_kinds_are_counted(tmp_path, images):
+    root = write_folder(images, tmp_path / "made")
+    for name in (".ipynb_checkpoints", "@eaDir", "__MACOSX"):
+        (root / name).mkdir()
+        (root / "new001" / name).mkdir()
+    (root / "new001/tensor.npy").touch()
+    with pytest.warns(Notice, match=r"made: not read are 1 \.npy;"):
+        assert len(read_folder(root, images.classes, 4)) == 12
+    (root / "new003").symlink_to(tmp_path / "gone")
+    with pytest.raises(InputError, match=r"new003 is a link to .*gone, which is not"):
+        read_folder(root, images.classes, 4)
+
+
+def test_agreement_is_a_percentage_and_noticed_near_chance(images):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert agreement(images, images.labels) == 100
+        few = images.labels.clone()
+        few[:2] = (few[:2] + 1) % 3
+        assert agreement(images, few.numpy()) == pytest.approx(100 * 10 / 12)
+    with pytest.warns(Notice, match=r"takes 0\.0 % of .*'made' .* chance is 33\.3 %"):
+        agreement(images, (images.labels + 1) % 3)
+    many = ImageSet(
+        "many",
+        torch.zeros(1000, 3, 1, 1, dtype=torch.uint8),
+        torch.arange(1000) % 10,
+        tuple(TEN),
+    )
+    # What sorting new1, new10, new2, ... makes of ten classes: only the first is right.
+    answers = torch.tensor([int(n) - 1 for n in sorted(map(str, range(1, 11)))])
+    with pytest.warns(Notice, match="numbered as those of the training images"):
+        assert agreement(many, answers[many.labels]) == 10
+    with pytest.raises(InputError, match=r"predictions are \(3,\), but there are 12"):
+        agreement(images, [0, 1, 2])
+
+
+# -- counts of a selection -------------------------------------------------------------
+
+
+def test_counts_per_class_are_checked_against_the_quota(tmp_path):
+    labels = np.arange(30) % 3
+    path = tmp_path / "i.json"
+
+    def read(indices, quota=2):
+        write_indices(path, 4, 0.5, indices)
+        return read_indices(path, 4, 30, labels, quota)[0].tolist()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read([5, 0, 3, 1, 4, 2]) == [5, 0, 3, 1, 4, 2]
+    with pytest.raises(
+        InputError, match=r"3 images of class 1, .* leave 2 real images"
+    ):
+        read([1, 4, 7, 0, 3, 2])
+    with pytest.warns(Notice, match="holds 3 of 6 images: 2 classes have fewer than 2"):
+        assert read([0, 3, 1]) == [0, 3, 1]
+    with pytest.raises(InputError, match="leave 0 real"):
+        read([0], quota=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"ipc": "4"}, "ipc is '4', which is no whole number"),
+        ({"ipc": True}, "ipc is True"),
+        ({"ipc": 4.0}, r"ipc is 4\.0"),
+        ({"alpha": "0.5"}, r"alpha is '0\.5', which is no number"),
+        ({"alpha": True}, "alpha is True"),
+        ({"alpha": float("nan")}, "alpha is nan"),
+        ({"alpha": 1.5}, r"alpha is 1\.5"),
+        ({"idx_selected": "31"}, "idx_selected is not a list"),
+    ],
+)
+def test_numbers_that_are_none_are_told_apart(tmp_path, change, told):
+    path = tmp_path / "i.json"
+    path.write_text(json.dumps(GOOD | change))
+    with pytest.raises(InputError, match=told) as error:
+        read_indices(path, 4, 10)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)

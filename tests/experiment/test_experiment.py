@@ -390,3 +390,41 @@ def test_later_options_leave_earlier_configurations_alone():
 def test_no_phase_without_real_images():
     with pytest.raises(InputError, match="alpha 1 leaves no real images to select"):
         from_notebook({"alpha": 1.0, "phase": 1})
+
+
+# -- a selection of others, before any image is read -----------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"alpha": 0.2000000001}, r"alpha 0\.2000000001, but ipc is 20 and alpha 0\.2"),
+        ({"ipc": 21}, "chosen for ipc 21 .* but ipc is 20"),
+        ({"ipc": "20"}, "ipc is '20', which is no whole number"),
+        ({"ipc": True}, "ipc is True"),
+        ({"alpha": "0.2"}, r"alpha is '0\.2', which is no number"),
+        ({"idx_selected": [*range(161)]}, "lists 161 images, but .* leave 160 real"),
+        ({"idx_selected": [1352]}, "lists 1352, but digits has 1352 training images"),
+        ({"idx_selected": [1, 1]}, "an index twice"),
+        ({"idx_selected": [0.0]}, "not a list of whole numbers"),
+        ({"idx_selected": [-1]}, r"idx_selected holds -1\.\.-1"),
+    ],
+)
+def test_selections_for_something_else_are_refused(selected, content, told):
+    old = json.loads(Path(selected).read_text())
+    Path(selected).write_text(json.dumps(old | content))
+    with pytest.raises(InputError, match=told) as error:
+        preset(selected_from=selected)
+    sentence = str(error.value)
+    assert sentence.startswith("selected_from is ") and "\n" not in sentence
+    assert selected in sentence
+
+
+def test_a_full_selection_is_taken(selected):
+    old = json.loads(Path(selected).read_text())
+    Path(selected).write_text(json.dumps(old | {"idx_selected": [*range(160)]}))
+    assert preset(selected_from=selected).selected_from == selected
+    with pytest.raises(
+        InputError, match=r"lists 160 images, but .* leave 80 real ones"
+    ):
+        preset(selected_from=selected, classes=5)

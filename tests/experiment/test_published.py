@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from ccfs_lib.distill import dm, dsa
+from ccfs_lib.distill import dm
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import (
     KNOWN,
     NORMALISATION,
     Strengths,
+    condense,
     datasets,
     from_notebook,
     matching,
@@ -312,10 +313,9 @@ LOOPS[50] = (50, 10)
 
 @pytest.mark.parametrize("ipc", LOOPS)
 def test_loops_of_dsa(ipc):
-    recipe = dsa.published(ipc)
+    recipe = condense.dsa("cifar10", ipc)
     same(recipe, outer=LOOPS[ipc][0], inner=LOOPS[ipc][1], iterations=1000)
     same(recipe, lr_img=0.1, lr_net=0.01, momentum=0.5, batch_real=256, batch_net=256)
-    assert set(dsa.LOOPS) == set(LOOPS)
 
 
 def test_dm():

@@ -303,6 +303,10 @@ def test_what_others_selected_is_measured_as_ones_own(house):
     write_indices(file, 4, 0.25, [99_999])
     with pytest.raises(InputError, match="99999, but the training split has"):
         told.evaluate("selected", 0)
+    zeros = np.flatnonzero(stages.train.labels.numpy() == 0)[:4]
+    write_indices(file, 4, 0.25, zeros)  # 30 real images, but not 4 of a class
+    with pytest.raises(InputError, match=r"holds 4 images of class 0, .* leave 3 real"):
+        told.evaluate("selected", 0)
     with pytest.raises(InputError, match="arm is 'selected', but selected_from is emp"):
         stages.measure("selected")
 
