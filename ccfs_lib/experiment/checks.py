@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # The names that `networks.build` knows, told here without importing torch.
 NETWORKS = re.compile(
     r"convnet(-in|(-[1-9]\d*)+)?|resnet(18|50|101)|resnet18-(s2|imagenet)"
-    r"|(densenet121|regnet_y_8gf)(-s1)?"
+    r"|resnet(10|18)-w[1-9]\d*|(densenet121|regnet_y_8gf)(-s1)?"
 )
 SCORES = ("forgetting", "logits", "published-forgetting", "published-cscore")
 LEAST_PIXELS = 8  # three halvings, which most networks here make, leave one
@@ -49,8 +49,9 @@ def _networks(e) -> None:
         if not NETWORKS.fullmatch(value):
             raise InputError(
                 f"{name} is {value!r}, but must be convnet, convnet-in, "
-                "convnet-W1-W2-... (widths), resnet18[-s2|-imagenet], resnet50, "
-                "resnet101, densenet121[-s1] or regnet_y_8gf[-s1]"
+                "convnet-W1-W2-... (widths), resnet10-wN or resnet18-wN (N, 2N, 4N, "
+                "8N channels), resnet18[-s2|-imagenet], resnet50, resnet101, "
+                "densenet121[-s1] or regnet_y_8gf[-s1]"
             )
     if e.teacher_network == "convnet-in":
         raise InputError(
