@@ -18,6 +18,7 @@ from torchvision import models
 from torchvision.models.resnet import BasicBlock
 
 from ccfs_lib.errors import InputError
+from ccfs_lib.runtime import plugins
 
 # name: (torchvision constructor, stride of a 3x3 stem, smallest image in pixels).
 # Stride None keeps torchvision's own stem and pooling, made for 224-pixel images.
@@ -43,7 +44,7 @@ LEAST = 8  # pixels: three halvings leave one
 CONVNET = re.compile(r"convnet(-in|(-[1-9][0-9]*)+)?")
 _lock = threading.RLock()
 NAMES = ("convnet", "convnet-in", "convnet-W1-W2-...", "resnet10-wN", "resnet18-wN")
-NAMES += tuple(STOCK)
+NAMES += (*STOCK, "module:function")
 
 
 class Normalize(nn.Module):
@@ -106,7 +107,9 @@ def build(
     of 128 channels, 3 at 32 pixels, 4 at 64), "convnet-in" (instance norm, as in DC),
     "convnet-32-64-128" (your widths, a block each, BatchNorm), "resnet10-w16" or
     "resnet18-w16" (one or two basic blocks a stage, widths N, 2N, 4N, 8N, the stem of
-    "resnet18", which is "resnet18-w64"), or a key of STOCK.
+    "resnet18", which is "resnet18-w64"), a key of STOCK, or "module:function": your
+    factory of num_classes, image_size, which returns an nn.Module from normalised
+    images to logits whose last nn.Linear is the classifier.
     num_classes: 2 or more. image_size: side in pixels. mean, std: three floats each,
     for images in [0, 1]. With `seed`, the weights depend on it alone, are made on the
     CPU, and no global random generator moves; without, they draw from the global one.
@@ -131,6 +134,8 @@ def _maker(name: str):
         return _narrow
     if name in STOCK:
         return _stock
+    if plugins.named(name):
+        return _factory
     raise InputError(f"network is {name!r}, but must be one of {', '.join(NAMES)}")
 
 
@@ -225,6 +230,24 @@ def _stage(channels: int, out: int, blocks: int, stride: int) -> nn.Sequential:
         if isinstance(layer, nn.Conv2d):  # as torchvision initialises all but our stems
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return stage
+
+
+def _factory(name: str, num_classes: int, size: int) -> nn.Module:
+    make = plugins.resolve(name, "network", ("num_classes", "image_size"))
+    body = make(num_classes, size)
+    if not isinstance(body, nn.Module):
+        raise InputError(
+            f"network is {name!r}, which returned a {type(body).__name__}, but must "
+            "return an nn.Module"
+        )
+    linear = [m.out_features for m in body.modules() if isinstance(m, nn.Linear)]
+    if linear[-1:] != [num_classes]:
+        last = f"has {linear[-1]} outputs" if linear else "is not there"
+        raise InputError(
+            f"network is {name!r}, but the last nn.Linear, its classifier, {last}; "
+            f"there are {num_classes} classes"
+        )
+    return body
 
 
 @dataclass(frozen=True)

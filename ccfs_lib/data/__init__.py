@@ -1,10 +1,27 @@
 """Data: labelled images, where they come from, and the formats they leave in.
 
-imageset (ImageSet, load), shrink (fewer classes, fewer pixels), catalogue (data sets
-with a name), readers and parquet (their files), decode, exchange (others' formats).
+imageset (ImageSet, load), convert (arrays and torch Datasets), shrink (fewer classes,
+fewer pixels), catalogue (data sets with a name), readers and parquet (their files),
+decode, exchange (others' formats).
 """
 
-from ccfs_lib.data.imageset import ImageSet, channel_stats, concat, load
+from ccfs_lib.data.imageset import (
+    ImageSet,
+    channel_stats,
+    concat,
+    from_arrays,
+    from_dataset,
+    load,
+)
 from ccfs_lib.data.shrink import members, reduced
 
-__all__ = ["ImageSet", "channel_stats", "concat", "load", "members", "reduced"]
+__all__ = [
+    "ImageSet",
+    "channel_stats",
+    "concat",
+    "from_arrays",
+    "from_dataset",
+    "load",
+    "members",
+    "reduced",
+]
