@@ -8,14 +8,17 @@ import contextlib
 import math
 import re
 import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torchvision import models
+from torchvision.models.resnet import BasicBlock
 
 from ccfs_lib.errors import InputError
+from ccfs_lib.runtime import plugins
 
 # name: (torchvision constructor, stride of a 3x3 stem, smallest image in pixels).
 # Stride None keeps torchvision's own stem and pooling, made for 224-pixel images.
@@ -35,8 +38,13 @@ STOCK = {
     "densenet121-s1": (models.densenet121, 1, 8),
     "regnet_y_8gf-s1": (models.regnet_y_8gf, 1, 8),
 }
+# CCFS's ResNet-18 in other sizes: "resnet10-w16" costs a 34th of it.
+NARROW = re.compile(r"resnet(10|18)-w([1-9][0-9]*)")
+LEAST = 8  # pixels: three halvings leave one
+CONVNET = re.compile(r"convnet(-in|(-[1-9][0-9]*)+)?")
 _lock = threading.RLock()
-NAMES = ("convnet", "convnet-in", "convnet-W1-W2-...", *STOCK)
+NAMES = ("convnet", "convnet-in", "convnet-W1-W2-...", "resnet10-wN", "resnet18-wN")
+NAMES += (*STOCK, "module:function")
 
 
 class Normalize(nn.Module):
@@ -101,7 +109,11 @@ def build(
 
     name: "convnet" (the ConvNet of DC, DM and MTT with SelMatch's BatchNorm: blocks
     of 128 channels, 3 at 32 pixels, 4 at 64), "convnet-in" (instance norm, as in DC),
-    "convnet-32-64-128" (your widths, a block each, BatchNorm), or a key of STOCK.
+    "convnet-32-64-128" (your widths, a block each, BatchNorm), "resnet10-w16" or
+    "resnet18-w16" (one or two basic blocks a stage, widths N, 2N, 4N, 8N, the stem of
+    "resnet18", which is "resnet18-w64"), a key of STOCK, or "module:function": your
+    factory of num_classes, image_size, which returns an nn.Module from normalised
+    images to logits whose last nn.Linear is the classifier.
     num_classes: 2 or more. image_size: side in pixels. mean, std: three floats each,
     for images in [0, 1]. With `seed`, the weights depend on it alone, are made on the
     CPU, and no global random generator moves; without, they draw from the global one.
@@ -112,12 +124,23 @@ def build(
     """
     if num_classes < 2:
         raise InputError(f"num_classes is {num_classes}, but at least 2 are needed")
-    if not re.fullmatch(r"convnet(-in|(-[1-9][0-9]*)+)?", name) and name not in STOCK:
-        raise InputError(f"network is {name!r}, but must be one of {', '.join(NAMES)}")
-    make = _convnet if name.startswith("convnet") else _stock
+    make = _maker(name)
     with contextlib.nullcontext() if seed is None else _seeded(seed):
         normalize = Normalize(mean, std)
         return Network(normalize, make(name, num_classes, image_size))
+
+
+def _maker(name: str):
+    """Find what builds the body of a network of this name."""
+    if CONVNET.fullmatch(name):
+        return _convnet
+    if NARROW.fullmatch(name):
+        return _narrow
+    if name in STOCK:
+        return _stock
+    if plugins.named(name):
+        return _factory
+    raise InputError(f"network is {name!r}, but must be one of {', '.join(NAMES)}")
 
 
 @contextlib.contextmanager
@@ -177,6 +200,62 @@ def _stock(name: str, num_classes: int, size: int) -> nn.Module:
         body.features.conv0, body.features.pool0 = conv(64), nn.Identity()
     else:
         body.stem[0] = conv(32)  # RegNet's stem has no pooling to remove
+    return body
+
+
+def _narrow(name: str, num_classes: int, size: int) -> nn.Module:
+    depth, width = map(int, NARROW.fullmatch(name).groups())
+    if size < LEAST:
+        raise InputError(f"image_size is {size}, but {name} needs {LEAST} or more")
+    blocks = {10: 1, 18: 2}[depth]
+    # torchvision's names of layers, so that its weights of "resnet18-w64" fit.
+    layers = OrderedDict(
+        conv1=nn.Conv2d(3, width, 3, padding=1, bias=False),
+        bn1=nn.BatchNorm2d(width),
+        relu=nn.ReLU(inplace=True),
+    )
+    channels = width
+    for stage, stride in enumerate((1, 2, 2, 2)):
+        out = width * 2**stage
+        layers[f"layer{stage + 1}"] = _stage(channels, out, blocks, stride)
+        channels = out
+    layers |= OrderedDict(
+        avgpool=nn.AdaptiveAvgPool2d(1),
+        flatten=nn.Flatten(),
+        fc=nn.Linear(channels, num_classes),
+    )
+    return nn.Sequential(layers)
+
+
+def _stage(channels: int, out: int, blocks: int, stride: int) -> nn.Sequential:
+    """Basic blocks of one width (He et al., 2016), the first with the stride."""
+    shortcut = None
+    if stride > 1 or channels != out:
+        conv = nn.Conv2d(channels, out, 1, stride, bias=False)
+        shortcut = nn.Sequential(conv, nn.BatchNorm2d(out))
+    first = BasicBlock(channels, out, stride, shortcut)
+    stage = nn.Sequential(first, *(BasicBlock(out, out) for _ in range(blocks - 1)))
+    for layer in stage.modules():
+        if isinstance(layer, nn.Conv2d):  # as torchvision initialises all but our stems
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    return stage
+
+
+def _factory(name: str, num_classes: int, size: int) -> nn.Module:
+    make = plugins.resolve(name, "network", ("num_classes", "image_size"))
+    body = make(num_classes, size)
+    if not isinstance(body, nn.Module):
+        raise InputError(
+            f"network is {name!r}, which returned a {type(body).__name__}, but must "
+            "return an nn.Module"
+        )
+    linear = [m.out_features for m in body.modules() if isinstance(m, nn.Linear)]
+    if linear[-1:] != [num_classes]:
+        last = f"has {linear[-1]} outputs" if linear else "is not there"
+        raise InputError(
+            f"network is {name!r}, but the last nn.Linear, its classifier, {last}; "
+            f"there are {num_classes} classes"
+        )
     return body
 
 

@@ -110,6 +110,31 @@ def load(path: str | Path, labels: Tensor) -> np.ndarray:
     return scores
 
 
+def checked(values, count: int, name: str) -> np.ndarray:
+    """Return a user's scores, an array or tensor (N,), as float64, higher = harder.
+
+    count: N. name: how sentences begin. Raises InputError for another shape, for
+    values that are no numbers, and for any that is not finite.
+    """
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = (values.double() if values.is_floating_point() else values).numpy()
+    try:
+        found = np.array(values)
+    except ValueError:  # rows of several lengths
+        found = np.array(None)
+    if found.shape != (count,) or found.dtype.kind not in "fiu":
+        raise InputError(
+            f"{name} are {found.dtype} {found.shape}, but must be one number for each "
+            f"of the {count} training images"
+        )
+    found = found.astype(np.float64)
+    if not np.isfinite(found).all():
+        first = int(np.flatnonzero(~np.isfinite(found))[0])
+        raise InputError(f"{name} must be finite, but image {first} has {found[first]}")
+    return found
+
+
 def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Scores as float64, higher = harder, and the labels that a C-score file has."""
     file, cscores = np.load(path, allow_pickle=False), path.suffix != ".npy"

@@ -1,7 +1,9 @@
 """Shared by the tests: one thread, caches that die with a test, small digits runs."""
 
 import os
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 # Processes that a test starts inherit both: the machine may have one core to spare,
 # and a bar would only mix with the output that is compared.
@@ -17,6 +19,7 @@ import torch
 
 from ccfs_lib import data, networks
 from ccfs_lib.experiment import Experiment, Recipe, preset
+from ccfs_lib.runtime import plugins
 from ccfs_lib.train import fit
 
 torch.set_num_threads(1)
@@ -45,6 +48,21 @@ def house(tmp_path, monkeypatch):
     monkeypatch.setenv("CCFS_RESULTS", str(tmp_path / "results"))
     monkeypatch.delenv("CCFS_DATA", raising=False)
     return tmp_path
+
+
+@pytest.fixture
+def workshop(tmp_path, monkeypatch):
+    """The current folder of a user with modules, which are forgotten afterwards."""
+    folder = tmp_path / "workshop"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.setattr(plugins, "_hashes", {})
+    monkeypatch.setattr(plugins, "_warned", set())
+    yield folder
+    for name, module in list(sys.modules.items()):
+        if folder in Path(getattr(module, "__file__", None) or "/").parents:
+            del sys.modules[name]
 
 
 def small(**changes) -> Experiment:

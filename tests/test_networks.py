@@ -14,7 +14,7 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.networks import NAMES, STOCK, Network, build, count
 
 CIFAR = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2023, 0.1994, 0.2010)}
-SMALL = ("convnet", "convnet-in", "convnet-8-16")
+SMALL = ("convnet", "convnet-in", "convnet-8-16", "resnet10-w4")
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +63,7 @@ TABLE = [
     ("resnet18", 200, 64, "2.222", "11.3"),
     ("resnet18-s2", 200, 64, "0.556", "11.3"),
     ("resnet18-imagenet", 200, 64, "0.148", "11.3"),
+    ("resnet10-w16", 100, 32, "0.016", "0.32"),
     ("resnet50", 200, 64, "5.19", "23.9"),
     ("resnet101", 200, 64, "10.04", "42.9"),
     ("densenet121", 200, 64, "0.231", "7.2"),
@@ -98,6 +99,21 @@ def test_cost_is_as_measured_and_as_torch_counts(name, classes, size, gmac, mill
         ("resnet18", 10, 32, 11_173_962),
         ("resnet18", 100, 32, 11_173_962 + 513 * 90),
         ("resnet18", 200, 64, 11_173_962 + 513 * 190),
+        ("resnet18-w64", 10, 32, 11_173_962),
+        ("resnet18-w64", 200, 64, 11_173_962 + 513 * 190),
+        # By hand: a stem, four blocks, three shortcuts, two numbers per norm and
+        # channel, and a head on 16.
+        (
+            "resnet10-w2",
+            10,
+            32,
+            (27 * 2 + 4)
+            + (9 * 2 * 2 + 4) * 2
+            + (9 * 2 * 4 + 9 * 4 * 4 + 2 * 4 + 3 * 8)
+            + (9 * 4 * 8 + 9 * 8 * 8 + 4 * 8 + 3 * 16)
+            + (9 * 8 * 16 + 9 * 16 * 16 + 8 * 16 + 3 * 32)
+            + (16 * 10 + 10),
+        ),
         ("resnet50", 10, 32, 23_520_842),
         # torchvision publishes these for 1000 classes.
         ("resnet18-imagenet", 1000, 64, 11_689_512),
@@ -148,6 +164,8 @@ def test_count_cleans_up_when_the_image_does_not_fit():
         # what the first stage after the stem receives: (channels, side)
         ("resnet18", 32, "conv1", 3, 1, (64, 32)),
         ("resnet18", 64, "conv1", 3, 1, (64, 64)),
+        ("resnet10-w16", 32, "conv1", 3, 1, (16, 32)),
+        ("resnet18-w32", 64, "conv1", 3, 1, (32, 64)),
         ("resnet50", 64, "conv1", 3, 1, (64, 64)),
         ("resnet101", 64, "conv1", 3, 1, (64, 64)),
         ("resnet18-s2", 64, "conv1", 3, 2, (64, 32)),
@@ -175,6 +193,31 @@ def test_stock_stems_are_torchvisions_networks(name):
     base = name.partition("-")[0]
     theirs = getattr(models, base)(weights=None, num_classes=200)
     assert str(meta(name, 200, 64).body) == str(theirs)
+
+
+def test_resnet18_w64_is_resnet18():
+    wide, stock = build("resnet18-w64", 7, 8, seed=1), build("resnet18", 7, 8, seed=2)
+    shapes = [{k: v.shape for k, v in n.state_dict().items()} for n in (wide, stock)]
+    assert list(shapes[0]) == list(shapes[1]) and shapes[0] == shapes[1]
+    x = pixels(4, 8)
+    assert not torch.equal(wide.eval()(x), stock.eval()(x))
+    wide.load_state_dict(stock.state_dict())
+    assert torch.equal(wide(x), stock(x))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet18-w64", "resnet10-w16"])
+def test_resnets_begin_as_torchvisions_but_for_the_stem(name):
+    body = build(name, 10, 8, seed=0).body
+    stem = body.conv1.weight
+    assert 0.9 * 27**-0.5 < stem.abs().max() <= 27**-0.5  # PyTorch's: uniform
+    for layer in body.modules():
+        if isinstance(layer, nn.Conv2d) and layer is not body.conv1:
+            fan = layer.out_channels * layer.kernel_size[0] ** 2
+            std = (2 / fan) ** 0.5  # He's normal, by what leaves
+            assert layer.weight.std().item() == pytest.approx(std, rel=0.15)
+            assert layer.weight.abs().max() > 2.5 * std
+        if isinstance(layer, nn.BatchNorm2d):
+            assert (layer.weight == 1).all() and (layer.bias == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -226,6 +269,8 @@ def test_convnet_is_the_one_of_dc(name):
         ("resnet18", 32, 512),
         ("resnet18", 64, 512),
         ("resnet18-s2", 64, 512),
+        ("resnet10-w16", 32, 128),
+        ("resnet18-w16", 64, 128),
         ("resnet50", 64, 2048),
         ("densenet121", 64, 1024),
         ("densenet121-s1", 32, 1024),
@@ -370,6 +415,7 @@ def test_seed_is_one_set_of_weights_whatever_the_default_device():
             "resnet50-s2",
             " resnet18",
         ],
+        *["resnet10", "resnet10-w", "resnet10-w0", "resnet18-w08", "resnet50-w16"],
         *["densenet121-s2", "convnet-", "convnet-0", "convnet-08", "convnet-in-32"],
         *["convnet32", "convnet--32", "convnet-32-", "convnet-bn", "convnet-3.5"],
     ],
@@ -396,6 +442,7 @@ def test_too_few_classes(name, num_classes):
         ("convnet-8", -4),
         ("convnet-8-8-8-8", 15),
         ("resnet18", 7),
+        ("resnet10-w16", 7),
         ("regnet_y_8gf", 0),
         ("densenet121", 28),
         ("densenet121-s1", 7),
@@ -406,7 +453,7 @@ def test_too_small_images(name, size):
         build(name, 10, size)
 
 
-@pytest.mark.parametrize("name", [*STOCK, "convnet-8-8-8"])
+@pytest.mark.parametrize("name", [*STOCK, "convnet-8-8-8", "resnet10-w4"])
 def test_smallest_images_work(name):
     size = STOCK[name][2] if name in STOCK else 8
     network = meta(name, 200, 64) if name in STOCK else meta(name, 200, size)

@@ -12,7 +12,14 @@ from realdata import DATA
 from scipy.stats import spearmanr
 
 from ccfs_lib.errors import InputError
-from ccfs_lib.scores import Forgetting, forgetting, load, true_class_logit, untied
+from ccfs_lib.scores import (
+    Forgetting,
+    checked,
+    forgetting,
+    load,
+    true_class_logit,
+    untied,
+)
 
 
 def slow_events(outcomes: list[bool]) -> int:
@@ -213,3 +220,36 @@ def test_published_files_of_cifar10_agree_on_what_is_hard():
     assert spearmanr(cscore, events).statistic > 0.8
     with pytest.raises(InputError, match="another order"):
         load(folder / "cscores_CIFAR10.npz", labels.flip(0))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[1, 2, 3], np.array([1, 2, 3], np.uint8), torch.tensor([1, 2, 3.0]).bfloat16()],
+)
+def test_a_users_scores_become_float64(values):
+    found = checked(values, 3, "values")
+    assert found.dtype == np.float64 and found.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_a_users_scores_are_a_copy():
+    mine = np.array([1.0, 2.0])
+    found = checked(mine, 2, "values")
+    mine[:] = 0
+    assert found.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ([1.0], r"values are float64 \(1,\), but must be one number for each of the 2"),
+        ([[1.0, 2.0]], r"values are float64 \(1, 2\)"),
+        ([True, False], r"values are bool \(2,\)"),
+        (
+            torch.tensor([1.0, float("inf")]),
+            "values must be finite, but image 1 has inf",
+        ),
+    ],
+)
+def test_a_users_scores_are_checked(values, told):
+    with pytest.raises(InputError, match=told):
+        checked(values, 2, "values")

@@ -117,7 +117,8 @@ def contradiction(one: "pandas.DataFrame", other: "pandas.DataFrame") -> str:
 def settings(rows: "pandas.DataFrame", apart: Sequence[str] = ()) -> list[str]:
     """Columns of `rows` that hold settings, nested ones too, but for those `apart`."""
     shared = SETTINGS - set(apart)
-    return [column for column in rows if column.split(".")[0] in shared]
+    # "sources.network" is the text of a network of the user's.
+    return [c for c in rows if c.removeprefix("sources.").split(".")[0] in shared]
 
 
 def printed_as(row) -> str:

@@ -164,7 +164,8 @@ class _Forecast:
 
     def lines(self, arms: Sequence[str]) -> list[Line]:
         if self.e.score not in ("forgetting", "logits"):
-            _ = self.stages.difficulty  # a missing file is told now
+            # A missing file is told now; what a function would say may be missing.
+            self._there(lambda: self.stages.difficulty)
         most = max([self.e.distilled, *(parse(a).distilled(self.e) for a in arms)])
         return [self._teacher(), self._recovery(most), *map(self._arm, arms)]
 

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ccfs_lib.data import catalogue, cifar, decode
+from ccfs_lib.data import catalogue, cifar, convert, decode
 from ccfs_lib.data.catalogue import NAMES, SIZES
 from ccfs_lib.errors import InputError
+from ccfs_lib.runtime import plugins
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +141,30 @@ def channel_stats(data: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]
     return tuple(mean.tolist()), tuple(var.sqrt().tolist())
 
 
+def from_arrays(images, labels, classes=None, name: str = "arrays") -> ImageSet:
+    """Make a set of arrays or tensors.
+
+    images: (N, 3, H, H) or (N, H, H, 3), uint8, or floats in [0, 1]; grey with one
+    channel or none. labels: whole numbers (N,). classes: their names; default "0",
+    "1", ... up to the highest label. Raises InputError where these do not fit.
+    """
+    numbers = convert.labels(labels)
+    pixels, names = convert.pixels(images), convert.class_names(classes, numbers)
+    return ImageSet(name, pixels, numbers, names)
+
+
+def from_dataset(dataset, classes=None, name: str = "dataset") -> ImageSet:
+    """Read a torch Dataset whose items are (image, int), without augmentation.
+
+    Images: PIL, or arrays or tensors as for `from_arrays`, all of one size. classes:
+    names; default the data set's `classes`, else as there. Raises InputError for items
+    that are not so, and for images that differ when they are read again.
+    """
+    images, labels = convert.items(dataset)
+    names = getattr(dataset, "classes", None) if classes is None else classes
+    return ImageSet(name, images, labels, convert.class_names(names, labels))
+
+
 def load(
     dataset: str | Path,
     split: str = "train",
@@ -154,9 +179,12 @@ def load(
 
     dataset: "digits" | "cifar10" | "cifar100" | "cifar10-jpeg" | "tiny-imagenet", or
     the path of an image folder (train/<class>/*, test/<class>/*), a parquet file, or a
-    folder of train-*.parquet and test-*.parquet. split: "train" | "test"; Tiny-ImageNet
-    is tested on its validation images, as everywhere. data_root: the folder that holds
-    <dataset>/, or <dataset>/ itself; default the environment variable CCFS_DATA.
+    folder of train-*.parquet and test-*.parquet, or "module:function", a function of
+    the split that returns an ImageSet, (images, labels, class names) as `from_arrays`
+    takes them, or a torch Dataset as `from_dataset` does. split: "train" | "test";
+    Tiny-ImageNet is tested on its validation images, as everywhere. data_root: the
+    folder that holds <dataset>/, or <dataset>/ itself; default the environment variable
+    CCFS_DATA.
     download: fetch what is missing from its official address. cache_dir: where decoded
     images are kept, see `decode.cached`. image_size: side in pixels of the squares that
     images of a path become which are not square or of several sizes; sets of one square
@@ -169,6 +197,8 @@ def load(
         raise InputError(f"split is {split!r}; 'train' and 'test' are allowed")
     if dataset == "digits":
         return _image_set("digits", split, *catalogue.digits(split))
+    if plugins.named(str(dataset)) and not Path(dataset).exists():
+        return _from_function(str(dataset), split)
     if dataset not in NAMES:
         path = Path(dataset).expanduser()
         return _from_path(path, split, cache_dir, image_size)
@@ -206,6 +236,20 @@ def _cifar(name: str, root: Path, split: str, download: bool, cache_dir) -> Imag
         arrays = data.images.numpy(), data.labels.numpy()
         cifar.check_published(name, *arrays, split, data.fingerprint)
     return data
+
+
+def _from_function(dataset: str, split: str) -> ImageSet:
+    found = plugins.resolve(dataset, "dataset", ("split",))(split)
+    if isinstance(found, ImageSet):
+        return found
+    name = f"{dataset}-{split}"
+    try:
+        if isinstance(found, tuple) and len(found) == 3:
+            return from_arrays(*found, name)
+        return from_dataset(found, name=name)
+    except InputError as error:
+        told = f"dataset is {dataset!r}, but for {split!r}: {error}"
+        raise InputError(told) from None
 
 
 def _shipped(data: ImageSet, split: str, order: str | None) -> ImageSet:

@@ -19,6 +19,7 @@ from ccfs_lib.distill.dsa_augment import augment
 from ccfs_lib.distill.functional import Flat
 from ccfs_lib.errors import InputError, TimeUp
 from ccfs_lib.experiment import ExpertRecipe, Strengths, essential
+from ccfs_lib.runtime import plugins
 from ccfs_lib.runtime.progress import progress
 from ccfs_lib.store import Store
 
@@ -81,7 +82,8 @@ def described(
     """What a buffer's experts are, by which matches are named; arguments as there."""
     mean, std = normalisation or channel_stats(train)
     views = {"dsa": essential(recipe.dsa)} if recipe.dsa else {}
-    return {
+    source = plugins.sources([("source", network)])  # of a user's network alone
+    return source | {
         "network": network,
         "classes": train.num_classes,
         "size": train.image_size,

@@ -12,6 +12,7 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.experiment.datasets import KNOWN, SCORE_FILES
 from ccfs_lib.experiment.presets import logged
 from ccfs_lib.experiment.selected import read_selected
+from ccfs_lib.runtime import plugins
 
 if TYPE_CHECKING:
     from ccfs_lib.experiment.settings import Experiment
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 # The names that `networks.build` knows, told here without importing torch.
 NETWORKS = re.compile(
     r"convnet(-in|(-[1-9]\d*)+)?|resnet(18|50|101)|resnet18-(s2|imagenet)"
-    r"|(densenet121|regnet_y_8gf)(-s1)?"
+    r"|resnet(10|18)-w[1-9]\d*|(densenet121|regnet_y_8gf)(-s1)?"
 )
 SCORES = ("forgetting", "logits", "published-forgetting", "published-cscore")
 LEAST_PIXELS = 8  # three halvings, which most networks here make, leave one
@@ -37,11 +38,14 @@ def check(e: "Experiment") -> None:
 
 
 def _dataset(e) -> None:
-    if e.dataset not in KNOWN and not os.path.exists(os.path.expanduser(e.dataset)):
-        raise InputError(
-            f"dataset is {e.dataset!r}, but must be one of {', '.join(KNOWN)}, or the "
-            "path of images on this machine"
-        )
+    if e.dataset in KNOWN or os.path.exists(os.path.expanduser(e.dataset)):
+        return
+    if plugins.named(e.dataset):
+        return plugins.check(e.dataset, "dataset")
+    raise InputError(
+        f"dataset is {e.dataset!r}, but must be one of {', '.join(KNOWN)}, the path of "
+        "images on this machine, or a function, module:function"
+    )
 
 
 def _networks(e) -> None:
@@ -50,11 +54,14 @@ def _networks(e) -> None:
         value = getattr(e, name)
         if name.startswith("evaluation") and not value:
             continue
-        if not NETWORKS.fullmatch(value):
+        if plugins.named(value):
+            plugins.check(value, name)
+        elif not NETWORKS.fullmatch(value):
             raise InputError(
                 f"{name} is {value!r}, but must be convnet, convnet-in, "
-                "convnet-W1-W2-... (widths), resnet18[-s2|-imagenet], resnet50, "
-                "resnet101, densenet121[-s1] or regnet_y_8gf[-s1]"
+                "convnet-W1-W2-... (widths), resnet10-wN or resnet18-wN (N, 2N, 4N, "
+                "8N channels), resnet18[-s2|-imagenet], resnet50, resnet101, "
+                "densenet121[-s1], regnet_y_8gf[-s1] or module:function (your own)"
             )
     if e.teacher_network == "convnet-in":
         raise InputError(
@@ -168,13 +175,16 @@ def _score(e) -> None:
     if e.score.startswith("published-") and e.dataset not in SCORE_FILES:
         raise InputError(
             f"score is {e.score!r}, but nobody published scores of {e.dataset}; "
-            "allowed are 'forgetting', 'logits' and a file's path"
+            "allowed are 'forgetting', 'logits', a file's path and module:function"
         )
-    if e.score not in SCORES and not e.score.endswith((".npy", ".npz")):
-        raise InputError(
-            f"score is {e.score!r}, but must be one of {', '.join(SCORES)} or a path "
-            "ending in .npy or .npz"
-        )
+    if e.score in SCORES or e.score.endswith((".npy", ".npz")):
+        return
+    if plugins.named(e.score):
+        return plugins.check(e.score, "score")
+    raise InputError(
+        f"score is {e.score!r}, but must be one of {', '.join(SCORES)}, a path ending "
+        "in .npy or .npz, or a function, module:function"
+    )
 
 
 def _ties(e) -> None:

@@ -4,10 +4,13 @@ from pathlib import Path
 
 from ccfs_lib import results
 from ccfs_lib.data import ImageSet
-from ccfs_lib.runtime import paths
+from ccfs_lib.runtime import paths, plugins
 from ccfs_lib.runtime.progress import progress
 from ccfs_lib.store import Artefact
 
+# Settings that may name a user's function, whose text then belongs to the results. Of
+# data it does not: their fingerprints are there.
+NAMES = ("network", "teacher_network", "evaluation_network", "matcher", "score")
 EVALUATION = 999  # training seeds are 1000 * seed + phase; this "phase" is the test
 
 
@@ -29,6 +32,8 @@ def measure(pipeline, settings, arm: str, config: dict, command: str | None) -> 
     t, seeds = pipeline.trainings, pipeline.experiment.seeds
     config = settings.hashed() | {"arm": arm, "seeds": seeds} | config
     config |= {"train": t.train.fingerprint, "test": t.test.fingerprint}
+    sources = plugins.sources((k, config[k]) for k in NAMES if k in config)
+    config |= {"sources": sources} if sources else {}
     found = results.find(paths.results(), settings.run, arm, config)
     if found and not pipeline.experiment.portable:
         return found

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
 from ccfs_lib import scores
@@ -16,7 +17,7 @@ from ccfs_lib.data import members
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment.datasets import score_file
 from ccfs_lib.pipeline.trainings import Trainings
-from ccfs_lib.runtime import weights
+from ccfs_lib.runtime import plugins, weights
 from ccfs_lib.runtime.device import arithmetic
 from ccfs_lib.store import Artefact, Store
 from ccfs_lib.store import key as store_key
@@ -172,8 +173,26 @@ class Squeeze:
             return scores.forgetting(
                 [(r["events"].int().numpy(), r["learned"].numpy()) for r in runs]
             )
+        if plugins.named(e.score):
+            return self._rated()
         # A file rates every image of the data set, also where some classes are left
         # out: it is checked against all of them, then cut.
         file, labels = score_file(e.score, e.dataset, e.data_root), t.whole.labels
         rated = scores.load(file, labels)[members(labels, e.classes)]
         return rated if t.kept is None else rated[t.kept]
+
+    def _rated(self) -> np.ndarray:
+        """Difficulty by the user's function, called once and kept."""
+        e, t = self.experiment, self.trainings
+        rate = plugins.resolve(e.score, "score", ("training images",))
+        key = {"score": e.score, "source": plugins.source_hash(e.score)}
+        key |= {"images": t.train.fingerprint, "portable": e.portable, **t.arithmetic}
+
+        def compute():
+            with arithmetic(e.portable):
+                values = rate(t.train)
+            name = f"score is {e.score!r}, whose values"
+            values = scores.checked(values, len(t.train), name)
+            return {"difficulty": torch.from_numpy(values)}, {}
+
+        return t.store.get("score", key, compute).tensors["difficulty"].numpy()

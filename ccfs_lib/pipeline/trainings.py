@@ -13,7 +13,7 @@ from ccfs_lib.data import ImageSet, reduced
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import NORMALISATION, Experiment, Recipe, essential
 from ccfs_lib.runtime import device as devices
-from ccfs_lib.runtime import paths
+from ccfs_lib.runtime import paths, plugins
 from ccfs_lib.runtime.checkpoint import Checkpoint
 from ccfs_lib.step import Step
 from ccfs_lib.store import Artefact, Store
@@ -70,7 +70,15 @@ class Trainings:
         if e.holdout:
             out = np.setdiff1d(np.arange(len(self._reduced)), self.kept)
             return self._reduced.subset(out, f"{self._reduced.name}-holdout")
-        return reduced(self._load("test"), e.classes, e.image_size)
+        test = self._load("test")
+        kinds = [(s.num_classes, s.image_size, s.classes) for s in (self.whole, test)]
+        if kinds[0] != kinds[1]:  # a label, or a pixel, would mean something else
+            text = ["{} classes at {} px".format(*kind) for kind in kinds]
+            raise InputError(
+                f"dataset is {e.dataset!r}, but its splits do not have the same "
+                f"classes in one order, and one size: train {text[0]}, test {text[1]}"
+            )
+        return reduced(test, e.classes, e.image_size)
 
     @cached_property
     def whole(self) -> ImageSet:
@@ -130,7 +138,8 @@ class Trainings:
             key["final_lr"] = "of the last epoch"
         if self.experiment.engine == "compile":
             key["engine"] = "compile"
-        return key | self.arithmetic
+        # Of a network of the user's, the text as well.
+        return key | plugins.sources([("source", network)]) | self.arithmetic
 
     @property
     def arithmetic(self) -> dict[str, str]:

@@ -7,6 +7,7 @@ import numpy as np
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import SCORE_FILES
 from ccfs_lib.report.text import Text, count
+from ccfs_lib.runtime import plugins
 
 
 def scores(stages) -> tuple[np.ndarray, Text]:
@@ -38,6 +39,8 @@ def _source(stages) -> str:
             "C-scores as published by their authors, with the sign turned: here, as "
             "everywhere in this book, higher means harder."
         )
+    if plugins.named(e.score):
+        return f"Scores by a function of the training images, `{e.score}`."
     if e.score != "forgetting":
         return f"Scores from a file, {e.score.rsplit('/', 1)[-1]}."
     # An image that was never learned cannot be forgotten, and would count as easy with

@@ -94,6 +94,10 @@ def test_level_is_for_rounding_only():
         ({"x": {"recipe.epochs": 30}, "y": {"recipe.epochs": 60}}, "recipe.epochs"),
         ({"x": {"train": "aa"}, "y": {"train": "bb"}}, "train"),
         ({"x": {"alpha": 0.2}, "y": {}}, "alpha (0.2, absent)"),
+        (
+            {"x": {"sources.network": "aa"}, "y": {"sources.network": "bb"}},
+            "sources.network (aa, bb)",
+        ),
         ({"x": {"teacher_last": 84.6}, "y": {"teacher_last": 84.7}}, "teacher_last"),
     ],
 )

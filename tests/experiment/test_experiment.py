@@ -61,6 +61,8 @@ from ccfs_lib.store import key
         ({"network": "vgg16"}, "network", "is 'vgg16', .* convnet"),
         ({"network": "convnet-16-"}, "network", "is 'convnet-16-', "),
         ({"network": "convnet-0"}, "network", "is 'convnet-0', "),
+        ({"network": "resnet10"}, "network", "is 'resnet10', .* resnet10-wN"),
+        ({"network": "resnet10-w0"}, "network", "is 'resnet10-w0', "),
         ({"network": "resnet18\n"}, "network", r"is 'resnet18\\n', "),
         ({"teacher_network": "resnet34"}, "teacher_network", "is 'resnet34', "),
         ({"teacher_network": "convnet-in"}, "teacher_network", "is 'convnet-in', "),
@@ -117,7 +119,7 @@ def test_what_is_allowed_is_allowed(dataset):
     [
         *("convnet", "convnet-in", "convnet-8", "convnet-16-32-64", "resnet18"),
         *("resnet50", "resnet101", "resnet18-s2", "densenet121", "densenet121-s1"),
-        *("resnet18-imagenet",),
+        *("resnet18-imagenet", "resnet10-w16", "resnet18-w64"),
         *("regnet_y_8gf", "regnet_y_8gf-s1"),
     ],
 )

@@ -1,0 +1,149 @@
+"""A user's functions by name, ``module:function``, so that any process can import them.
+
+The module is looked for as ``python -m`` does, in the current folder first. No torch
+here: a name can be checked before anything expensive is imported.
+"""
+
+import hashlib
+import importlib
+import inspect
+import os
+import re
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterable
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+from ccfs_lib.errors import InputError, Notice
+
+NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_lock = threading.RLock()
+_hashes: dict[str, str] = {}  # of the modules' sources, as they were when imported
+_warned: set[str] = set()
+
+
+def named(name: str) -> bool:
+    """Whether a name is ``module:function`` or ``pkg.module:Class.method``, no file."""
+    return bool(NAME.fullmatch(name)) and not name.endswith((".npy", ".npz"))
+
+
+def check(name: str, argument: str) -> None:
+    """Raise InputError unless the module is there; it is not imported.
+
+    argument: what the sentence calls the name. A package around the module is not
+    imported either. Whether the module has the function, `resolve` finds out.
+    """
+    module = name.partition(":")[0]
+    with _lock:
+        spec = _spec(module)
+    if module == "__main__" or spec is None:
+        raise InputError(
+            f"{argument} is {name!r}, but there is no module {module} in {os.getcwd()} "
+            "or elsewhere on Python's path: write the function into a file of that name"
+        )
+
+
+def resolve(name: str, argument: str, takes: tuple[str, ...] | None = None) -> Callable:
+    """Import the function that is named ``module:function``.
+
+    argument: what the sentences call the name. takes: what the function is called
+    with, by position. Raises InputError where the module or the function is not there,
+    or cannot be called so; what the module itself raises while it is imported passes.
+    """
+    check(name, argument)
+    module, _, path = name.partition(":")
+    found = _imported(module)
+    for part in path.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise InputError(
+                f"{argument} is {name!r}, but module {module} has no {path}"
+            ) from None
+    if not callable(found):
+        kind = type(found).__name__
+        raise InputError(f"{argument} is {name!r}, which is no function but a {kind}")
+    if takes is not None and not _callable_with(found, len(takes)):
+        raise InputError(
+            f"{argument} is {name!r}, which must be a function of {', '.join(takes)}"
+        )
+    return found
+
+
+def source_hash(name: str) -> str:
+    """Compute sha256 (hex) of the file of the module in ``module:function``.
+
+    The file as it was when this process imported it: results must not be filed under
+    a text that did not compute them. Modules that this one imports are not in it.
+    Raises InputError for a module that is not there or has no file.
+    """
+    check(name, "name")
+    module = name.partition(":")[0]
+    _imported(module)
+    if not _hashes[module]:
+        raise InputError(f"module {module} has no source file, so {name} has no hash")
+    return _hashes[module]
+
+
+def sources(values: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Hash the sources of those settings, (field, value), that name functions."""
+    return {field: source_hash(value) for field, value in values if named(value)}
+
+
+def _imported(module: str):
+    with _lock:
+        file = _file(module)
+        before = _digest(file)
+        if module not in _hashes:
+            found = importlib.import_module(module)
+            _hashes[module] = before
+            return found
+        if before != _hashes[module] and module not in _warned:
+            _warned.add(module)
+            told = f"{file} has changed since this process imported it, and is not "
+            told += "read again: start a new process (restart the kernel) for that"
+            warnings.warn(told, Notice, stacklevel=4)
+        return sys.modules[module]
+
+
+def _file(module: str) -> Path | None:
+    # Of what is imported already, wherever that was; else where it will be found.
+    spec = getattr(sys.modules.get(module), "__spec__", None) or _spec(module)
+    return Path(spec.origin) if spec and spec.has_location else None
+
+
+def _digest(file: Path | None) -> str:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest() if file else ""
+    except OSError:
+        return ""
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    """Where a module would be imported from; unlike `find_spec`, imports no package."""
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)
+    importlib.invalidate_caches()  # the file may be a second old
+    path, name, spec = None, "", None
+    for part in module.split("."):
+        if name and path is None:  # not a package
+            return None
+        name = f"{name}.{part}" if name else part
+        finders = (f for f in sys.meta_path if hasattr(f, "find_spec"))
+        spec = next((s for f in finders if (s := f.find_spec(name, path))), None)
+        if spec is None:
+            return None
+        path = spec.submodule_search_locations
+    return spec
+
+
+def _callable_with(function: Callable, count: int) -> bool:
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:  # built in, without a signature
+        pass
+    return True
