@@ -17,7 +17,7 @@ from ccfs_lib import results, selmatch
 from ccfs_lib.curriculum import Filter
 from ccfs_lib.data import ImageSet, concat
 from ccfs_lib.data.decode import fingerprint
-from ccfs_lib.distill import experts
+from ccfs_lib.distill import experts, zca
 from ccfs_lib.distill.buffer import Buffer, Later
 from ccfs_lib.distill.initial import initial
 from ccfs_lib.distill.mtt import Matched, matched
@@ -25,6 +25,7 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Motivation, Strengths, essential
 from ccfs_lib.experiment.datasets import SELMATCH
 from ccfs_lib.experiment.section3 import ARMS
+from ccfs_lib.networks import Network
 from ccfs_lib.pipeline.pipeline import EVALUATION
 from ccfs_lib.pipeline.squeeze import Squeeze
 from ccfs_lib.runtime import paths
@@ -82,6 +83,13 @@ class Trajectories(Squeeze):
     def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """SelMatch's own constants, which for Tiny-ImageNet are not CCFS's."""
         return SELMATCH.get(self.experiment.dataset) or super().normalisation
+
+    def student(self, name: str, seed: int | None = None) -> Network:
+        """A fresh network that sees images as experts did: normalised or whitened."""
+        network = self.network(name, seed)
+        if self.motivation.expert.zca:
+            network.normalize = zca.fitted(self.store, self.train)
+        return network
 
     def distilled(self, begin: ImageSet, real: ImageSet, seed: int) -> Matched:
         """`begin` distilled beside `real`, which may be empty and stays as it is."""
@@ -176,10 +184,12 @@ class Trajectories(Squeeze):
         key["padding"] = "mean colour"  # of real images; once it was black
         if learned:  # the images' fingerprint is that of their bytes
             key["pixels"] = fingerprint(pixels.numpy(), np.empty(0))
+        if self.motivation.expert.zca:
+            key["zca"] = zca.EPS
         key["answers"] = self.train.fingerprint if answers else None
 
         def compute():
-            network = self.network(name, seed)
+            network = self.student(name, seed)
             how = {"distilled": learned, "strengths": VIEWS, "pixels": pixels}
             make = partial(CombinedStep, **how)
             label = f"{len(synthetic)} images, seed {seed}"
