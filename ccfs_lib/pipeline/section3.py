@@ -16,13 +16,14 @@ from ccfs_lib import arms, selmatch
 from ccfs_lib.curriculum import Filter
 from ccfs_lib.data import ImageSet, concat
 from ccfs_lib.data.decode import fingerprint
-from ccfs_lib.distill import experts
+from ccfs_lib.distill import experts, zca
 from ccfs_lib.distill.buffer import Buffer, Later
 from ccfs_lib.distill.initial import initial
 from ccfs_lib.distill.mtt import Matched, matched
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Motivation, Strengths, essential
 from ccfs_lib.experiment.datasets import SELMATCH
+from ccfs_lib.networks import Network
 from ccfs_lib.pipeline.measure import EVALUATION, measure, row
 from ccfs_lib.pipeline.squeeze import Squeeze
 from ccfs_lib.pipeline.trainings import Trainings
@@ -109,6 +110,13 @@ class Section3Pipeline:
         t, other = self.trainings, replace(e, score=score)
         own = Trainings(other, t.store, t.device, t.deadline, t.constants)
         return Squeeze(own).difficulty
+
+    def student(self, name: str, seed: int | None = None) -> Network:
+        """A fresh network that sees images as experts did: normalised or whitened."""
+        network = self.trainings.network(name, seed)
+        if self.motivation.expert.zca:
+            network.normalize = zca.fitted(self.store, self.train)
+        return network
 
     def distilled(self, begin: ImageSet, real: ImageSet, seed: int) -> Matched:
         """`begin` distilled beside `real`, which may be empty and stays as it is."""
@@ -197,6 +205,8 @@ class Section3Pipeline:
         entries["padding"] = "mean colour"  # of real images; once it was black
         if learned:  # the images' fingerprint is that of their bytes
             entries["pixels"] = fingerprint(pixels.numpy(), np.empty(0))
+        if self.motivation.expert.zca:
+            entries["zca"] = zca.EPS
         how = {"distilled": learned, "strengths": VIEWS, "pixels": pixels}
         return self.trainings.trained(
             synthetic,
@@ -206,6 +216,7 @@ class Section3Pipeline:
             entries=entries,
             answers=answers,
             make=partial(CombinedStep, **how),
+            build=self.student,
         )
 
     def evaluate(self, arm: str, seed: int) -> dict:

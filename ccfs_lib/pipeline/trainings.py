@@ -188,12 +188,14 @@ class Trainings:
         answers: bool = False,
         teacher: "Teacher | None" = None,
         make: Callable[..., Step] = Step,
+        build: Callable[[str, int], nn.Module] | None = None,
     ) -> Artefact:
         """Train a network on a synthetic set, or read what was trained before.
 
         network: a name; its weights, the order and the augmentation follow from `seed`.
         entries: what the training depends on besides, for its key, such as how images
-        are augmented. teacher: whose answers teach. Returns meta: last, best, curve,
+        are augmented. teacher: whose answers teach. make: the kind of step; build: makes
+        the network of a name and seed, default `network`. Returns meta: last, best, curve,
         seconds; with `answers`, tensors: those of `answers` on the training split.
         """
         # Before the key: the batch size follows the set (Table 8).
@@ -204,7 +206,7 @@ class Trainings:
             key = teacher.named(self.store, "train", key)
 
         def compute():
-            student = self.network(network, seed)
+            student = (build or self.network)(network, seed)
 
             def after():
                 return self.answers(student, recipe.precision) if answers else {}

@@ -64,7 +64,7 @@ def pictures(stages: Section3Pipeline):
         begun, ended = train.images[made.initial[some]], made.distilled.images[some]
         blocks = [train.images[kept], begun, ended]
         rows.append(Row(short(train.classes[c]), blocks))
-    lost = outside(match.pixels, stages.network(stages.motivation.matcher).normalize)
+    lost = outside(match.pixels, stages.student(stages.motivation.matcher).normalize)
     told = remark(len(rows), train.num_classes, "in their order")
     cut = f"pictures cut {lost:.0f} % of the learned values to black or full brightness"
     told = "; ".join(filter(None, (told, cut)))

@@ -13,7 +13,7 @@ from ccfs_lib import results, sweep
 from ccfs_lib.commands import ship
 from ccfs_lib.commands.options import Section3
 from ccfs_lib.commands.run import Match
-from ccfs_lib.distill import experts
+from ccfs_lib.distill import experts, zca
 from ccfs_lib.distill.pixels import outside
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import ExpertRecipe, Matching, motivation, preset, section3
@@ -251,6 +251,20 @@ def test_another_ranking_is_read_and_named(house, tmp_path, monkeypatch):
     for arm, told in (("ccfs-mtt", made.ccfs_score), ("reverse", None)):
         config = json.loads(stages.measure(arm).read_text())["config"]
         assert config.get("ranking") == told and config["score"] == "forgetting"
+
+
+def test_whitening_is_the_same_for_experts_and_students(world):
+    stages, *_ = world
+    whitened = replace(stages.motivation.expert, zca=True)
+    made = replace(stages.motivation, expert=whitened)
+    other = Trajectories(made, stages.store)
+    assert isinstance(other.student("convnet-4").normalize, zca.Whiten)
+    student = other.student("convnet-4").normalize
+    assert torch.equal(student.matrix, other.buffer.whiten.matrix)
+    row = other.evaluate("reverse", 0)
+    assert row["first"] != stages.evaluate("reverse", 0)["first"]
+    assert made.run != stages.motivation.run
+    assert "zca" not in stages.motivation.hashed()["expert"]
 
 
 def test_section_3_has_selmatchs_constants_for_tiny_imagenet():
