@@ -130,8 +130,10 @@ def networks(rows: pandas.DataFrame) -> Item:
 
 
 def _learner(rows: pandas.DataFrame) -> pandas.Series:
-    given = rows[LEARNER].fillna("") if LEARNER in rows else ""
-    return rows["network"].where(given == "", given) if len(rows) else rows["run"]
+    """Name the network that each row measures: its own, or that of the filters."""
+    both = rows.reindex(columns=[LEARNER, "network"]).astype(object)
+    given = both[LEARNER].fillna("")
+    return given.where(given != "", both["network"])
 
 
 @dataclass(frozen=True)
