@@ -17,7 +17,7 @@ ONE = "--arms simple-misclassified"
 # The paper's methods, what we call them, and which rows of ours are the same. Methods
 # that nobody has run here are cells of their own name, and show once there are some.
 METHODS = {
-    "random": ("Random (hard labels)", {"cell": ("random-hard",)}),
+    "random": ("Random", {"cell": ("random-hard",)}),
     "forgetting": ("Forgetting", {"cell": ("forgetting",)}),
     "glister": ("Glister", {"cell": ("glister",)}),
     "oracle-window": ("Oracle window", {"cell": ("oracle-window",)}),
@@ -31,10 +31,10 @@ METHODS = {
     "cda": ("CDA", {"cell": ("distilled",), "distillation.method": ("cda",)}),
     "cudd": ("CUDD", {"cell": ("cudd",)}),
     "ccfs": ("CCFS", {"cell": (CCFS,)}),
-    "full": ("All images (hard labels)", {"cell": ("full-hard",)}),
+    "full": ("All images", {"cell": ("full-hard",)}),
     "ccfs-mtt": ("CCFS on MTT", {"cell": ("ccfs-mtt",)}),
 }
-TEACHER = ("Random, same teacher (not in the paper)", {"cell": ("random",)})
+TEACHER = ("Random, same teacher", {"cell": ("random",)})
 SCORES = {
     "logits": ccfs("score", "logits"),
     "cscore": ccfs("score", "published-cscore"),
@@ -65,9 +65,9 @@ def main_results(rows: pandas.DataFrame) -> Item:
         "Test accuracy in percent of a ResNet-18 trained on the sets of coreset and "
         "distillation methods. A column of ours has the IPC, pixels and classes of its "
         "head, and mostly a smaller network: compare rows within a column, not columns "
-        "with each other. The paper's random images are trained with hard labels; "
-        "random images with the teacher of CCFS it does not report. SelMatch is in "
-        "[Table 10](#paper-table-10)."
+        "with each other. *Random* and *all images* are trained with hard labels, here "
+        "as in the paper; a last row, random images that learn from the teacher of "
+        "CCFS, is only ours. SelMatch is in [Table 10](#paper-table-10)."
     )
     arms = "--arms simple-misclassified random distilled random-hard"
     todo = _cells(frame[frame.method == "ccfs"])
