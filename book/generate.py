@@ -7,7 +7,9 @@ import ast
 import re
 from pathlib import Path
 
+import cite
 import findings
+import items
 import nbformat
 from pages import ROOT, Page, declared, experiment, manifest, pages
 
@@ -47,6 +49,8 @@ def write(root: Path = ROOT) -> None:
         "summary": findings.write_up(root / "data" / "results", told),
         "claims": findings.claims(root / "data" / "results"),
         "paper": main_table(),
+        "items": items.write_up(root),
+        "cite": cite.box(root),
         "map": cards(root),
         "presets": presets(),
         "costs": costs(root),

@@ -45,7 +45,21 @@ def pdf(root: Path = ROOT) -> Path:
     whole = root / "_build" / "print.html"
     contents = yaml.safe_load((root / "_build" / "_toc.yml").read_text("utf-8"))
     whole.write_text(str(one(contents, pages)), "utf-8")
-    return _print(whole, root / "_build" / "book.pdf", browser)
+    made = _print(whole, root / "_build" / "book.pdf", browser)
+    offer(made, pages)
+    return made
+
+
+def offer(made: Path, pages: Path) -> None:
+    """Put the PDF beside the pages, and a link to it below each of them."""
+    shutil.copy(made, pages / made.name)
+    for path in pages.rglob("*.html"):
+        text = path.read_text("utf-8")
+        link = rf', <a href="\1{made.name}" download>PDF</a>\g<0>'
+        # Once: a second printing finds the link before the place.
+        changed = re.sub(r"(?<!PDF</a>)<!-- pdf ([./]*) -->", link, text)
+        if changed != text:
+            path.write_text(changed, "utf-8")
 
 
 def one(contents: dict, folder: Path) -> BeautifulSoup:

@@ -4,14 +4,12 @@ Reports compare with these, so that no number of the paper is typed in a noteboo
 Names and units are told in data/paper/README.md: accuracies and ratios in percent.
 """
 
-import os
-from pathlib import Path
-
 import pandas as pd
 
 from ccfs_lib.arms import BY_NAME
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import presets
+from ccfs_lib.runtime import paths
 
 NUMBERS = range(1, 14)
 # Hyperparameters (Tables 6-9) mix "SGD", "5e-4" and "<=5%": kept as the paper's text.
@@ -120,13 +118,12 @@ def _check(number, frame, keys, column, wanted):
 
 
 def _read(name, dtype):
-    """Read one file of CCFS_PAPER, or else of the repository that holds this module."""
-    beside = Path(__file__).resolve().parents[1] / "data" / "paper"
-    path = Path(os.environ.get("CCFS_PAPER") or beside) / name
+    """Read one file of `paths.paper`."""
+    path = paths.paper() / name
     if not path.is_file():
         raise InputError(
             f"the paper's numbers are not at {path}: set CCFS_PAPER to the folder "
-            "data/paper of a checkout (an installed package does not carry it)"
+            "data/paper of a checkout"
         )
     try:
         # Only an empty difference is missing; text such as "NA" would stay text.

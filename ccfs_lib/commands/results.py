@@ -39,7 +39,7 @@ class Doctor:
     """Say what this machine has and what would run on it."""
 
     def __call__(self) -> None:
-        """Print versions, device, data and cache folders."""
+        """Print versions, device, and the folders of cache, results and data."""
         import torch
 
         from ccfs_lib import results
@@ -50,4 +50,5 @@ class Doctor:
         ).items():
             print(f"{name:12} {value}")
         print(f"{'cache':12} {paths.cache()}")
+        print(f"{'results':12} {paths.results()}")
         print(f"{'CCFS_DATA':12} {os.environ.get('CCFS_DATA', 'not set')}")

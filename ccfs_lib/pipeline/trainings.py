@@ -194,9 +194,10 @@ class Trainings:
 
         network: a name; its weights, the order and the augmentation follow from `seed`.
         entries: what the training depends on besides, for its key, such as how images
-        are augmented. teacher: whose answers teach. make: the kind of step; build: makes
-        the network of a name and seed, default `network`. Returns meta: last, best, curve,
-        seconds; with `answers`, tensors: those of `answers` on the training split.
+        are augmented. teacher: whose answers teach. make: the kind of step. build:
+        makes the network of a name and seed, default `network`. Returns meta: last,
+        best, curve, seconds; with `answers`, tensors: those of `answers` on all
+        training images.
         """
         # Before the key: the batch size follows the set (Table 8).
         recipe = recipe.for_size(len(synthetic), len(self.train))

@@ -257,7 +257,7 @@ def test_whitening_is_the_same_for_experts_and_students(world):
     stages, *_ = world
     whitened = replace(stages.motivation.expert, zca=True)
     made = replace(stages.motivation, expert=whitened)
-    other = Trajectories(made, stages.store)
+    other = Section3Pipeline(made, stages.store)
     assert isinstance(other.student("convnet-4").normalize, zca.Whiten)
     student = other.student("convnet-4").normalize
     assert torch.equal(student.matrix, other.buffer.whiten.matrix)

@@ -1,0 +1,84 @@
+"""Sphinx extension: what a reader expects around a page.
+
+A title and a description that tell it from the other pages; the version and the way to
+cite; and, once _config.yml has the address of the repository, links to the source, to
+an issue and to notebooks that run elsewhere. Without an address there are none of them.
+"""
+
+import html
+import re
+import sys
+from pathlib import Path
+
+from docutils import nodes
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import pages
+
+import ccfs_lib
+
+BUTTONS = ("repository", "issues", "edit_page")
+LENGTH = 160  # of a description, as search engines show it
+EXECUTED = re.compile(r"book/runs/[^/]+/([\w-]+?)(_\d+)?\.ipynb")
+
+
+def configure(app, config):
+    """Set the version, and the links to the repository if there is one."""
+    config.version = config.release = ccfs_lib.__version__
+    theme = config.html_theme_options
+    known = bool(theme.get("repository_url"))
+    theme |= {f"use_{name}_button": known for name in BUTTONS}
+    if not known:
+        theme.pop("launch_buttons", None)
+
+
+def title(app, env):
+    """Let titles of browser and search name the run; those of the navigation do not."""
+    runs = pages.declared()
+    for docname in env.all_docs:
+        run, _, stem = docname.removeprefix("book/runs/").partition("/")
+        if docname.startswith("book/runs/") and run in runs:
+            text = env.titles[docname].astext()
+            if phase := re.search(r"phase_(\d+)$", stem):
+                text += f", phase {phase[1]}"
+            text += f" ({runs[run]['title']})"
+            env.longtitles[docname] = nodes.title("", text)
+
+
+def describe(app, pagename, templatename, context, doctree):
+    """Add the description, and what stands below every page."""
+    up = "../" * pagename.count("/")
+    context["theme_extra_footer"] = (
+        f'<p class="version">Version {ccfs_lib.__version__} '
+        f'(<a href="{up}book/changes.html">changes</a>), '
+        f'<a href="{up}book/references.html#how-to-cite-this-book">how to cite</a>'
+        f"<!-- pdf {up} --></p>"  # `pdf.offer` puts a link here
+    )
+    if doctree is not None and (text := first(doctree)):
+        tag = f'<meta name="description" content="{html.escape(text)}" />'
+        context["metatags"] = f"{context.get('metatags', '')}\n{tag}"
+
+
+def first(doctree) -> str:
+    """A page's first paragraph, cut after a word."""
+    found = (node.astext() for node in doctree.findall(nodes.paragraph))
+    text = " ".join(next(filter(str.strip, found), "").split())
+    return text if len(text) < LENGTH else text[:LENGTH].rpartition(" ")[0] + " …"
+
+
+def source(app, pagename, templatename, context, doctree):
+    """Point links of an executed page to its notebook: the page may not be in git."""
+    todo = list(context.get("header_buttons", []))
+    for button in todo:  # grows: groups hold buttons
+        todo += button.get("buttons", [])
+        if "url" in button and "://" in button["url"]:
+            button["url"] = EXECUTED.sub(r"notebooks/\1.ipynb", button["url"])
+
+
+def setup(app):
+    """The theme makes its buttons at priority 501."""
+    app.connect("config-inited", configure, priority=100)
+    app.connect("env-updated", title)
+    app.connect("html-page-context", describe)
+    app.connect("html-page-context", source, priority=502)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

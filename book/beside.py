@@ -1,0 +1,208 @@
+"""A table of the paper as printed, and beside it the columns of our runs.
+
+A column of ours is one group of rows under equal settings, but for the setting that the
+table itself varies. Only runs on photographs of the paper's data sets come here: the
+digits are a tutorial, and the paper has nothing to put beside them.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import findings
+import pandas
+from pages import ROOT
+
+from ccfs_lib.claims import compare
+from ccfs_lib.claims.compare import CCFS
+from ccfs_lib.experiment import presets
+from ccfs_lib.report.text import DASH, count, plus_minus
+
+DATASETS = {
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "tiny-imagenet": "Tiny-ImageNet",
+}
+LEARNER = "evaluation_network"
+NOT = "not measured"
+HALF = "mean ± half of the 95\N{NO-BREAK SPACE}% t interval over seeds"
+LAST = f"Ours: test accuracy after the last epoch, {HALF}"
+LAST_OF_OURS = f"{LAST}; the paper's: the best epoch."
+
+
+@dataclass(frozen=True)
+class Column:
+    """What one group of our rows has for the rows of a table."""
+
+    rows: pandas.DataFrame
+    cells: dict[str, pandas.DataFrame]  # of the table's rows, those that are measured
+
+    @property
+    def head(self) -> str:
+        """The column's head, after "ours"."""
+        return self.size
+
+    @property
+    def size(self) -> str:
+        """IPC, and what is smaller than the paper's: "IPC 100, 16 px"."""
+        first, parts = self.rows.iloc[0], []
+        for name, unit in (("classes", "classes"), ("image_size", "px")):
+            parts += [f"{first[name]:.0f} {unit}"] if first.get(name, 0) > 0 else []
+        return ", ".join([f"IPC {first.ipc:.0f}", *parts])
+
+    @property
+    def files(self) -> list[tuple[str, str]]:
+        """(run, cell) of every results file that the column shows."""
+        used = [(r, c) for own in self.cells.values() for r, c in _files(own)]
+        return list(dict.fromkeys(used))
+
+    def legend(self) -> str:
+        """One line: what the column is of."""
+        first = self.rows.iloc[0]
+        seeds = max(own.seed.nunique() for own in self.cells.values())
+        network = f"{first.get('network')}, {first.scale} scale, {count(seeds, 'seed')}"
+        run = min(self.rows.run.unique(), key=len)  # the others name their setting, too
+        return f"- *{self.head}*: {first.dataset}, {network}; `{run}`"
+
+    def __str__(self) -> str:
+        """What it is of, in a few words."""
+        return f"{self.rows.dataset.iloc[0]}, {self.size}"
+
+    def value(self, row: str) -> str:
+        """Last accuracy of a row of the table: mean and half of its interval."""
+        own = self.cells.get(row)
+        return DASH if own is None else plus_minus([float(v) for v in own["last"]])
+
+
+@dataclass
+class Item:
+    """A table or figure of the paper, and what stands beside it."""
+
+    name: str  # "Table 1"
+    title: str
+    shows: str
+    body: str = ""  # MyST: tables
+    columns: list[Column] = field(default_factory=list)  # ours, in the body
+    chapters: tuple[str, ...] = ()  # stems of notebooks
+    commands: list[str] = field(default_factory=list)  # for the paper's own cells
+    where: str = ""  # MyST: counterparts that are no chapters
+    dataset: str = ""  # the one that it is about
+    kind: str = ""  # what ours is, where it is no column
+
+    @property
+    def anchor(self) -> str:
+        """The label of its section."""
+        return "paper-" + self.name.lower().replace(" ", "-")
+
+
+def _files(rows: pandas.DataFrame) -> list[tuple[str, str]]:
+    return list(rows[["run", "cell"]].drop_duplicates().itertuples(index=False))
+
+
+def of(rows: pandas.DataFrame, dataset: str, any_learner=False) -> pandas.DataFrame:
+    """Our rows of a data set of the paper, JPEG or not.
+
+    any_learner: also of networks that learn from sets which others selected.
+    """
+    own = rows[rows["dataset"].astype(str).str.removesuffix("-jpeg") == dataset]
+    if any_learner or LEARNER not in own:
+        return own
+    return own[own[LEARNER].fillna("") == ""]
+
+
+def groups(rows: pandas.DataFrame, apart=()) -> Iterator[pandas.DataFrame]:
+    """Rows under equal settings, but for those `apart`, by IPC and name of the run."""
+    if rows.empty:
+        return
+    columns = compare.settings(rows, apart)
+    found = [own for _, own in rows.groupby(columns or "run", dropna=False, sort=False)]
+    yield from sorted(found, key=lambda own: (own.ipc.iloc[0], own.run.min()))
+
+
+def columns(
+    rows: pandas.DataFrame, arms: dict[str, dict], apart=(), least=2, also=()
+) -> list[Column]:
+    """Our columns for a table: groups that have at least `least` of its rows.
+
+    arms: per row of the table, what ours has to be: column -> allowed values, best
+    first. also: cells that count towards `least` without being shown.
+    """
+    found = []
+    wanted = {*also, *(cell for arm in arms.values() for cell in arm["cell"])}
+    for own in groups(rows[rows["cell"].isin(wanted)], apart):
+        cells = {name: pick(own, arm) for name, arm in arms.items()}
+        cells = {name: part for name, part in cells.items() if len(part)}
+        if cells and len(cells) + len(set(also) & set(own["cell"])) >= least:
+            found.append(Column(own, cells))
+    return found
+
+
+def pick(rows: pandas.DataFrame, arm: dict[str, tuple]) -> pandas.DataFrame:
+    """The rows of an arm; none where a column or a value is missing."""
+    for column, values in arm.items():
+        there = [v for v in values if column in rows and (rows[column] == v).any()]
+        rows = rows[rows[column] == there[0]] if there else rows.iloc[:0]
+    return rows
+
+
+def ccfs(column: str, *values) -> dict[str, tuple]:
+    """The arm CCFS where one setting has one of these values."""
+    return {"cell": (CCFS,), column: values}
+
+
+def table(
+    caption: str,
+    label: str,
+    printed: pandas.DataFrame,
+    ours: list[Column],
+    first: str,
+) -> str:
+    """One table: the paper's columns, then ours; MyST, with a legend and a remark.
+
+    printed: the paper's cells as text, one row per row of the table. Rows that only
+    ours have come last.
+    """
+    extra = dict.fromkeys(r for c in ours for r in c.cells if r not in printed.index)
+    heads = [f"ours, {column.head}" for column in ours]
+    lines = [f"| {first} | {' | '.join([*map(str, printed.columns), *heads])} |"]
+    lines += ["|:--|" + "--:|" * (len(printed.columns) + len(heads))]
+    for row in [*printed.index, *extra]:
+        theirs = printed.loc[row] if row in printed.index else [DASH] * printed.shape[1]
+        own = [column.value(row) for column in ours]
+        lines.append(f"| {row} | {' | '.join([*theirs, *own])} |")
+    parts = [findings.captioned(caption, label, lines)]
+    if ours:
+        parts.append("\n".join(column.legend() for column in ours) + "\n")
+    missing = [row for row in printed.index if not any(row in c.cells for c in ours)]
+    if len(missing) == len(printed):
+        parts.append(f"Ours: {NOT}.\n")
+    elif missing:
+        parts.append(f"Of these, {NOT} here: {'; '.join(missing)}.\n")
+    return "\n".join(parts)
+
+
+def pivot(frame: pandas.DataFrame, row: pandas.Series, digits: int = 1):
+    """The paper's accuracies as text: a row per value of `row`, a column per IPC.
+
+    frame: of one data set; row: the names of these lines and of the table's others,
+    which have no number there.
+    """
+    text = frame.accuracy.map(f"{{:.{digits}f}}".format)
+    if "std" in frame:
+        text += frame["std"].map(lambda s: "" if math.isnan(s) else f" ± {s:.1f}")
+    full = frame.ipc == presets.CLASS_SIZE[frame.dataset.iloc[0]]
+    heads = frame.ipc.map("IPC {}".format).where(~full, "all")
+    wide = pandas.DataFrame({"row": row.loc[frame.index], "head": heads, "text": text})
+    wide = wide.pivot(index="row", columns="head", values="text")
+    return wide.reindex(index=row.unique(), columns=heads.unique()).fillna(DASH)
+
+
+def commands(columns: list[Column], root: Path = ROOT) -> list[str]:
+    """The commands that measured what the columns show, as their files have them."""
+    found = []
+    for run, cell in dict.fromkeys(file for c in columns for file in c.files):
+        path = root / "data" / "results" / run / f"{cell}.json"
+        found.append(json.loads(path.read_text("utf-8"))["provenance"]["command"])
+    return [command for command in dict.fromkeys(found) if command]

@@ -1,0 +1,81 @@
+"""The page of the paper's tables and figures, each beside what this book has of it.
+
+The paper's numbers are those of data/paper, ours those of data/results: none is typed.
+"""
+
+from pathlib import Path
+
+import beside
+import findings
+import pandas
+from beside import NOT, Item
+from pages import ROOT, declared, pages
+from paper_figures import figures
+from paper_tables import tables
+
+from ccfs_lib import results
+from ccfs_lib.errors import InputError
+
+
+def write_up(root: Path = ROOT) -> str:
+    """MyST text: a list of all items, then a section for each."""
+    try:
+        rows = results.load(root / "data" / "results").copy()  # in one block: faster
+    except InputError:  # nothing measured yet: the paper stands alone
+        rows = pandas.DataFrame(columns=["run", "cell", "dataset", "ipc", "last"])
+    found = [*tables(rows), *figures(rows)]
+    shown = chapters(root)
+    places = {item.name: here(item, shown) for item in found}
+    lines = ["| in the paper | what it shows | in this book |", "|:--|:--|:--|"]
+    for item in found:
+        ours = "; ".join(dict.fromkeys(map(str, item.columns)))
+        ours = ours or (NOT if places[item.name].startswith(NOT) else item.kind)
+        lines.append(f"| [{item.name}](#{item.anchor}) | {item.title} | {ours} |")
+    caption = "The paper's tables and figures, and what this book has beside them."
+    parts = [findings.captioned(caption, "tab-paper-items", lines)]
+    return "\n".join([*parts, *(section(i, places[i.name], root) for i in found)])
+
+
+def section(item: Item, place: str, root: Path) -> str:
+    """An item's heading, what it shows, tables, pages and commands."""
+    parts = [f"({item.anchor})=", f"## {item.name}: {item.title}", "", item.shows, ""]
+    parts += [item.body] if item.body else []
+    parts += [f"**In this book:** {place}.", ""]
+    lines = []
+    if measured := beside.commands(item.columns, root):
+        lines += ["# what was measured here", *measured]
+    if item.commands:
+        lines += ["# the paper's own cells, on a GPU", *item.commands]
+    if lines:
+        body = "\n".join(lines)
+        parts += [f"::::{{dropdown}} Commands\n```bash\n{body}\n```\n::::", ""]
+    return "\n".join(parts)
+
+
+def here(item: Item, shown: list[tuple[str, str, str]]) -> str:
+    """MyST: the pages that are an item's counterpart, or that it is not measured."""
+    own, others = [], []
+    for stem, link, dataset in shown:
+        if stem in item.chapters:
+            same = item.dataset in ("", dataset.removesuffix("-jpeg"))
+            (own if same else others).append(link)
+    if item.where or own:
+        return "; ".join(filter(None, [item.where, ", ".join(own)]))
+    if item.columns:
+        return "the table above"
+    return f"{NOT}: the same on other data in {', '.join(others)}" if others else NOT
+
+
+def chapters(root: Path) -> list[tuple[str, str, str]]:
+    """List (notebook, MyST link, data set) of all executed chapters, run by run."""
+    found = {}
+    for name, run in declared(root).items():
+        dataset = (run["parameters"] or {}).get("dataset", "digits")
+        for page in filter(lambda page: page.path.exists(), pages(name, root)):
+            where = page.path.relative_to(root / "book").with_suffix("").as_posix()
+            stem = page.notebook.stem
+            number = stem.partition("_")[0].lstrip("0")
+            link = f"{{doc}}`chapter {number}, {run['title']} <{where}>`"
+            # Of a chapter with a page per phase, the first stands for all.
+            found.setdefault((name, stem), (stem, link, dataset))
+    return list(found.values())

@@ -1,0 +1,177 @@
+"""The paper's Figures 1-11, by what they show: their pictures are not ours to copy."""
+
+import re
+
+import beside
+import findings
+import pandas
+from beside import DATASETS, LAST, Column, Item, ccfs, columns
+from paper_tables import MATCH, ONE, SWEEP
+
+from ccfs_lib import paper
+from ccfs_lib.claims import compare
+from ccfs_lib.claims.compare import CCFS
+from ccfs_lib.report.text import DASH, plus_minus, signed
+
+
+def figures(rows: pandas.DataFrame) -> list[Item]:
+    """The eleven figures; rows: those of `results.load`, of all runs together."""
+    pair, loop = (
+        Item(name, title, "", where="drawn again in {doc}`method`", kind="a diagram")
+        for name, title in (
+            ("Figure 1", "Two ways to combine"),
+            ("Figure 3", "Architecture of CCFS"),
+        )
+    )
+    pair.shows = (
+        "A diagram: SelMatch selects once and independently of the distilled images; "
+        "CCFS selects in phases, from what the set so far leaves wrong."
+    )
+    loop.shows = "A diagram: the loop over phases, and the two stages in each of them."
+    loop.chapters = ("04_curriculum_phase",)
+    return [pair, variants(rows), loop, inside(rows), portions(rows), *pictures()]
+
+
+def variants(rows: pandas.DataFrame) -> Item:
+    """Figure 2: SelMatch and its variants, over IPC and over the window's start."""
+    photos = [beside.of(rows, dataset) for dataset in DATASETS]
+    arms = {name: {"cell": (name,)} for name in ("selmatch", "two-shot", "reverse")}
+    ours = [column for own in photos for column in columns(own, arms, least=3)]
+    parts = [_gains(ours)]
+    for own in photos:
+        for family in beside.groups(own, {"beta"}) if "beta" in own else ():
+            family = family[family["cell"].isin(("selmatch", "reverse"))]
+            if family.beta.nunique() > 1:
+                parts.append(_windows(family))
+                ours.append(Column(family, {"all": family}))
+    shows = (
+        "(a) Accuracy of SelMatch, of selecting in two shots, and of distilling before "
+        "selecting, at four IPC of CIFAR-100. (b) The first and the last of these at "
+        "several starts of SelMatch's window. The points of its curves are not printed."
+    )
+    todo = [f"{MATCH} cifar100 --ipc 25 50 100 150"]
+    title, body = "SelMatch and its two variants", "\n".join(parts)
+    return Item("Figure 2", title, shows, body, ours, ("12_order",), todo)
+
+
+def _gains(ours: list[Column]) -> str:
+    """Figure 2(a): points over SelMatch, the paper's as far as its text has them."""
+    known = paper.claims().set_index("id").paper_difference
+    heads = ["paper, mean over IPC", "paper, largest"]
+    heads += [f"ours, {column.head}" for column in ours]
+    lines = [f"| over SelMatch | {' | '.join(heads)} |", "|:--|" + "--:|" * len(heads)]
+    for arm, name in (("two-shot", "two-shot"), ("reverse", "distilled first")):
+        cells = [signed(known[f"{arm}-{what}"]) for what in ("mean", "max")]
+        for column in ours:
+            d = compare.compare(column.rows, arm, "selmatch")
+            cells.append(f"{signed(d.mean)} ± {d.half:.1f}")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    caption = "Figure 2(a) of the paper, CIFAR-100: points of accuracy over SelMatch, "
+    caption += "beside ours, paired by seed."
+    legend = "\n".join(column.legend() for column in ours)
+    return findings.captioned(caption, "tab-paper-figure-2a", lines) + f"\n{legend}\n"
+
+
+def _windows(family: pandas.DataFrame) -> str:
+    """Figure 2(b) of one family of runs: accuracy against the window's start."""
+    lines = ["| window begins at | SelMatch | distilled first |", "|:--|--:|--:|"]
+    for beta, own in family.groupby("beta"):
+        both = [own[own["cell"] == cell]["last"] for cell in ("selmatch", "reverse")]
+        cells = [plus_minus([float(v) for v in x]) if len(x) else DASH for x in both]
+        lines.append(f"| {beta:g} | {' | '.join(cells)} |")
+    caption = f"For Figure 2(b): {Column(family, {})}. {LAST}."
+    label = re.sub(r"\W+", "-", f"tab-paper-figure-2b-{family.run.min()}").lower()
+    return findings.captioned(caption, label, lines)
+
+
+def inside(rows: pandas.DataFrame) -> Item:
+    """Figure 4: filters and difficulty, phase by phase."""
+    arm = {"CCFS": {"cell": (CCFS,)}}
+    ours = [
+        column
+        for dataset in DATASETS
+        for column in columns(beside.of(rows, dataset), arm, also=("random",))
+        if "phases.1.train" in column.rows
+    ]
+    lines = [line for column in ours for line in _phases(column)]
+    head = "| ours | phase | filter, training images | filter, test images "
+    head += "| difficulty, mean | lowest | highest |"
+    caption = (
+        "For Figure 4(a) and (b): accuracy in percent of each phase's filter, and "
+        "difficulty of the images chosen; means over seeds."
+    )
+    lines = [head, "|:--|" + "--:|" * 6, *lines]
+    body = findings.captioned(caption, "tab-paper-figure-4", lines) if ours else ""
+    shows = (
+        "On Tiny-ImageNet: (a) the filter's accuracy on training and validation images "
+        "in each phase, IPC 50; (b) the difficulty of the images chosen in each phase; "
+        "(c) images of median difficulty of three classes. The paper prints no numbers "
+        "of it; what it says of the curves is tested in {doc}`verdict`."
+    )
+    todo = [f"{SWEEP} tiny-imagenet --ipc 50 100 {ONE}"]
+    chapters = ("04_curriculum_phase", "10_inside")
+    title = "The curriculum from inside"
+    return Item("Figure 4", title, shows, body, ours, chapters, todo)
+
+
+def _phases(column: Column) -> list[str]:
+    rows, lines = column.cells["CCFS"], []
+    for j in range(1, int(rows.curricula.iloc[0]) + 1):
+        means = [
+            pandas.to_numeric(rows[f"phases.{j}.{what}"]).mean()
+            for what in ("train", "test", "mean", "low", "high")
+        ]
+        numbers = [f"{v:.1f}" for v in means[:2]] + [f"{v:.2f}" for v in means[2:]]
+        lines.append(f"| {column} | {j} | {' | '.join(numbers)} |")
+    return lines
+
+
+def portions(rows: pandas.DataFrame) -> Item:
+    """Figure 5: accuracy against the distilled portion."""
+    alphas = sorted(set(map(float, rows.get("alpha", pandas.Series()).dropna())))
+    arms = {f"{alpha:g}": ccfs("alpha", alpha) for alpha in alphas}
+    ours = [
+        column
+        for dataset in DATASETS
+        for column in columns(beside.of(rows, dataset), arms, {"alpha"})
+    ]
+    body = ""
+    if ours:
+        heads = list(map(str, ours))
+        lines = [f"| portion | {' | '.join(heads)} |", "|:--|" + "--:|" * len(heads)]
+        for alpha in [a for a in arms if any(a in c.cells for c in ours)]:
+            lines.append(f"| {alpha} | {' | '.join(c.value(alpha) for c in ours)} |")
+        caption = f"For Figure 5: CCFS. {LAST}."
+        body = findings.captioned(caption, "tab-paper-figure-5", lines)
+        body += "\n" + "\n".join(column.legend() for column in ours) + "\n"
+    claim = paper.claims().set_index("id").claim["alpha-best-small"]
+    shows = (
+        "Accuracy against the distilled portion (alpha) on all three data sets. The "
+        f"points are not printed. What the paper concludes: {claim}"
+    )
+    tenths = paper.table(5)[["dataset", "ipc"]].drop_duplicates()  # of the data sets
+    todo = [
+        f"{SWEEP} {dataset} --ipc {ipc} --alpha 0 0.1 0.2 0.3 0.4 0.6 0.8 1 {ONE}"
+        for dataset, ipc in tenths.itertuples(index=False)
+    ]
+    title, chapters = "How much is distilled", ("09_alpha",)
+    return Item("Figure 5", title, shows, body, ours, chapters, todo)
+
+
+def pictures() -> list[Item]:
+    """Figures 6-11: finished sets as pictures, at the lowest and the highest IPC."""
+    main, found = paper.table(1), []
+    for dataset, title in DATASETS.items():
+        ipc = main[(main.method == "ccfs") & (main.dataset == dataset)].ipc
+        for number in (min(ipc), max(ipc)):
+            name = f"Figure {6 + len(found)}"
+            item = Item(name, f"The set, {title}, IPC {number}", shows="")
+            item.shows = (
+                f"Ten classes of the set for {title} at IPC {number}: two real images "
+                "of median difficulty per class and phase, and four distilled ones."
+            )
+            item.chapters, item.dataset = ("03_distillation", "10_inside"), dataset
+            item.kind = "galleries"
+            item.commands = [f"{SWEEP} {dataset} --ipc {number} {ONE}"]
+            found.append(item)
+    return found

@@ -1,0 +1,278 @@
+"""The paper's Tables 1-13, whole, each with columns of ours beside its own."""
+
+from dataclasses import dataclass
+
+import beside
+import findings
+import pandas
+from beside import DATASETS, LAST, LAST_OF_OURS, LEARNER, Column, Item, ccfs, columns
+
+from ccfs_lib import paper
+from ccfs_lib.claims.compare import CCFS
+from ccfs_lib.experiment import STRATEGIES, preset, presets
+
+SWEEP = "ccfs sweep --scale paper --seeds 5 --dataset"
+MATCH = "ccfs match --scale paper --seeds 3 --dataset"
+ONE = "--arms simple-misclassified"
+# The paper's methods, what we call them, and which rows of ours are the same. Methods
+# that nobody has run here are cells of their own name, and show once there are some.
+METHODS = {
+    "random": ("Random", {"cell": ("random-hard",)}),
+    "forgetting": ("Forgetting", {"cell": ("forgetting",)}),
+    "glister": ("Glister", {"cell": ("glister",)}),
+    "oracle-window": ("Oracle window", {"cell": ("oracle-window",)}),
+    "self-evolved": ("Self-evolved selection", {"cell": ("self-evolved",)}),
+    "dsa": ("DSA", {"cell": ("dsa",)}),
+    "dm": ("DM", {"cell": ("dm",)}),
+    "mtt": ("MTT", {"cell": ("mtt",)}),
+    "sre2l": ("SRe²L", {"cell": ("distilled",), "distillation.method": ("sre2l",)}),
+    "datm": ("DATM", {"cell": ("datm",)}),
+    "selmatch": ("SelMatch", {"cell": ("selmatch",)}),
+    "cda": ("CDA", {"cell": ("distilled",), "distillation.method": ("cda",)}),
+    "cudd": ("CUDD", {"cell": ("cudd",)}),
+    "ccfs": ("CCFS", {"cell": (CCFS,)}),
+    "full": ("All images", {"cell": ("full-hard",)}),
+    "ccfs-mtt": ("CCFS on MTT", {"cell": ("ccfs-mtt",)}),
+}
+TEACHER = ("Random, same teacher", {"cell": ("random",)})
+SCORES = {
+    "logits": ccfs("score", "logits"),
+    "cscore": ccfs("score", "published-cscore"),
+    "forgetting": ccfs("score", "published-forgetting", "forgetting"),
+}
+
+
+def tables(rows: pandas.DataFrame) -> list[Item]:
+    """The thirteen tables; rows: those of `results.load`, of all runs together."""
+    settings = [preset_table(number) for number in paper.SETTINGS]
+    first = [main_results(rows), networks(rows), strategies(rows, 3)]
+    first += [scores(rows), curricula(rows), *settings, matched(rows)]
+    return first + [strategies(rows, number) for number in (11, 12, 13)]
+
+
+def titled(methods: pandas.Series) -> pandas.Series:
+    """Our names of the paper's methods."""
+    return methods.map(lambda method: METHODS[method][0])
+
+
+def main_results(rows: pandas.DataFrame) -> Item:
+    """Table 1: methods against IPC, a table per data set."""
+    # SelMatch has runs of its own kind, beside Table 10.
+    arms = [arm for name, arm in METHODS.items() if name != "selmatch"]
+    frame, arms = paper.table(1), dict([*arms, TEACHER])
+    body, ours = by_dataset(rows, 1, titled(frame.method), arms, "method")
+    shows = (
+        "Test accuracy in percent of a ResNet-18 trained on the sets of coreset and "
+        "distillation methods. A column of ours has the IPC, pixels and classes of its "
+        "head, and mostly a smaller network: compare rows within a column, not columns "
+        "with each other. *Random* and *all images* are trained with hard labels, here "
+        "as in the paper; a last row, random images that learn from the teacher of "
+        "CCFS, is only ours. SelMatch is in [Table 10](#paper-table-10)."
+    )
+    arms = "--arms simple-misclassified random distilled random-hard"
+    todo = _cells(frame[frame.method == "ccfs"])
+    todo = [f"{SWEEP} {cells} {arms}" for cells in todo]
+    chapters = ("05_evaluation", "14_fair_metrics")
+    return Item("Table 1", "Main results", shows, body, ours, chapters, todo)
+
+
+def by_dataset(
+    rows, number, names, arms, first, apart=(), also=(), caption=LAST_OF_OURS
+) -> tuple[str, list[Column]]:
+    """A table of the paper as one per data set, and the columns in it that are ours.
+
+    names: what each line of the paper's table is called; first: the head of these
+    names. arms, apart, also: as for `columns`.
+    """
+    frame, parts, ours = paper.table(number), [], []
+    for dataset in frame.dataset.unique():
+        own = frame[frame.dataset == dataset]
+        found = columns(beside.of(rows, dataset), arms, apart, also=also)
+        title = f"Table {number} of the paper, {DATASETS[dataset]}, beside ours."
+        label = f"tab-paper-{number}-{dataset}"
+        printed = beside.pivot(own, names)
+        text = beside.table(f"{title} {caption}", label, printed, found, first)
+        parts, ours = [*parts, text], [*ours, *found]
+    return "\n".join(parts), ours
+
+
+def _cells(frame: pandas.DataFrame) -> list[str]:
+    """Options that name the cells of a table: a line per data set."""
+    return [
+        f"{dataset} --ipc {' '.join(map(str, sorted(own.ipc.unique())))}"
+        for dataset, own in frame.groupby("dataset", sort=False)
+    ]
+
+
+def networks(rows: pandas.DataFrame) -> Item:
+    """Table 2: other networks that learn from the finished sets."""
+    frame = paper.table(2)
+    wide = frame.pivot(index="network", columns="method", values="accuracy")
+    wide = wide.loc[frame.network.unique(), frame.method.unique()]
+    printed = wide.map("{:.2f}".format).rename(columns=lambda m: METHODS[m][0])
+    ours = []
+    for dataset in DATASETS:
+        own = beside.of(rows, dataset, any_learner=True)
+        own = own.assign(learner=_learner(own))
+        for family in beside.groups(own, {LEARNER}):
+            if family.learner.nunique() > 1:
+                ours += _sets(family)
+    caption = f"Table 2 of the paper, Tiny-ImageNet, IPC 100, beside ours. {LAST}."
+    body = beside.table(caption, "tab-paper-2", printed, ours, "network")
+    shows = (
+        "Accuracy of five networks trained on sets whose filters were ResNet-18. Ours "
+        "name the network of the filters below the table."
+    )
+    todo = f"{SWEEP} tiny-imagenet --ipc 100 --arms simple-misclassified distilled "
+    todo += f"random --evaluation-network {' '.join(frame.network.unique())}"
+    title, chapters = "Networks that took no part in the selection", ("15_networks",)
+    return Item("Table 2", title, shows, body, ours, chapters, [todo])
+
+
+def _learner(rows: pandas.DataFrame) -> pandas.Series:
+    """Name the network that each row measures: its own, or that of the filters."""
+    both = rows.reindex(columns=[LEARNER, "network"]).astype(object)
+    given = both[LEARNER].fillna("")
+    return given.where(given != "", both["network"])
+
+
+@dataclass(frozen=True)
+class Set(Column):
+    """A column of Table 2: one set, and the networks that learn from it."""
+
+    name: str
+
+    @property
+    def head(self) -> str:
+        """The set, then as for any column."""
+        return f"{self.name.partition(' (')[0]}, {self.size}"
+
+
+def _sets(family: pandas.DataFrame) -> list[Set]:
+    found = []
+    for name, arm in (METHODS["cda"], METHODS["ccfs"], TEACHER):
+        own = beside.pick(family, arm)
+        cells = {str(n): part for n, part in own.groupby("learner", sort=False)}
+        found += [Set(own, cells, name)] if cells else []
+    return found
+
+
+def strategies(rows: pandas.DataFrame, number: int) -> Item:
+    """Tables 3 and 11-13: the six ways to select."""
+    frame = paper.table(number)
+    (dataset,) = frame.dataset.unique()
+    names = frame.fine + ", " + frame.coarse
+    arms = {name: {"cell": (name.replace(", ", "-"),)} for name in names.unique()}
+    body, ours = by_dataset(rows, number, names, arms, "images taken", also=("random",))
+    shows = (
+        "Coarse stage: of the images that the filter classifies rightly, or wrongly. "
+        "Fine stage: the simplest, the hardest, or a random draw."
+    )
+    todo = [f"{SWEEP} {cells} --arms {' '.join(STRATEGIES)}" for cells in _cells(frame)]
+    title, chapters = f"Six strategies, {DATASETS[dataset]}", ("06_strategies",)
+    item = Item(f"Table {number}", title, shows, body, ours, chapters, todo)
+    item.dataset = dataset
+    return item
+
+
+def scores(rows: pandas.DataFrame) -> Item:
+    """Table 4: the score that orders images, at a tenth of each data set."""
+    frame = paper.table(4)
+    body, ours = by_dataset(rows, 4, frame.score, SCORES, "score", {"score"})
+    values = "published-forgetting published-cscore logits"
+    todo = [f"{SWEEP} {cells} --score {values} {ONE}" for cells in _cells(frame)]
+    # Nobody published C-scores of Tiny-ImageNet.
+    todo[-1] = todo[-1].replace(" published-cscore", "")
+    shows = "The score by which the fine stage orders images, at 10 % of the data."
+    chapters = ("07_scores",)
+    return Item("Table 4", "Difficulty scores", shows, body, ours, chapters, todo)
+
+
+def curricula(rows: pandas.DataFrame) -> Item:
+    """Table 5: the number of phases, at a tenth of each data set."""
+    frame = paper.table(5)
+    tried = {*frame.curricula, *rows.get("curricula", pandas.Series()).dropna()}
+    arms = {str(j): ccfs("curricula", j) for j in sorted(map(int, tried))}
+    names = frame.curricula.astype(str)
+    body, ours = by_dataset(rows, 5, names, arms, "phases", {"curricula"})
+    each = " ".join(names.unique())
+    todo = [f"{SWEEP} {cells} --curricula {each} {ONE}" for cells in _cells(frame)]
+    shows = "The number of phases J over which the real images are chosen."
+    title, chapters = "Number of curriculum phases", ("08_curricula",)
+    return Item("Table 5", title, shows, body, ours, chapters, todo)
+
+
+def matched(rows: pandas.DataFrame) -> Item:
+    """Table 10: CCFS on images distilled by MTT, beside SelMatch."""
+    frame, arms = paper.table(10), dict([METHODS["selmatch"], METHODS["ccfs-mtt"]])
+    names = titled(frame.method)
+    body, ours = by_dataset(rows, 10, names, arms, "method", caption=f"{LAST}.")
+    shows = "CCFS on images distilled by MTT, evaluated as SelMatch is: hard labels."
+    todo = [f"{MATCH} {cells}" for cells in _cells(frame)]
+    return Item("Table 10", "CCFS with MTT", shows, body, ours, ("12_order",), todo)
+
+
+# What Tables 6-9 set, as our presets have it; `at` is a share of the data set, percent.
+SET = {
+    "difficulty score": lambda e, at: e.score,
+    "number of curricula": lambda e, at: e.curricula,
+    "optimizer": lambda e, at: "SGD",  # the only one of `ccfs_lib.train`
+    "base learning rate": lambda e, at: e.recipe.lr,
+    "momentum": lambda e, at: e.recipe.momentum,
+    "weight decay": lambda e, at: f"{e.recipe.weight_decay:g}",
+    "learning rate schedule": lambda e, at: (
+        f"cosine, {e.recipe.warmup_epochs} epochs of warm-up"
+    ),
+    "augmentation": lambda e, at: {"rrc": "RandomResizedCrop"}[e.recipe.augment],
+    "training epochs": lambda e, at: e.recipe.epochs,
+    "batch size": lambda e, at: e.recipe.for_size(at, 100).batch_size,
+}
+# Shares within each of Table 8's ranges: the released scripts cut elsewhere.
+WITHIN = {"<=5%": range(1, 6), "5%-20%": range(6, 21), ">20%": range(21, 41)}
+PRESETS = {
+    "`paper`": {"scale": "paper"},
+    "`paper`, reading `released`": {"scale": "paper", "reading": "released"},
+    "`laptop`": {"scale": "laptop"},
+}
+TITLES = {
+    6: ("Settings on CIFAR-10 and CIFAR-100", "Set alike for filters and evaluation."),
+    7: ("Training epochs on CIFAR", "By the share of the data set that is kept."),
+    8: ("Batch size on CIFAR", "By the share of the data set that the current set is."),
+    9: ("Settings on Tiny-ImageNet", "Set alike for filters and evaluation."),
+}
+
+
+def _set(config: str, dataset: str, shares) -> list[str]:
+    """What each preset has of a setting, over some shares of the data set (percent)."""
+    cells = []
+    for given in PRESETS.values():
+        found = {}
+        for at in shares:
+            ipc = presets.CLASS_SIZE[dataset] * at // 100
+            value = SET[config](preset(dataset, ipc=ipc, **given), at)
+            found[str(value)] = None
+        cells.append(", ".join(found))
+    return cells
+
+
+def preset_table(number: int) -> Item:
+    """Tables 6-9: the paper's settings beside those of our presets."""
+    frame = paper.table(number)
+    dataset = frame.dataset.iloc[0].replace("cifar", "cifar10")
+    lines = [f"| setting | paper | {' | '.join(PRESETS)} |"]
+    lines += ["|:--|" + ":--|" * (1 + len(PRESETS))]
+    for line in frame.itertuples():
+        ratio = getattr(line, "ratio", "")
+        shares = WITHIN.get(ratio) or [int(ratio.rstrip("%") or 10)]
+        cells = [line.value, *_set(line.config, dataset, shares)]
+        name = f"{line.config}, {ratio.replace('<=', '≤ ')}" if ratio else line.config
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    caption = f"Table {number} of the paper, and what our presets have."
+    body = findings.captioned(caption, f"tab-paper-{number}", lines)
+    notes = frame.note.unique() if "note" in frame else ()
+    body = "\n".join([body, *(f"{note[0].upper()}{note[1:]}.\n" for note in notes)])
+    title, shows = TITLES[number]
+    where = "every setting of every preset is in {doc}`running`"
+    item = Item(f"Table {number}", title, shows, body, where=where)
+    item.chapters, item.kind = ("13_unsaid",), "our presets"
+    return item

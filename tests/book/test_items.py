@@ -1,0 +1,169 @@
+"""The page of the paper's tables and figures: all of them, whole, and what is ours."""
+
+import re
+import shlex
+import sys
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+import tyro
+
+from ccfs_lib import cli, paper, results
+from ccfs_lib.report.text import DASH
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "book"))
+items, paper_figures, paper_tables = map(
+    import_module, ("items", "paper_figures", "paper_tables")
+)
+NAMES = [f"Table {n}" for n in range(1, 14)] + [f"Figure {n}" for n in range(1, 12)]
+NOTHING = pandas.DataFrame(columns=["run", "cell", "dataset", "ipc", "last"])
+
+
+@cache
+def page() -> str:
+    """The page's text, with this project's results."""
+    return items.write_up()
+
+
+def sections(text: str) -> dict[str, str]:
+    """Heading up to the colon -> what follows it."""
+    parts = re.split(r"^## ((?:Table|Figure) \d+): ", text, flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_every_table_and_figure_has_a_line_and_a_section():
+    assert list(sections(page())) == NAMES
+    listed = re.findall(r"^\| \[(\w+ \d+)\]\(#([\w-]+)\) \|", page(), re.M)
+    assert [name for name, _ in listed] == NAMES
+    for _, anchor in listed:
+        assert page().count(f"({anchor})=\n") == 1
+    for name, text in sections(page()).items():
+        assert text.count("**In this book:**") == 1, name
+
+
+@pytest.mark.parametrize("number", paper.NUMBERS)
+def test_a_table_is_whole(number):
+    """As many cells as the paper prints, with each of its numbers as often."""
+    text, frame = sections(page())[f"Table {number}"], paper.table(number)
+    cells = [c.strip() for line in text.splitlines() for c in line.split("|")[1:-1]]
+    if number in paper.SETTINGS:
+        assert not set(frame.value) - set(cells)
+        return
+    digits = 2 if number == 2 else 1
+    printed = frame.accuracy.map(f"{{:.{digits}f}}".format)
+    if "std" in frame:
+        printed += frame["std"].map(" ± {:.1f}".format)
+    for cell, times in printed.value_counts().items():
+        assert cells.count(cell) >= times, cell
+
+
+def cells(body: str, title: str) -> dict[str, list[str]]:
+    """The rows of one table of a section: first cell -> the others."""
+    (own,) = [part for part in body.split(":::{table}")[1:] if title in part]
+    lines = [line[1:-1].split("|") for line in own.splitlines() if line.startswith("|")]
+    return {row[0].strip(): [cell.strip() for cell in row[1:]] for row in lines[2:]}
+
+
+def measure(root: Path, run: str, cell: str, last: list[float], **config) -> None:
+    rows = [{"seed": i, "last": x, "best": x} for i, x in enumerate(last)]
+    config = {"alpha": 0.2, "curricula": 3, "network": "resnet18"} | config
+    results.write(root, run, cell, config=config, rows=rows, provenance={})
+
+
+def test_ours_stands_beside_the_papers_cell(tmp_path):
+    where = {"dataset": "cifar100", "ipc": 50, "scale": "paper", "image_size": 0}
+    cda = {"distillation": {"method": "cda"}}
+    measure(tmp_path, "a", "simple-misclassified", [67.0, 68.0, 69.0], **where, **cda)
+    measure(tmp_path, "a", "random", [64.0, 64.5, 65.0], **where, **cda)
+    measure(tmp_path, "a", "distilled", [50.0, 51.0, 52.0], **where, **cda)
+    measure(tmp_path, "b", "random-hard", [36.0, 37.0], **where | {"ipc": 25}, **cda)
+    found = {item.name: item for item in paper_tables.tables(results.load(tmp_path))}
+    (column,) = found["Table 1"].columns  # a single arm is no column
+    assert column.head == "IPC 50" and "resnet18, paper scale, 3" in column.legend()
+    half = 4.3027 / np.sqrt(3)  # t(0.975, 2) times a standard deviation of 1
+    main = cells(found["Table 1"].body, "CIFAR-100")
+    assert main["CCFS"][1::4] == ["71.5 ± 0.3", f"68.0 ± {half:.1f}"]
+    assert main["CDA"][-1] == f"51.0 ± {half:.1f}"
+    control = main["Random, same teacher"]
+    assert {*control[:-1]} == {DASH} and control[-1].startswith("64.5")
+    six = cells(found["Table 3"].body, "CIFAR-100")
+    assert six["simple, misclassified"] == ["71.5", f"68.0 ± {half:.1f}"]
+    assert six["hard, classified"] == ["63.5", DASH]
+    assert found["Table 12"].columns and not found["Table 11"].columns
+
+
+def test_a_setting_that_varies_is_one_column(tmp_path):
+    where = {"dataset": "cifar10-jpeg", "ipc": 100, "image_size": 16}
+    where |= {"scale": "laptop", "score": "published-forgetting"}
+    for j, last in ((1, 50.0), (3, 53.0), (5, 52.0)):
+        cell = where | {"curricula": j}
+        measure(tmp_path, f"j{j}", "simple-misclassified", [last, last], **cell)
+    for alpha in (0.0, 0.4):
+        cell = where | {"alpha": alpha}
+        measure(tmp_path, f"alpha{alpha}", "simple-misclassified", [40, 41], **cell)
+    rows = results.load(tmp_path)
+    found = {item.name: item for item in paper_tables.tables(rows)}
+    (column,) = found["Table 5"].columns
+    assert column.head == "IPC 100, 16 px" and list(column.cells) == ["1", "3", "5"]
+    assert cells(found["Table 5"].body, "CIFAR-10,")["5"] == [DASH, "52.0 ± 0.0"]
+    assert not found["Table 4"].columns  # one score is no comparison
+    portions = {i.name: i for i in paper_figures.figures(rows)}["Figure 5"]
+    assert list(portions.columns[0].cells) == ["0", "0.2", "0.4"]
+
+
+def test_what_nobody_measured_is_said():
+    """The paper stands alone, and no column claims to be ours."""
+    every = [*paper_tables.tables(NOTHING), *paper_figures.figures(NOTHING)]
+    assert [item.name for item in every] == NAMES
+    assert not any(item.columns or "| ours" in item.body for item in every)
+    found = {item.name: items.here(item, []) for item in every}
+    alone = {name for name, place in found.items() if place == "not measured"}
+    assert alone == {*NAMES} - {"Table 6", "Table 7", "Table 8", "Table 9"} - {
+        *("Figure 1", "Figure 3")  # diagrams
+    }
+    tables = [item for item in every if item.name.startswith("Table")]
+    measured = [item for item in tables if item.name in alone]
+    assert all("Ours: not measured." in item.body for item in measured)
+
+
+def test_another_data_set_is_no_counterpart():
+    item = next(i for i in paper_figures.pictures() if "CIFAR-100" in i.title)
+    shown = [("10_inside", "A", "cifar10-jpeg"), ("10_inside", "B", "digits")]
+    assert items.here(item, shown) == "not measured: the same on other data in A, B"
+    shown.append(("10_inside", "C", "cifar100"))
+    assert items.here(item, shown) == "C"
+
+
+def commands() -> list[str]:
+    every = [*paper_tables.tables(NOTHING), *paper_figures.figures(NOTHING)]
+    return sorted({line for item in every for line in item.commands})
+
+
+@pytest.mark.parametrize("line", commands())
+def test_commands_are_commands_of_cells_that_the_paper_has(line):
+    made = tyro.cli(cli.COMMANDS, prog="ccfs", args=shlex.split(line)[1:])
+    options = getattr(made, "choice", made)
+    assert options.scale == "paper"
+    known = {*paper.table(1)[["dataset", "ipc"]].itertuples(index=False, name=None)}
+    assert {(options.dataset, ipc) for ipc in options.ipc} <= known
+
+
+def test_links_lead_to_pages():
+    for where in re.findall(r"\{doc\}`(?:[^`<]*<)?([^`>]+)>?`", page()):
+        stem = ROOT / "book" / where
+        assert any(stem.with_suffix(s).exists() for s in (".md", ".ipynb")), where
+
+
+def test_the_contradictions_are_those_of_the_data():
+    """One source: the page includes the section, which test_paper.py holds."""
+    readme = (ROOT / "data" / "paper" / "README.md").read_text("utf-8")
+    shown = (ROOT / "book" / "disagrees.md").read_text("utf-8")
+    (start,) = re.findall(r'^:start-after: "(.+)"$', shown, re.M)
+    assert readme.count(start) == 1
+    rest = readme.partition(start)[2]
+    assert rest.count("\n- ") >= 7 and "\n#" not in rest
