@@ -9,6 +9,7 @@ from pathlib import Path
 
 import findings
 import nbformat
+import verdicts
 from pages import ROOT, Page, declared, experiment, manifest, pages
 
 import ccfs_lib
@@ -43,9 +44,9 @@ def write(root: Path = ROOT) -> None:
     # Results are filed under what was run; runs.yaml has the names that readers see.
     told = {filed(name, root): run for name, run in declared(root).items()}
     texts = {
-        "short": findings.short(root / "data" / "results"),
+        "short": verdicts.short(root / "data" / "results"),
         "summary": findings.write_up(root / "data" / "results", told),
-        "claims": findings.claims(root / "data" / "results"),
+        "claims": verdicts.claims(root / "data" / "results"),
         "paper": main_table(),
         "map": cards(root),
         "presets": presets(),
