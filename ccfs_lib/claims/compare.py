@@ -135,7 +135,10 @@ def by_seed(
     one: "pandas.DataFrame", other: "pandas.DataFrame"
 ) -> tuple[list[float], list[float]]:
     """Last accuracies of two sets of rows, percent, of their common seeds, by seed."""
-    one, other = (own.set_index("seed")["last"].astype(float) for own in (one, other))
+    one, other = (
+        own[["seed", "last"]].set_index("seed")["last"].astype(float)
+        for own in (one, other)
+    )
     common = sorted(set(one.index) & set(other.index))
     return list(one[common]), list(other[common])
 

@@ -68,6 +68,7 @@ def ledger(rows: pandas.DataFrame) -> pandas.DataFrame:
     rows: those of `results.load`, of all runs together. Columns are those of `Line`,
     lines in the order of data/paper/claims.csv. Raises InputError as `weigh`.
     """
+    rows = rows.astype(object)  # a block for each type of column would be slow to cut
     lines = [
         line for claim in paper.claims().itertuples() for line in weigh(claim, rows)
     ]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import pandas
 
 from ccfs_lib.claims import arms, compare
@@ -99,13 +100,14 @@ def _alphas(claim, run: pandas.DataFrame) -> tuple[Pairs, Pairs, list[str]]:
 
 def _pick(rows: pandas.DataFrame, arm: dict[str, tuple]) -> pandas.DataFrame:
     """The rows of an arm, a seed each once; none where a column or value is missing."""
-    for column, values in arm.items():
-        if column not in rows or not (same := rows[column].isin(values)).any():
+    keep = np.ones(len(rows), bool)
+    for column, values in arm.items():  # masks: frames of a hundred columns are slow
+        there = rows[column].to_numpy() if column in rows else np.array([])
+        masks = (keep & (there == value) for value in values if len(there))
+        keep = next((mask for mask in masks if mask.any()), None)
+        if keep is None:
             return rows.iloc[:0]
-        if len(values) > 1:
-            there = set(rows.loc[same, column])
-            same = rows[column] == next(v for v in values if v in there)
-        rows = rows[same]
+    rows = rows[keep]
     if rows["seed"].duplicated().any():
         files = sorted({*(rows["run"] + "/" + rows["cell"])})
         compare.once(rows, " and ".join(f"{name}.json" for name in files))

@@ -29,7 +29,7 @@ class Trend(NamedTuple):
 
 def _values(rows: pandas.DataFrame, arm: str, column: str = "last") -> pandas.Series:
     """One number per seed of an arm."""
-    own = rows[(rows["cell"] == arm) & rows[column].notna()]
+    own = rows.loc[(rows["cell"] == arm) & rows[column].notna(), ["seed", column]]
     return own.set_index("seed")[column].astype(float)
 
 
