@@ -263,7 +263,7 @@ def _sources(rows: pandas.DataFrame, letters: dict[str, str]) -> str:
 def _digits(rows: pandas.DataFrame) -> str:
     """How much matching there is in the tests of Section 3 that are no evidence."""
     text = findings.matched(rows[rows["dataset"].isin(SHOWN_ONLY)])
-    return f"Section 3 on digits:{text}\n" if text else ""
+    return f"On digits,{text.replace(' Matching', ' matching', 1)}\n" if text else ""
 
 
 def _made_of(row: pandas.Series) -> str:
@@ -324,7 +324,7 @@ def _tested(claim, line, letters: dict[str, str]) -> str:
     word = _mark(line.verdict) if line.counts else f"*{line.verdict}*,"
     place = ", ".join(filter(None, (line.dataset, line.part, _budget(line))))
     parts = [f"{place}: {_interval(line, digits)}"]
-    if not math.isnan(line.detectable):
+    if line.detectable > 0:
         parts.append(f"detectable difference {line.detectable:.{digits}f}")
     if not math.isnan(line.adjusted):
         parts.append(f"corrected p {_p(line.adjusted)}")

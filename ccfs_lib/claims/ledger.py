@@ -186,7 +186,7 @@ def _note(claim, shown: Extreme, decides: Extreme) -> str:
     if claim.id == "full-data-gap":
         return "the teacher is one network, and adds nothing to the interval"
     if decides.high == 0 and claim.id not in arms.MARGINS:
-        return "in every seed without any difference between two of its parts"
+        return "two of its figures are equal in every seed"
     if abs(decides.mean - shown.mean) < 1e-9:
         return ""
     mean, low, high = (
