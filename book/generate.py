@@ -11,6 +11,7 @@ import cite
 import findings
 import items
 import nbformat
+import verdicts
 from pages import ROOT, Page, declared, experiment, manifest, pages
 
 import ccfs_lib
@@ -45,9 +46,9 @@ def write(root: Path = ROOT) -> None:
     # Results are filed under what was run; runs.yaml has the names that readers see.
     told = {filed(name, root): run for name, run in declared(root).items()}
     texts = {
-        "short": findings.short(root / "data" / "results"),
+        "short": verdicts.short(root / "data" / "results"),
         "summary": findings.write_up(root / "data" / "results", told),
-        "claims": findings.claims(root / "data" / "results"),
+        "claims": verdicts.claims(root / "data" / "results"),
         "paper": main_table(),
         "items": items.write_up(root),
         "cite": cite.box(root),

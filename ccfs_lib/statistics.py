@@ -1,4 +1,4 @@
-"""Mean, spread and difference of accuracies over a few seeds.
+"""Mean, spread and difference of accuracies over a few seeds, one or many at once.
 
 Student's t and not the bootstrap: with 3 seeds the percentile bootstrap's 95 % interval
 covers the true mean in about 75 % of the cases, and so does 1.96 sd/sqrt(n) with the
@@ -8,6 +8,7 @@ price is normality, which an accuracy averaged over thousands of images meets we
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,22 @@ class Difference(NamedTuple):
     n_a: int
     n_b: int
     p: float
+
+
+class Extreme(NamedTuple):
+    """The best of some rows of differences, where a row is as good as its worst entry.
+
+    mean, low, high: its point estimate and interval; above, below: one-sided p values
+    of "it is above zero" and "below"; row, column: which pair the mean is.
+    """
+
+    mean: float
+    low: float
+    high: float
+    above: float
+    below: float
+    row: int
+    column: int
 
 
 def summary(values: Sequence[float], level: float = 0.95) -> Summary:
@@ -64,18 +81,122 @@ def difference(
     mean = float((x - y).mean() if paired else x.mean() - y.mean())
     half, p = _t(level, df) * error, math.nan
     if error > 0:
-        from scipy.stats import t
+        from scipy.special import stdtr
 
-        p = float(2 * t.sf(abs(mean) / error, df))
+        p = float(2 * stdtr(df, -abs(mean) / error))
     return Difference(mean, half, len(x), len(y), p)
 
 
+Pairs = tuple[Sequence[float], Sequence[float]]
+
+
+def one_sided(
+    a: Sequence[float], b: Sequence[float], shift: float = 0.0
+) -> tuple[float, float]:
+    """p values of the paired tests for "a - b is above shift" and "is below shift".
+
+    Without any spread the sample itself answers: 0 where it says so, else 1. A single
+    pair says nothing: both are 1. Raises InputError as `difference`.
+    """
+    x, y = _sample(a, "a"), _sample(b, "b")
+    error, df = _paired(x, y)
+    mean = float((x - y).mean()) - shift
+    if math.isnan(error):
+        return 1.0, 1.0
+    if error == 0:
+        return float(not mean > 0), float(not mean < 0)
+    from scipy.special import stdtr
+
+    above = float(stdtr(df, -mean / error))
+    return above, 1 - above
+
+
+def extreme(pairs: Sequence[Sequence[Pairs]], level: float = 0.95) -> Extreme:
+    """Estimate the largest, over rows, of the smallest true difference of a row.
+
+    pairs: rows of (a, b), all paired. One row of k: "a beats all k". k rows of one: "a
+    beats b somewhere". Alternatives times rivals: "the best of these beats the best of
+    those". The interval holds with `level`, whichever pair turns out to be the extreme,
+    and each end is wrong in half of the rest at most. "All of the row are above" is
+    wrong only if its smallest is not, so the low end needs no correction for the number
+    of columns; "one is below" may be wrong at each, so the high end has Bonferroni's.
+    For rows it is the other way round. Raises InputError as `difference`.
+    """
+    rows, columns = len(pairs), len(pairs[0])
+    low, high, mean, above, below = (np.empty((rows, columns)) for _ in range(5))
+    for i, row in enumerate(pairs):
+        for j, pair in enumerate(row):
+            d = difference(*pair, paired=True, level=1 - (1 - level) / rows)
+            mean[i, j] = d.mean
+            low[i, j] = -math.inf if math.isnan(d.half) else d.mean - d.half
+            d = difference(*pair, paired=True, level=1 - (1 - level) / columns)
+            high[i, j] = math.inf if math.isnan(d.half) else d.mean + d.half
+            above[i, j], below[i, j] = one_sided(*pair)
+    i = int(mean.min(1).argmax())
+    return Extreme(
+        float(mean.min(1).max()),
+        float(low.min(1).max()),
+        float(high.max(0).min()),
+        min(1.0, float(rows * above.max(1).min())),
+        min(1.0, float(columns * below.max(0).min())),
+        i,
+        int(mean[i].argmin()),
+    )
+
+
+def seeds_needed(
+    a: Sequence[float],
+    b: Sequence[float],
+    effect: float,
+    power: float = 0.8,
+    level: float = 0.95,
+    most: int = 999,
+) -> int:
+    """Number of seeds whose paired test detects a true difference of `effect`.
+
+    Detect as in `minimum_detectable`: with the observed spread and probability `power`.
+    0 where there is no spread to plan with, `most` + 1 where `most` do not suffice.
+    Raises InputError as `difference`, and for a power outside 0.05..1.
+    """
+    x, y = _sample(a, "a"), _sample(b, "b")
+    _inside(power, "power", low=0.05)
+    error, df = _paired(x, y)
+    if not error > 0 or effect == 0:
+        return 0
+    sd, low, high = error * math.sqrt(df + 1), 2, most + 1
+    while low < high:  # power grows with n: bisection
+        n = (low + high) // 2
+        found = _power(abs(effect) * math.sqrt(n) / sd, n - 1, level)
+        low, high = (low, n) if found >= power else (n + 1, high)
+    return low
+
+
+def false_discovery(p: Sequence[float]) -> np.ndarray:
+    """Adjust p values, (n,), for their number; nan stays nan and counts for nothing.
+
+    Benjamini and Hochberg (1995): of the tests whose adjusted p is at most q, a share
+    of q at most is expected to be false alarms. Tests need not be independent, as long
+    as they depend on each other positively, as differences to one arm do.
+    """
+    from scipy.stats import false_discovery_control
+
+    p = np.asarray(p, dtype=float)
+    found = np.full(p.shape, np.nan)
+    if (known := ~np.isnan(p)).any():
+        found[known] = false_discovery_control(p[known], method="bh")
+    return found
+
+
 def minimum_detectable(
-    a: Sequence[float], b: Sequence[float], power: float = 0.8, paired: bool = False
+    a: Sequence[float],
+    b: Sequence[float],
+    power: float = 0.8,
+    paired: bool = False,
+    level: float = 0.95,
 ) -> float:
     """Smallest true difference that seeds as many and as spread as these would detect.
 
-    Detect: the two-sided 5 % test of `difference` rejects with probability `power`, by
+    Detect: the two-sided test of `difference` rejects with probability `power`, by
     the noncentral t distribution with the observed spread taken as the true one. A
     guide, not a promise: three seeds know their spread badly, and for 3 against 3
     Welch's own estimate of the freedom makes 70 % of the nominal 80 % (simulated in the
@@ -88,21 +209,34 @@ def minimum_detectable(
     if not error > 0:
         return error  # no spread: any difference shows; nan: none can
     from scipy.optimize import brentq
-    from scipy.special import ndtr
-    from scipy.stats import chi2
-
-    # P(|T| > critical), T noncentral t, as the mean over the chi-square in its
-    # denominator: scipy's nct returns nan for the few degrees of freedom we have.
-    middles = (np.arange(4000) + 0.5) / 4000
-    bar = _t(0.95, df) * np.sqrt(chi2.ppf(middles, df) / df)
 
     def lack(shift: float) -> float:
-        return float(np.mean(ndtr(shift - bar) + ndtr(-shift - bar))) - power
+        return _power(shift, df, level) - power
 
     high = 4.0
     while lack(high) < 0:
         high *= 2
     return float(brentq(lack, 0, high)) * error
+
+
+def _power(shift: float, df: float, level: float) -> float:
+    """P(|T| > critical), T noncentral t, as the mean over the chi-square in it.
+
+    The chi-square is its denominator's. scipy's nct returns nan for the few degrees of
+    freedom we have.
+    """
+    from scipy.special import ndtr
+
+    bar = _t(level, df) * _denominators(df)
+    return float(np.mean(ndtr(shift - bar) + ndtr(-shift - bar)))
+
+
+@lru_cache(64)
+def _denominators(df: float) -> np.ndarray:
+    from scipy.stats import chi2
+
+    middles = (np.arange(4000) + 0.5) / 4000
+    return np.sqrt(chi2.ppf(middles, df) / df)
 
 
 def _sample(values, name: str) -> np.ndarray:
@@ -129,6 +263,7 @@ def _sd(x: np.ndarray) -> float:
     return 0.0 if np.ptp(x) == 0 else float(x.std(ddof=1))
 
 
+@lru_cache(1024)
 def _t(level: float, df: float) -> float:
     """Two-sided critical value; nan without degrees of freedom, whatever the spread."""
     from scipy.stats import t

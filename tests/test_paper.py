@@ -296,7 +296,7 @@ def test_claims_are_well_formed():
     assert len(CLAIMS) == 35
     assert CLAIMS.id.is_unique
     assert CLAIMS.id.str.fullmatch(r"[a-z0-9-]+").all()
-    words = ["id", "place", "claim", "left", "right", "unit", "tested_by"]
+    words = ["id", "place", "claim", "left", "right", "unit", "tested_by", "tested"]
     assert (CLAIMS[words].map(str.strip) != "").all(axis=None)
     assert set(CLAIMS.kind) == {"ordering", "difference", "trend", "value"}
     assert set(CLAIMS.tested_by) == TABLED | {"alpha", "table2", "fig2", "fig4"}
@@ -307,6 +307,13 @@ def test_claims_are_well_formed():
     # A difference without a number would be an ordering.
     assert NUMBERED.kind.isin(["difference", "trend"]).all()
     assert CLAIMS[CLAIMS.kind == "difference"].paper_difference.notna().all()
+
+
+def test_what_a_run_tests_names_no_cell_of_the_paper():
+    """The front page says it of other data, so it must not promise the paper's."""
+    own = r"CIFAR|ImageNet|IPC \d|\d\.\d points on|ten cells|all five|data sets"
+    assert not CLAIMS.tested.str.contains(own).any()
+    assert CLAIMS.tested.str.endswith(".").all()
 
 
 def test_places_exist(text):

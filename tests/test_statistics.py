@@ -7,7 +7,15 @@ import pytest
 from scipy import stats
 
 from ccfs_lib.errors import InputError
-from ccfs_lib.statistics import difference, minimum_detectable, summary
+from ccfs_lib.statistics import (
+    difference,
+    extreme,
+    false_discovery,
+    minimum_detectable,
+    one_sided,
+    seeds_needed,
+    summary,
+)
 
 # Student (1908): extra hours of sleep of the same ten patients under two drugs.
 DRUG_1 = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
@@ -168,3 +176,135 @@ def test_bad_input_is_named_in_one_sentence(call, named):
     with pytest.raises(InputError) as caught:
         call()
     assert str(caught.value).startswith(named) and "\n" not in str(caught.value)
+
+
+# -- several differences at once -------------------------------------------------------
+
+
+def test_one_sided_against_scipy():
+    for shift in (0.0, -1.0, 0.7):
+        moved = np.array(DRUG_1) - shift
+        for p, side in zip(
+            one_sided(DRUG_1, DRUG_2, shift), ("greater", "less"), strict=True
+        ):
+            oracle = stats.ttest_rel(moved, DRUG_2, alternative=side)
+            assert p == pytest.approx(oracle.pvalue)
+    assert one_sided([1.0], [0.0]) == (1.0, 1.0)  # a single pair says nothing
+    assert one_sided([1.0, 2.0], [0.0, 1.0]) == (0.0, 1.0)  # without spread: the sample
+    assert one_sided([1.0, 2.0], [1.0, 2.0]) == (1.0, 1.0)
+
+
+def test_one_pair_is_the_paired_test():
+    d, e = difference(DRUG_1, DRUG_2, paired=True), extreme([[(DRUG_1, DRUG_2)]])
+    assert (e.mean, e.low, e.high) == pytest.approx(
+        (d.mean, d.mean - d.half, d.mean + d.half)
+    )
+    assert 2 * min(e.above, e.below) == pytest.approx(d.p)
+
+
+def equal_arms(rng, arms: int, shared: float = 1.0):
+    """Accuracies of equal arms on three seeds; `shared` is common to a seed."""
+    return rng.normal(60, shared, 3) + rng.normal(0, 1, (arms, 3))
+
+
+def rates(draw, times: int = 1500) -> tuple[float, float, float]:
+    """How often equal arms come out above, below, and uncorrected as "one is below"."""
+    found = [draw() for _ in range(times)]
+    naive = [
+        any(d.mean < -d.half for d in (difference(*p, paired=True) for p in row))
+        for (row, *_) in found
+    ]
+    ends = [extreme(pairs) for pairs in found]
+    above, below = ([e.low > 0 for e in ends], [e.high < 0 for e in ends])
+    return np.mean(above), np.mean(below), np.mean(naive)
+
+
+def test_one_rival_ahead_is_corrected_for_their_number():
+    """Five rivals, all equal: one is clearly ahead in 2.5 % of the runs at most."""
+    rng = np.random.default_rng(10)
+
+    def draw():
+        ours, *rivals = equal_arms(rng, 6)
+        return [[(ours, rival) for rival in rivals]]
+
+    above, below, naive = rates(draw)
+    assert naive > 0.06  # what the plain interval of every rival did
+    assert below <= 0.035 and above <= 0.01  # 1500 draws: 2.5 % has a sd of 0.4 %
+
+
+def test_somewhere_ahead_is_corrected_for_the_settings():
+    """Four settings, both arms equal in each: one is ahead by chance at some."""
+    rng = np.random.default_rng(11)
+
+    def draw():
+        return [[tuple(equal_arms(rng, 2))] for _ in range(4)]
+
+    above, below, _ = rates(draw)
+    assert 0.015 <= above <= 0.035 and below <= 0.01
+
+
+def test_best_of_unequal_numbers_favours_neither_side():
+    """Two portions against three, all equal; the naive rule took the best of each."""
+    rng = np.random.default_rng(12)
+    ahead = 0
+
+    def draw():
+        nonlocal ahead
+        arms = equal_arms(rng, 5)
+        one, other = (max(side, key=np.mean) for side in (arms[:2], arms[2:]))
+        ahead += np.mean(other) > np.mean(one)
+        return [[(a, b) for b in arms[2:]] for a in arms[:2]]
+
+    above, below, _ = rates(draw)
+    assert above <= 0.035 and below <= 0.035
+    assert 0.55 < ahead / 1500 < 0.65  # three have more chances than two
+
+
+def test_the_interval_of_the_extreme_covers_it():
+    """True differences that are not equal: best of three rows of two, known to be 1."""
+    rng, true = np.random.default_rng(13), np.array([[0, 3], [1, 1.5], [-2, 4]])
+    held = []
+    for _ in range(600):
+        pairs = [[(rng.normal(t, 1, 3), np.zeros(3)) for t in row] for row in true]
+        e = extreme(pairs)
+        held.append(e.low <= 1 <= e.high)
+    assert np.mean(held) >= 0.94
+
+
+def test_single_seeds_leave_an_extreme_open():
+    one, clear = ([61.0], [60.0]), ([61.0, 62.0, 63.1], [50.0, 51.0, 52.0])
+    assert extreme([[one]])[1:3] == (-math.inf, math.inf)
+    both = extreme([[one, clear]])
+    assert both.low == -math.inf and both.above == 1
+    assert extreme([[one], [clear]]).low > 0  # somewhere: one is enough
+
+
+def test_false_discoveries_are_controlled_where_arms_are_shared():
+    """40 arms against one control, 10 truly better: 5 % of what is found is false."""
+    rng, shares, found = np.random.default_rng(14), [], 0
+    for _ in range(1000):
+        control = rng.normal(0, 1, 3)
+        arms = rng.normal(0, 1, (40, 3)) + np.where(np.arange(40) < 10, 25, 0)[:, None]
+        p = stats.ttest_rel(arms, np.tile(control, (40, 1)), axis=1).pvalue
+        kept = false_discovery(p) <= 0.05
+        found += kept[:10].sum()
+        shares.append(kept[10:].sum() / max(kept.sum(), 1))
+    assert np.mean(shares) <= 0.05 and found > 9000
+
+
+def test_what_is_no_test_is_not_in_the_family():
+    adjusted = false_discovery([0.01, math.nan, 0.04])
+    assert adjusted[[0, 2]] == pytest.approx([0.02, 0.04]) and math.isnan(adjusted[1])
+    assert np.isnan(false_discovery([math.nan])).all()
+
+
+def test_seeds_needed_are_those_that_detect():
+    a, b = np.array(DRUG_1), np.array(DRUG_2)
+    spread = np.std(a - b, ddof=1)
+    n = seeds_needed(a, b, 1.0)
+    # R: power.t.test(delta = 1, sd = spread, power = 0.8, type = "paired").
+    power = [stats.nct.sf(stats.t.ppf(0.975, m - 1), m - 1, math.sqrt(m) / spread)
+             for m in (n - 1, n)]  # fmt: skip
+    assert power[0] < 0.8 <= power[1]
+    assert seeds_needed(a, b, 1e-6) == 1000  # more than the 999 that are tried
+    assert seeds_needed(a, a, 1.0) == seeds_needed([1.0], [0.0], 1.0) == 0

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 # Arms as a reader calls them, in the order of the tables.
 NAMES = {name: title for name, title in TITLES.items() if name not in SECTION3}
 HOLDS, FAILS, OPEN = VERDICTS = ("holds", "does not hold", "too close to call")
+# An interval of a difference against the number that the paper prints for it.
+SIZES = ("consistent", "smaller", "larger", "opposite")
 PAIRED = "paired by seed"  # named beside the intervals, wherever they are shown
 # What arms must share to be compared. The strategy is the arm, and seeds are paired.
 SETTINGS = {f.name for f in fields(Experiment)} - {"seeds", "data_root"}
@@ -48,6 +50,24 @@ def verdict(d: Difference) -> str:
     if math.isnan(d.half) or abs(d.mean) <= d.half:
         return OPEN
     return HOLDS if d.mean > 0 else FAILS
+
+
+def size(low: float, high: float, printed: float) -> str:
+    """One of SIZES for an interval and a printed difference, or "" without either.
+
+    Consistent: the printed number is inside, which a wide interval easily achieves.
+    Opposite: all of the interval is on the other side of zero. Smaller: nearer to zero
+    than what is printed, if not beyond it.
+    """
+    if math.isnan(printed) or not math.isfinite(high - low):
+        return ""
+    if printed < 0:
+        low, high, printed = -high, -low, -printed
+    if low <= printed <= high:
+        return "consistent"
+    if high < 0:
+        return "opposite"
+    return "larger" if low > printed else "smaller"
 
 
 def level(d: Difference) -> bool:
@@ -97,7 +117,10 @@ def by_seed(
     one: "pandas.DataFrame", other: "pandas.DataFrame"
 ) -> tuple[list[float], list[float]]:
     """Last accuracies of two sets of rows, percent, of their common seeds, by seed."""
-    one, other = (own.set_index("seed")["last"].astype(float) for own in (one, other))
+    one, other = (
+        own[["seed", "last"]].set_index("seed")["last"].astype(float)
+        for own in (one, other)
+    )
     common = sorted(set(one.index) & set(other.index))
     return list(one[common]), list(other[common])
 

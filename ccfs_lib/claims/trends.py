@@ -23,14 +23,13 @@ class Trend(NamedTuple):
     over: str
     pairs: Callable[[pandas.DataFrame], list[Pair]]  # of rows under equal settings
     needs: str  # what is missing where there are no pairs
-    # "At most so much, somewhere": one pair has to show it, not all of them, and each
-    # of k then has an interval of 1 - 0.05/k, since the best of k is no single one.
+    # "At most so much, somewhere": one pair has to show it, not all of them.
     most: bool = False
 
 
 def _values(rows: pandas.DataFrame, arm: str, column: str = "last") -> pandas.Series:
     """One number per seed of an arm."""
-    own = rows[(rows["cell"] == arm) & rows[column].notna()]
+    own = rows.loc[(rows["cell"] == arm) & rows[column].notna(), ["seed", column]]
     return own.set_index("seed")[column].astype(float)
 
 
@@ -40,13 +39,26 @@ def _levels(rows: pandas.DataFrame, column: str, arms: Iterable[str]) -> list:
     return sorted(set.intersection(*found))
 
 
-def _table(rows: pandas.DataFrame, series: pandas.Series, **told) -> pandas.DataFrame:
-    """Rows as any arm's, with what was computed within a seed as their accuracy."""
-    first = rows.iloc[0].to_dict() | told
-    return pandas.DataFrame(
-        [first | {"seed": seed, "last": value} for seed, value in series.items()],
-        columns=[*first],
-    )
+SIZES = ("images", "wanted")  # of a set, in every row of results
+
+
+def _table(
+    rows: pandas.DataFrame, series: pandas.Series, *arms: str, **told
+) -> pandas.DataFrame:
+    """Rows with what was computed within a seed from the sets of `arms` as accuracy.
+
+    Sizes are those of the sets together. `levels` are the values of the setting that
+    the numbers come from, where there are several.
+    """
+    own = rows[rows["cell"].isin(arms)]
+    first = own.iloc[0].to_dict() | told
+    there = [name for name in SIZES if name in own]
+    sizes = own.groupby("seed")[there].sum(min_count=1)
+    lines = [
+        first | sizes.loc[seed].to_dict() | {"seed": seed, "last": value}
+        for seed, value in series.items()
+    ]
+    return pandas.DataFrame(lines, columns=[*first])
 
 
 def _each(left: str, right: str, over: str):
@@ -57,7 +69,8 @@ def _each(left: str, right: str, over: str):
         levels = _levels(rows, over, (left, right))
         for level in levels if len(levels) > 1 else []:
             own = rows[rows[over] == level]
-            found.append(tuple(_table(own, _values(own, a)) for a in (left, right)))
+            both = [(a, _values(own, a)) for a in (left, right)]
+            found.append(tuple(_table(own, values, a) for a, values in both))
         return found
 
     return pairs
@@ -85,9 +98,9 @@ def _over(rows: pandas.DataFrame, arm: str, over: str, levels: list) -> _Over:
     """An arm's mean and standard deviation over a setting, within a seed."""
     parts = [_values(rows[rows[over] == level], arm) for level in levels]
     wide = pandas.concat(parts, axis=1, keys=levels).dropna()
-    told = {over: np.nan}
-    tables = [_table(rows, s, **told) for s in (wide.mean(axis=1), wide.std(axis=1))]
-    return _Over(*tables, wide)
+    told, own = {over: np.nan, "levels": tuple(levels)}, rows[rows[over].isin(levels)]
+    both = wide.mean(axis=1), wide.std(axis=1)
+    return _Over(*(_table(own, s, arm, **told) for s in both), wide)
 
 
 def _steady(calm: str, other: str, over: str = "beta"):
@@ -116,8 +129,9 @@ def _grows(arms: tuple[str, ...], base: str, over: str = "ipc"):
         slopes = pandas.Series(
             [np.polyfit(x, line, 1)[0] for line in gain.to_numpy(float)], gain.index
         )
-        both = slopes, slopes * 0
-        return [tuple(_table(rows, s, **{over: np.nan}) for s in both)]
+        told = {over: np.nan, "levels": tuple(levels)}
+        both = (slopes, arms), (slopes * 0, (base,))
+        return [tuple(_table(rows, s, *names, **told) for s, names in both)]
 
     return pairs
 
@@ -133,7 +147,7 @@ def _rises(*names: str):
                 series.append(_values(rows, CCFS, column))
             series = [s for s in series if len(s)]  # other runs may have more phases
             for earlier, later in pairwise(series):
-                found.append(tuple(_table(rows, s) for s in (later, earlier)))
+                found.append(tuple(_table(rows, s, CCFS) for s in (later, earlier)))
         return found
 
     return pairs
@@ -149,8 +163,9 @@ def _harder(rows: pandas.DataFrame) -> list[Pair]:
         while (column := f"phases.{phase}.mean") in rows:
             pair = [_values(part, CCFS, column) for part in own]
             if all(len(s) for s in pair):
-                parts = zip(own, pair, strict=True)
-                found.append(tuple(_table(p, s, ipc=np.nan) for p, s in parts))
+                parts, told = zip(own, pair, strict=True), {"levels": tuple(levels)}
+                told |= {"ipc": np.nan}
+                found.append(tuple(_table(p, s, CCFS, **told) for p, s in parts))
             phase += 1
     return found
 

@@ -1,13 +1,17 @@
 """The front page: its words are the chapters' words, and what it cannot say it says."""
 
+import math
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
 
+import pandas
 import pytest
 
 from ccfs_lib import paper, report, results
 from ccfs_lib.claims import compare
+from ccfs_lib.claims.ledger import ledger
 from ccfs_lib.experiment import preset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,13 +19,22 @@ OURS, OTHER = [60.0, 62.0, 61.0], [59.0, 60.8, 60.1]  # apart in pairs, not by W
 CCFS = "simple-misclassified"
 
 
-@pytest.fixture(scope="module")
-def findings():
+def page(name):
     sys.path.insert(0, str(ROOT / "book"))
     try:
-        return import_module("findings")
+        return import_module(name)
     finally:
         sys.path.remove(str(ROOT / "book"))
+
+
+@pytest.fixture(scope="module")
+def findings():
+    return page("findings")
+
+
+@pytest.fixture(scope="module")
+def verdicts():
+    return page("verdicts")
 
 
 def measure(folder, arm, last, run="digits-ipc20", **config):
@@ -29,7 +42,8 @@ def measure(folder, arm, last, run="digits-ipc20", **config):
         {"seed": i, "last": v, "best": v, "images": 200, "wanted": 200}
         for i, v in enumerate(last)
     ]
-    config = {"dataset": "digits", "ipc": 20, "teacher_last": 98.0, **config}
+    config = {"dataset": "cifar10", "ipc": 20, "teacher_last": 98.0, **config}
+    config |= {"train": config["dataset"], "scale": "laptop", "network": "convnet"}
     results.write(folder, run, arm, config=config, rows=rows, provenance={})
 
 
@@ -57,7 +71,7 @@ def test_arms_of_different_settings_have_a_reason_and_no_number(findings, tmp_pa
     assert "Orderings tested, paired by seed: 1. Hold: 1." in page
 
 
-def test_other_runs_are_folded_and_the_short_text_counts(findings, tmp_path):
+def test_other_runs_are_folded(findings, tmp_path):
     measure(tmp_path, CCFS, OURS)
     measure(tmp_path, "random-misclassified", OTHER)
     measure(tmp_path, CCFS, OTHER, run="digits-ipc20-j1", curricula=1)
@@ -65,55 +79,130 @@ def test_other_runs_are_folded_and_the_short_text_counts(findings, tmp_path):
     first, rest = page.split("::::{dropdown} 1\xa0more run")
     assert "### Own" in first and "digits-ipc20-j1" not in first
     assert "| digits-ipc20-j1 | CCFS: simplest misclassified | 60.0" in rest
-    short = findings.short(tmp_path)
-    # One claim has both its arms; the phases' has no second J beside it.
-    assert "Of the 35 claims" in short and "1 are tested here" in short
-    assert "Hold in every run that tests them: 1; in some: 0" in short
-    assert short.count("[holds]{.verdict .yes}") == 1 and "(1 of 1\xa0run)" in short
-    assert "does not compare" not in short
-    assert findings.short(tmp_path / "absent") == findings.NOTHING
 
 
-def test_the_short_text_ends_with_the_control_that_the_paper_lacks(findings, tmp_path):
-    measure(tmp_path, CCFS, OURS)
-    measure(tmp_path, "random", OTHER)
-    measure(tmp_path, CCFS, OURS, run="digits-ipc40", ipc=40)
-    measure(tmp_path, "random", OURS, run="digits-ipc40", ipc=40)
-    for arm in (CCFS, "random"):  # an ablation is no further witness
-        measure(tmp_path, arm, OTHER, run="digits-ipc20-j1", curricula=1)
-    *_, own = findings.short(tmp_path).strip().splitlines()
-    assert own.startswith("- [holds]{.verdict .yes} CCFS beats random real images")
-    assert own.endswith("same teacher. *(1 of 2\xa0runs; 1 too close)*")
+def test_digits_have_no_badge_and_say_why(findings, tmp_path):
+    for arm, last in ((CCFS, OURS), ("random", OTHER)):
+        measure(tmp_path, arm, last, dataset="digits")
+    page = findings.write_up(tmp_path, {"digits-ipc20": {}})
+    assert ".verdict" not in page and "- *holds*: **CCFS beats random" in page
+    assert "Digits show the method, and are no evidence." in page
+
+
+@pytest.mark.parametrize(("final", "hardly"), [(0.97, True), (0.8, False)])
+def test_a_matching_that_hardly_moved_is_called_so(findings, final, hardly):
+    rows = pandas.DataFrame({"first": [1.0, 1.0], "final": [final, final]})
+    text = findings.matched(rows)
+    assert f"from 1.00 to {final:.2f}" in text and ("hardly" in text) == hardly
+    assert findings.matched(rows.assign(first=math.nan)) == ""
+
+
+def test_a_badge_needs_every_test_that_counts(verdicts, tmp_path):
+    rival = "random-misclassified"
+    for arm, last in ((CCFS, OURS), (rival, OTHER)):
+        measure(tmp_path, arm, last)
+    text = verdicts.short(tmp_path)
+    assert "Of the 35 claims" in text and "1 are tested here on photographs" in text
+    assert "Hold in every test: 1;" in text and "mixed: 0" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("- ")]
+    sentence = paper.claims().set_index("id").tested["simple-over-random-misclassified"]
+    assert line.startswith(f"- [holds]{{.verdict .yes}} {sentence} *(1\xa0test: 1 for;")
+    assert "1\xa0teacher, 0 of the paper's 10\xa0cells; on cifar10" in line
+    # Another teacher does not agree: mixed. The same at another IPC is one teacher.
+    other = {"run": "cifar10-ipc500", "ipc": 500, "teacher_network": "resnet18"}
+    measure(tmp_path, CCFS, OURS, **other)
+    measure(tmp_path, rival, [*reversed(OURS)], **other)
+    (line,) = [s for s in verdicts.short(tmp_path).splitlines() if s.startswith("- ")]
+    assert line.startswith("- [mixed]{.verdict .open}")
+    assert "2\xa0tests: 1 for, 1 too close;" in line and "2\xa0teachers" in line
+    assert "1 of the paper's 10\xa0cells" in line
+    again = {"run": "cifar10-ipc40", "ipc": 40}
+    for arm, last in ((CCFS, OURS), (rival, OTHER)):
+        measure(tmp_path, arm, last, **again)
+    (line,) = [s for s in verdicts.short(tmp_path).splitlines() if s.startswith("- ")]
+    assert "3\xa0tests: 2 for, 1 too close;" in line and "2\xa0teachers" in line
+    assert verdicts.short(tmp_path / "absent") == verdicts.NOTHING
+
+
+def test_digits_never_decide_a_badge(verdicts, tmp_path):
+    rival = "random-misclassified"
+    for arm, last in ((CCFS, OURS), (rival, OTHER)):
+        measure(tmp_path, arm, last, dataset="digits")
+    text = verdicts.short(tmp_path)
+    assert "0 are tested here on photographs" in text and ".verdict" not in text
+    assert "Tested on digits only, which is no evidence: 1." in text
+    page = verdicts.claims(tmp_path)
+    assert "On digits, which show the method and are no evidence:\n\n- *holds*," in page
+    assert "corrected p" not in page
+    measure(tmp_path, CCFS, OTHER, run="b")
+    measure(tmp_path, rival, OURS, run="b")
+    (line,) = [s for s in verdicts.short(tmp_path).splitlines() if s.startswith("- ")]
+    assert line.startswith("- [does not hold]{.verdict .no}")
+
+
+def test_the_short_text_ends_with_the_controls_that_the_paper_lacks(verdicts, tmp_path):
+    measure(tmp_path, CCFS, OURS, run="c-ipc20")
+    measure(tmp_path, "random", OTHER, run="c-ipc20")
+    measure(tmp_path, CCFS, OURS, run="c-ipc40", ipc=40)
+    measure(tmp_path, "random", OURS, run="c-ipc40", ipc=40)
+    for arm in (CCFS, "random"):  # an ablation changes CCFS, and digits never count
+        measure(tmp_path, arm, OTHER, run="c-ipc20-j1", curricula=1)
+        measure(tmp_path, arm, OURS, run="digits-ipc20", dataset="digits")
+    *_, own = verdicts.short(tmp_path).strip().splitlines()
+    assert own.startswith("- [mixed]{.verdict .open} CCFS beats random real images")
+    assert own.endswith(
+        "same teacher. *(2\xa0tests: 1 for, 1 too close; 1\xa0teacher)*"
+    )
     for arm in (CCFS, "random"):
         on = {"evaluation_network": "resnet18", "distillation": {"method": "cda"}}
-        measure(tmp_path, arm, OURS, run="digits-ipc20-on-resnet18", **on)
-    *_, own, other = findings.short(tmp_path).strip().splitlines()
-    assert own.endswith("same teacher. *(1 of 2\xa0runs; 1 too close)*")
+        measure(tmp_path, arm, OURS, run="c-ipc20-on-resnet18", **on)
+    measure(tmp_path, CCFS, [70.0, 72.1, 71.0], run="c-ipc20-alpha0", alpha=0.0)
+    *_, other, none = verdicts.short(tmp_path).strip().splitlines()
     assert "[too close to call]" in other and "no part in choosing" in other
+    assert none.startswith("- [does not hold]{.verdict .no} CCFS with its distilled")
 
 
-def test_every_claim_is_there_with_the_runs_that_test_it(findings, tmp_path):
+def test_every_claim_is_there_with_the_tests_of_it(verdicts, tmp_path):
     measure(tmp_path, CCFS, OURS)
     measure(tmp_path, "random-misclassified", OTHER)
-    text = findings.claims(tmp_path)
-    assert text.startswith("1 of the paper's 35 claims are tested here.")
+    text = verdicts.claims(tmp_path)
+    assert text.startswith("1 of the paper's 35 claims are tested here on photographs")
     tested, rest = text.split("## Not tested here")
     known = paper.claims().set_index("id").claim
     claim = known["simple-over-random-misclassified"]
     assert f"**{claim}**" in tested and claim not in rest
     assert all(other in rest for other in known if other != claim)
-    (row,) = [line for line in tested.splitlines() if "digits, IPC 20" in line]
-    assert row.startswith("- [holds]{.verdict .yes}") and "3 seeds" in row
+    (row,) = [line for line in tested.splitlines() if "cifar10, IPC 20" in line]
     d = compare.compare(results.load(tmp_path), CCFS, "random-misclassified")
-    assert f": +{d.mean:.1f} ± {d.half:.1f}, would show from " in row
+    said = f"+{d.mean:.1f} [+{d.mean - d.half:.1f}, +{d.mean + d.half:.1f}]"
+    assert row.startswith(
+        "- [holds]{.verdict .yes} cifar10, IPC 20 (0.4 % of a class): "
+    )
+    assert f"{said}; detectable difference " in row and "corrected p " in row
+    assert "Size consistent with the paper's +1.4 on cifar100, IPC 50." in row
+    assert "3\xa0seeds, sets of 200 of 200 images" in row
+    assert "1\xa0teacher, 0 of the paper's 10\xa0cells" in tested
 
 
-def test_claims_without_results_are_not_tested(findings, tmp_path):
+def test_the_table_of_claims_stays_narrow(verdicts):
+    """Without the claims' names: no wider than one column a data set was (31)."""
+    found = ledger(results.load(ROOT / "data" / "results"))
+    lines = verdicts.overview(found).splitlines()
+    rows = [line.split("|")[2:-1] for line in lines if line.startswith("| ")]
+    seen = [
+        [re.sub(r"\[(.*?)\]\{.*?\}", r"\1", c).strip() for c in row] for row in rows
+    ]
+    assert (
+        len(seen) == 36 and sum(max(map(len, c)) for c in zip(*seen, strict=True)) <= 33
+    )
+
+
+def test_claims_without_results_are_not_tested(verdicts, tmp_path):
     measure(tmp_path, CCFS, OURS)
-    text = findings.claims(tmp_path)
-    assert text.startswith("0 of the paper's 35 claims are tested here.")
+    text = verdicts.claims(tmp_path)
+    assert text.startswith("0 of the paper's 35 claims are tested here on photographs")
     assert text.count("\n- ") == 35
-    assert findings.claims(tmp_path / "absent").startswith("No claim is tested: root")
+    assert verdicts.claims(tmp_path / "absent").startswith("No claim is tested: root")
     measure(tmp_path, "random-misclassified", OTHER)
     measure(tmp_path, "random-misclassified", OTHER, run="copy")
-    assert "has seed 0 twice" in findings.claims(tmp_path)
+    assert "has seed 0 twice" in verdicts.claims(tmp_path)

@@ -4,6 +4,7 @@ import itertools
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pandas
 import pytest
 from scipy import stats
@@ -65,9 +66,10 @@ def test_a_line_has_the_paired_difference(ours, word):
     line = one(SIMPLE, arm(CCFS, ours), arm("hard-misclassified", LOW))
     assert line.verdict == word and line.missing == ""
     low, high = stats.ttest_rel(ours, LOW).confidence_interval(0.95)
-    assert line.difference - line.half == pytest.approx(low)
-    assert line.difference + line.half == pytest.approx(high)
-    assert line.detectable > line.half  # 80 % power asks for more than significance
+    assert (line.low, line.high) == pytest.approx((low, high))
+    assert line.p == pytest.approx(stats.ttest_rel(ours, LOW).pvalue)
+    half = (high - low) / 2
+    assert line.detectable > half  # 80 % power asks for more than significance
     told = line.run, line.dataset, line.ipc, line.scale, line.network, line.seeds
     assert told == ("r", "cifar10-jpeg", 500, "laptop", "convnet", 3)
 
@@ -87,7 +89,7 @@ def test_the_papers_value_is_that_of_the_same_cell():
 def test_a_single_seed_is_open():
     line = one(SIMPLE, arm(CCFS, [70.0]), arm("hard-misclassified", LOW))
     assert line.verdict == "too close to call" and line.seeds == 1
-    assert math.isnan(line.half) and math.isnan(line.detectable)
+    assert math.isinf(line.low) and math.isnan(line.detectable) and line.size == ""
 
 
 # -- missing rows ----------------------------------------------------------------------
@@ -208,15 +210,32 @@ def test_scores_are_told_apart_by_their_setting():
 
 def test_alphas_compare_the_best_of_both_sides():
     small = "alpha-best-small"
-    some = (0.0, LOW), (0.2, LOW), (0.4, HIGH), (0.8, LOW)
+    near = [60.1, 61.0, 62.1]
+    some = (0.2, LOW), (0.4, HIGH), (0.6, LOW), (0.8, near)
     arms = [arm(CCFS, v, alpha=a) for a, v in some]
     # A single portion on a side is not the best of several.
-    for few in (arms[1:], arms[:2] + arms[3:], arms[1:2]):
+    for few in (arms[1:], arms[:3], arms[1:2]):
         assert one(small, *few).verdict == "not tested here"
     line = one(small, *arms)
-    assert line.verdict == "holds"
-    assert line.difference == pytest.approx(sum(HIGH) / 3 - sum(LOW) / 3)
-    assert one(small, *arms, arm(CCFS, [70.0, 71.2, 72.0], alpha=0.6)).difference < 0
+    assert line.difference == pytest.approx(sum(HIGH) / 3 - sum(near) / 3)
+    far = [[r | {"last": r["last"] - 8} for r in part] for part in arms[2:]]
+    assert one(small, *arms[:2], *far).verdict == "holds"
+    ahead = arm(CCFS, [70.0, 71.2, 72.0], alpha=1.0)
+    line = one(small, *arms, ahead)
+    assert line.verdict == "does not hold" and line.high < 0
+
+
+def test_alpha_0_withholds_and_does_not_contradict():
+    small = "alpha-best-small"
+    some = (0.2, LOW), (0.4, HIGH), (0.6, [50, 51.0, 52]), (0.8, [50, 51.2, 52])
+    arms = [arm(CCFS, v, alpha=a) for a, v in some]
+    assert one(small, *arms).verdict == "holds"
+    none = arm(CCFS, [80.0, 81.2, 82.0], alpha=0.0)
+    line = one(small, *arms, none)
+    assert line.verdict == "too close to call" and line.difference > 0
+    assert "alpha 0, which the paper does not show, \N{MINUS SIGN}18.0" in line.note
+    # It is no second portion outside, either.
+    assert one(small, *arms[:3], none).verdict == "not tested here"
 
 
 def test_a_line_names_the_part_of_the_data_that_it_is_about():
@@ -257,15 +276,63 @@ def test_claims_of_one_cell_are_tested_there_only():
 
 
 @pytest.mark.parametrize(
-    ("full", "word"),
-    [([62.1, 63.3, 64.1], "holds"), ([63.0, 64.2, 65.0], "does not hold")],
+    ("teacher", "word", "size"),
+    [
+        (63.1, "too close to call", "consistent"),
+        (60.0, "holds", "opposite"),  # above the teacher is within 0.3 points of it
+        (68.0, "does not hold", "larger"),
+    ],
 )
-def test_a_gap_to_all_data_is_within_its_margin(full, word):
-    cell = {"dataset": "tiny-imagenet", "ipc": 100}
-    arms = arm(CCFS, HIGH, **cell), arm("full-hard", full, **cell)
-    assert one("full-data-gap", *arms).verdict == word
-    elsewhere = arm(CCFS, HIGH), arm("full-hard", full)
-    assert one("full-data-gap", *elsewhere).verdict == "not tested here"
+def test_a_gap_to_all_data_is_that_to_the_teacher(teacher, word, size):
+    cell = {"dataset": "tiny-imagenet", "ipc": 100, "teacher_last": teacher}
+    few = [63.0, 63.2, 62.8]
+    line = one("full-data-gap", arm(CCFS, few, **cell))
+    assert (line.verdict, line.size) == (word, size)
+    assert line.difference == pytest.approx(teacher - 63) and line.paper == 0.3
+    low, high = stats.ttest_1samp(teacher - np.array(few), 0).confidence_interval()
+    assert (line.low, line.high) == pytest.approx((low, high))
+    # Training on all images under the student's recipe is another thing.
+    whole = arm("full-hard", [90.0, 90.1, 90.2], **cell)
+    assert one("full-data-gap", arm(CCFS, few, **cell), whole) == line
+    untold = {"dataset": "tiny-imagenet", "ipc": 100}
+    assert one("full-data-gap", arm(CCFS, few, **untold)).verdict == "not tested here"
+    assert one("full-data-gap", arm(CCFS, few, teacher_last=63)).verdict == (
+        "not tested here"
+    )
+
+
+def test_a_margin_has_a_p_value_on_either_side():
+    arms = arm(CCFS, LOW, curricula=3), arm(CCFS, [60.1, 61.2, 62.2], curricula=4)
+    line = one("curricula-after-three", *arms)
+    gap = np.subtract([60.1, 61.2, 62.2], LOW)
+    inside = [stats.ttest_1samp(gap, m, alternative=side).pvalue
+              for m, side in ((-1, "greater"), (1, "less"))]  # fmt: skip
+    assert line.verdict == "holds" and line.p == pytest.approx(2 * max(inside))
+    beyond = one("curricula-after-three", arms[0], arm(CCFS, HIGH, curricula=4))
+    over = stats.ttest_1samp(np.subtract(HIGH, LOW), 1, alternative="greater").pvalue
+    assert beyond.verdict == "does not hold" and beyond.p == pytest.approx(2 * over)
+
+
+def test_one_rival_of_five_has_to_be_ahead_by_more():
+    six = "six-arms-simple-misclassified-best"
+    rivals = [
+        arm(name, LOW) for name in STRATEGIES if name not in (CCFS, "hard-classified")
+    ]
+    ahead = [v + s for v, s in zip(HIGH, (1.0, 1.3, 1.7), strict=True)]
+    p = stats.ttest_rel(ahead, HIGH).pvalue
+    assert 0.01 < p < 0.05  # clear alone, and one of five at 5 %
+    line = one(six, arm(CCFS, HIGH), arm("hard-classified", ahead), *rivals)
+    assert line.verdict == "too close to call" and line.difference < 0
+    assert line.p == pytest.approx(5 * p)
+    alone = one("ccfs-over-base-distillation", arm(CCFS, HIGH), arm("distilled", ahead))
+    assert alone.verdict == "does not hold"
+
+
+def test_equal_figures_refute_a_strict_order():
+    line = one(SIMPLE, arm(CCFS, HIGH), arm("hard-misclassified", HIGH))
+    assert line.verdict == "does not hold" and math.isnan(line.p)
+    line = one(SIMPLE, arm(CCFS, HIGH[:1]), arm("hard-misclassified", HIGH[:1]))
+    assert line.verdict == "too close to call"  # one seed proves nothing
 
 
 def test_a_method_of_others_counts_once_it_is_filed():

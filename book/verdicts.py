@@ -1,0 +1,394 @@
+"""What the ledger of claims says, in words and tables: front page and verdict page.
+
+Which lines count, and what they say together, is `ccfs_lib.claims.evidence`'s: no word
+is chosen here.
+"""
+
+import math
+from pathlib import Path
+
+import findings
+import pandas
+from findings import BADGES, NOTHING
+
+from ccfs_lib import paper, results
+from ccfs_lib.claims import compare
+from ccfs_lib.claims.compare import CCFS, FAILS, HOLDS, OPEN, SIZES, VERDICTS, verdict
+from ccfs_lib.claims.evidence import (
+    MIXED,
+    SHOWN_ONLY,
+    UNTESTED,
+    Badge,
+    badge,
+    covered,
+    learners,
+    source,
+)
+from ccfs_lib.claims.ledger import ledger
+from ccfs_lib.errors import InputError
+from ccfs_lib.report.text import DASH, count, listed, percent, signed
+from ccfs_lib.statistics import difference
+
+SIGNS = dict(zip(VERDICTS, ("\N{CHECK MARK}", "\N{BALLOT X}", "?"), strict=True))
+SIZE_SIGNS = dict(
+    zip(SIZES, ("\N{ALMOST EQUAL TO}", "<", ">", "\N{NOT EQUAL TO}"), strict=True)
+)
+SECTION_3 = {"fig2", "table10"}  # experiments with experts and without a teacher
+RATE = 0.05  # of false discoveries among those that are kept
+HOW = dict(zip(VERDICTS, ("for", "against", "too close"), strict=True))
+# What the paper does not compare with: claim, and the arms or portions.
+TEACHER = "CCFS beats random real images that learn from the same teacher"
+NONE = "CCFS with its distilled images beats CCFS without any (alpha 0)."
+
+
+def short(folder: Path) -> str:
+    """MyST text: how many claims hold in every run, and which differ where."""
+    try:
+        rows = results.load(folder)
+        found = ledger(rows)
+    except InputError:
+        return NOTHING
+    known = {claim.id: claim for claim in paper.claims().itertuples()}
+    lines = {name: found[found["claim"] == name] for name in known}
+    badges = {name: badge(name, own) for name, own in lines.items()}
+    text = [_counted(badges, found), "", _multiplicity(found), ""]
+    for name, b in badges.items():
+        if b.verdict not in (UNTESTED, OPEN):
+            text.append(_short(known[name], b, lines[name]))
+    if controls := _controls(rows):
+        text += ["", "And what the paper does not compare with:", "", *controls]
+    return "\n".join(text) + "\n"
+
+
+def _counted(badges: dict[str, Badge], found: pandas.DataFrame) -> str:
+    words = [b.verdict for b in badges.values()]
+    own = found[found["counts"].astype(bool)]
+    aside = sum(b.verdict == UNTESTED and b.shown_only > 0 for b in badges.values())
+    teachers = count(own["source"].nunique(), "independent teacher")
+    text = (
+        f"Of the {len(words)} claims of the paper that can be checked, "
+        f"{len(words) - words.count(UNTESTED)} are tested here on photographs, with "
+        f"{teachers} or sets of experts. Hold in every test: {words.count(HOLDS)}; "
+        f"contradicted in every test: {words.count(FAILS)}; mixed: "
+        f"{words.count(MIXED)}; too close to call in every test: {words.count(OPEN)}."
+    )
+    if aside:
+        text += f" Tested on digits only, which is no evidence: {aside}."
+    return text + " {doc}`verdict` has them all."
+
+
+def _multiplicity(found: pandas.DataFrame) -> str:
+    """How many tests there are, and how many clear ones are left after correction."""
+    own = found[found["counts"].astype(bool)]
+    clear = own[own["verdict"] != OPEN]
+    return (
+        f"There are {count(len(own), 'test')}: were nothing true, about "
+        f"{0.05 * len(own):.0f} would look clear by chance. Of the {len(clear)} clear "
+        f"results {int(_kept(clear).sum())} remain where 5 % of all that is kept may "
+        "be expected to be false (Benjamini and Hochberg)."
+    )
+
+
+def _kept(lines: pandas.DataFrame) -> pandas.Series:
+    """Whether a clear verdict remains; one without spread was no test, and does."""
+    adjusted = lines["adjusted"].astype(float)
+    return (lines["verdict"] != OPEN) & ~(adjusted > RATE)
+
+
+def _short(claim, b: Badge, lines: pandas.DataFrame) -> str:
+    """What was run, with the badge of all runs that count, and how many say what."""
+    own = lines[lines["counts"].astype(bool)]
+    parts = [_tally(own), _covers(claim, b, own), f"on {_places(own)}"]
+    if sizes := _sizes(own):
+        parts.insert(1, f"size {sizes}")
+    return f"- {_mark(b.verdict)} {claim.tested} *({'; '.join(parts)})*"
+
+
+def _mark(word: str) -> str:
+    return f"[{word}]{{.verdict .{BADGES.get(word, 'open')}}}"
+
+
+def _tally(lines: pandas.DataFrame) -> str:
+    words = list(lines["verdict"])
+    each = [f"{words.count(w)} {HOW[w]}" for w in VERDICTS if w in words]
+    return f"{count(len(words), 'test')}: {', '.join(each)}"
+
+
+def _sizes(lines: pandas.DataFrame) -> str:
+    words = list(lines["size"])
+    return ", ".join(f"{words.count(w)} {w}" for w in SIZES if w in words)
+
+
+def _places(lines: pandas.DataFrame) -> str:
+    parts = lines["part"].str.replace(", ", " at ")
+    both = zip(lines["dataset"], parts, strict=True)
+    return listed([" of ".join(filter(None, place)) for place in dict.fromkeys(both)])
+
+
+def _controls(rows: pandas.DataFrame) -> list[str]:
+    """Verdicts on what the paper does not show, of runs that count: a line each.
+
+    Of the presets' own runs, since an ablation changes CCFS and not the claim; and of
+    those in which another network learns from the very same sets.
+    """
+    rows = rows[~rows["dataset"].isin(SHOWN_ONLY)]
+    asked = {
+        f"{TEACHER}.": r".*-ipc\d+",
+        f"{TEACHER}, on a network that took no part in choosing.": r".*-ipc\d+-on-.+",
+    }
+    said = {}
+    for claim, name in asked.items():
+        own = rows[rows["run"].str.fullmatch(name)]
+        both = [r for _, r in own.groupby("run") if {CCFS, "random"} <= set(r["cell"])]
+        said[claim] = [
+            (verdict(compare.compare(run, CCFS, "random")), source(run.iloc[0]))
+            for run in both
+        ]
+    said[NONE] = _without(rows)
+    return [_control(claim, found) for claim, found in said.items() if found]
+
+
+def _without(rows: pandas.DataFrame) -> list[tuple[str, str]]:
+    """The preset's own portion of distilled images against none, run by run."""
+    found, own = [], rows[rows["cell"] == CCFS]
+    for name, run in own[own["run"].str.fullmatch(r".*-ipc\d+")].groupby("run"):
+        none = own[own["run"] == f"{name}-alpha0"]
+        if len(none):
+            d = difference(*compare.by_seed(run, none), paired=True)
+            found.append((verdict(d), source(run.iloc[0])))
+    return found
+
+
+def _control(claim: str, found: list[tuple[str, str]]) -> str:
+    words = [word for word, _ in found]
+    word = words[0] if len(set(words)) == 1 else MIXED
+    tally = _tally(pandas.DataFrame({"verdict": words}))
+    teachers = count(len({name for _, name in found}), "teacher")
+    return f"- {_mark(word)} {claim} *({tally}; {teachers})*"
+
+
+def claims(folder: Path) -> str:
+    """MyST text: every claim of the paper, and below it the runs that test it.
+
+    folder: data/results. Claims in the order of the paper's ledger, those that no run
+    tests at the end: they are never left out.
+    """
+    try:
+        rows = results.load(folder)
+        found = ledger(rows)
+    except InputError as error:  # no results, or rows that contradict each other
+        return f"No claim is tested: {error}.\n"
+    known = {claim.id: claim for claim in paper.claims().itertuples()}
+    tested = found[found["verdict"] != UNTESTED]
+    seen = [name for name in known if name in set(tested["claim"])]
+    evidence = tested[tested["counts"].astype(bool)]
+    letters = {
+        name: f"{'experts' if claim in SECTION_3 else 'teacher'} {chr(65 + i)}"
+        for i, (name, claim) in enumerate(_first(evidence).items())
+    }
+    lines = [
+        f"{evidence['claim'].nunique()} of the paper's {len(known)} claims are tested "
+        f"here on photographs, {len(seen) - evidence['claim'].nunique()} on digits "
+        f"only. {_multiplicity(found) if len(evidence) else ''}",
+        "",
+        overview(found),
+        _sources(rows, letters),
+        _digits(rows),
+        "## Tested, one by one",
+        "",
+    ]
+    for name in seen:
+        own = tested[tested["claim"] == name]
+        lines += [_claim(known[name], own, letters), ""]
+    lines += ["## Not tested here", ""]
+    missing = found.drop_duplicates("claim").set_index("claim")["missing"]
+    for name in (name for name in known if name not in seen):
+        why = missing[name].removeprefix("the claim ")
+        lines.append(f"- {known[name].claim} *({known[name].place})*: {why}.")
+    return "\n".join(lines) + "\n"
+
+
+def _first(evidence: pandas.DataFrame) -> dict[str, str]:
+    """The experiment of the first claim that each teacher or set of experts tests."""
+    known = paper.claims().set_index("id")["tested_by"]
+    first = evidence.drop_duplicates("source")
+    return dict(zip(first["source"], first["claim"].map(known), strict=True))
+
+
+def overview(found: pandas.DataFrame) -> str:
+    """Table: every claim, and how many tests say what; digits stand apart."""
+    head = ["claim", "size", "sign", "corrected", "digits"]
+    lines = [f"| {' | '.join(head)} |", "|:--|" + ":-:|" * (len(head) - 1)]
+    for claim, every in found.groupby("claim", sort=False):
+        tested = every[every["verdict"] != UNTESTED]
+        counts = tested["counts"].astype(bool)
+        own, aside = tested[counts], tested[~counts]
+        sizes = [
+            f"{SIZE_SIGNS[w]} {n}" for w in SIZES if (n := list(own["size"]).count(w))
+        ]
+        cells = [", ".join(sizes), _signs(own), _signs(own[_kept(own)]), _signs(aside)]
+        cells = " | ".join(cell or DASH for cell in cells)
+        lines.append(f"| {claim.replace('-', ' ')} | {cells} |")
+    signs = ", ".join(f"{SIGNS[word]} {word}" for word in VERDICTS)
+    sizes = ", ".join(f"{SIZE_SIGNS[word]} {word}" for word in SIZES)
+    caption = (
+        f"All claims, and how many tests say what. Size against the number that the "
+        f"paper prints: {sizes}. Sign: {signs}. Corrected: clear signs that remain at "
+        f"a false discovery rate of 5 %. {DASH} none."
+    )
+    return findings.captioned(caption, "tab-claims", lines)
+
+
+def _signs(lines: pandas.DataFrame) -> str:
+    words = list(lines["verdict"])
+    return " ".join(_sign(w, words.count(w)) for w in VERDICTS if w in words)
+
+
+def _sign(word: str, times: int) -> str:
+    text = f" {times}" if times > 1 else ""
+    return f"[{SIGNS[word]}{text}]{{.verdict .{BADGES[word]}}}"
+
+
+def _sources(rows: pandas.DataFrame, letters: dict[str, str]) -> str:
+    """List of the teachers and experts that evidence comes from, by their letters."""
+    found = {}
+    for _, row in rows.drop_duplicates("run").iterrows():
+        found.setdefault(source(row), row)
+    lines = [f"- {letter}: {_made_of(found[s])}" for s, letter in letters.items()]
+    return "\n".join(
+        ["Teachers and experts, by the letters used below:", "", *lines, ""]
+    )
+
+
+def _digits(rows: pandas.DataFrame) -> str:
+    """How much matching there is in the tests of Section 3 that are no evidence."""
+    text = findings.matched(rows[rows["dataset"].isin(SHOWN_ONLY)])
+    return f"On digits,{text.replace(' Matching', ' matching', 1)}\n" if text else ""
+
+
+def _made_of(row: pandas.Series) -> str:
+    parts = [f"{row[n]:.0f} {unit}" for n, unit in
+             (("classes", "classes"), ("image_size", "pixels"))
+             if row.get(n, 0) > 0]  # fmt: skip
+    data = ", ".join([str(row["dataset"]), *parts])
+    if (several := row.get("experts", 0)) > 0:
+        return f"{several:.0f} trajectories of {row['matcher']}, {data}."
+    name = row.get("teacher_network", row.get("network", ""))
+    accuracy = row.get("teacher_last", math.nan)
+    told = (
+        ""
+        if math.isnan(accuracy)
+        else f", which gets {percent(accuracy)} of the test images right"
+    )
+    return f"{name}, {data}{told}."
+
+
+def _claim(claim, lines: pandas.DataFrame, letters: dict[str, str]) -> str:
+    """A claim, what all its runs say together, and each of them."""
+    b, counts = badge(claim.id, lines), lines["counts"].astype(bool)
+    text = [f"**{claim.claim}** *({claim.place})*", ""]
+    if b.verdict != UNTESTED:
+        own = lines[counts]
+        text += [f"{_tally(own)}; {_covers(claim, b, own)}.", ""]
+    text += [_tested(claim, line, letters) for line in lines[counts].itertuples()]
+    if not counts.all():
+        text += ["", "On digits, which show the method and are no evidence:", ""]
+        text += [_tested(claim, line, letters) for line in lines[~counts].itertuples()]
+    return "\n".join(text)
+
+
+def _covers(claim, b: Badge, lines: pandas.DataFrame) -> str:
+    names = ("teacher", "")
+    if claim.tested_by in SECTION_3:
+        names = ("set of experts", "sets of experts")
+    parts = [count(b.sources, *names)]
+    for (here, known), noun in (
+        (covered(claim, lines), "cell"),
+        (learners(claim, lines), "network"),
+    ):
+        if known:
+            parts.append(_part(here, known, noun))
+    return ", ".join(parts)
+
+
+def _part(here: int, known: int, noun: str) -> str:
+    if known == 1:
+        return f"the paper's {noun}" if here else f"not the paper's {noun}"
+    return f"{here} of the paper's {count(known, noun)}"
+
+
+def _tested(claim, line, letters: dict[str, str]) -> str:
+    """One test of a claim: sign and difference, its size, where it comes from."""
+    # Difficulties differ by thousandths, accuracies by points.
+    digits = 4 if claim.unit == "score" else 1
+    word = _mark(line.verdict) if line.counts else f"*{line.verdict}*,"
+    place = ", ".join(filter(None, (line.dataset, line.part, _budget(line))))
+    parts = [f"{place}: {_interval(line, digits)}"]
+    if line.detectable > 0:
+        parts.append(f"detectable difference {line.detectable:.{digits}f}")
+    if not math.isnan(line.adjusted):
+        parts.append(f"corrected p {_p(line.adjusted)}")
+    parts += [line.note] * bool(line.note)
+    text = f"- {word} {'; '.join(parts)}. {_size(claim, line)}"
+    from_ = f"{letters[line.source]}, " if line.source in letters else ""
+    return f"{text}*{from_}{line.scale} scale, {line.network}, {_sets(line)}.*"
+
+
+def _interval(line, digits: int) -> str:
+    mean = signed(line.difference, digits)
+    if math.isinf(line.low) or math.isinf(line.high):
+        return f"{mean}, no interval from a single seed"
+    low, high = (signed(value, digits) for value in (line.low, line.high))
+    return f"{mean} [{low}, {high}]"
+
+
+def _p(value: float) -> str:
+    return "below 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _budget(line) -> str:
+    """IPC, and which part of a class that is."""
+    several = math.isnan(line.ipc)
+    each = [line.ipc] if not several else line.levels
+    if not each:
+        return "several IPC"
+    text = f"IPC {listed([f'{ipc:.0f}' for ipc in each])}"
+    if math.isnan(line.class_size):
+        return text
+    part = [f"{100 * ipc / line.class_size:.2g}" for ipc in (min(each), max(each))]
+    return f"{text} ({' to '.join(dict.fromkeys(part))} % of a class)"
+
+
+def _size(claim, line) -> str:
+    """How the interval lies to the number that the paper prints, and which that is."""
+    number = claim.paper_difference if math.isnan(line.paper) else line.paper
+    if math.isnan(number):
+        return ""
+    where = "in this cell"
+    if math.isnan(line.paper):
+        where = f"on {_cell(claim)}"
+    than = {"consistent": "with", "opposite": "to"}.get(line.size, "than")
+    theirs = f"the paper's {signed(number)} {where}"
+    text = f"Size {line.size} {than} {theirs}" if line.size else f"Of {theirs}"
+    if line.verdict == OPEN and line.needed > line.seeds:
+        seeds = f"{line.needed}" if line.needed < 1000 else "1,000 or more"
+        text += f"; to detect so much takes {seeds} seeds"
+    return f"{text}. " if line.size or line.needed else ""
+
+
+def _cell(claim) -> str:
+    """Where the number stands that the claim itself prints."""
+    dataset, ipc = claim.left.split("@")[1].rsplit("-", 1)
+    means = {"mean": "mean over IPC", "max": "highest of its IPC"}
+    return f"{dataset}, {means.get(ipc, f'IPC {ipc}')}"
+
+
+def _sets(line) -> str:
+    """Seeds, and the images in both sets, made and wanted."""
+    sides = [(line.made, line.wanted), (line.made_right, line.wanted_right)]
+    sides = list(dict.fromkeys(side for side in sides if not math.isnan(side[0])))
+    seeds = count(line.seeds, "seed")
+    if not sides:
+        return seeds
+    sets = " and ".join(f"{made:,.0f} of {wanted:,.0f}" for made, wanted in sides)
+    return f"{seeds}, sets of {sets} images"

@@ -1,0 +1,114 @@
+"""Which rows a claim compares: runs under equal settings, and the pairs within one."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pandas
+
+from ccfs_lib.claims import arms, compare
+from ccfs_lib.claims.compare import CCFS
+from ccfs_lib.claims.trends import LEARNER, TRENDS, Pair
+
+Pairs = list[list[Pair]]  # as `statistics.extreme` has them: one row has to hold
+
+
+def runs(claim, rows: pandas.DataFrame) -> Iterator[pandas.DataFrame]:
+    """Yield rows under equal settings, but for those in which the claim's arms differ.
+
+    claim: a row of `paper.claims()`; rows: those of `results.load`, of all runs.
+    """
+    if claim.id in arms.OWN_CELL:
+        dataset, ipc = arms.cell(claim)
+        if not {"dataset", "ipc"} <= set(rows):
+            return
+        here = rows["dataset"].astype(str).str.removesuffix("-jpeg") == dataset
+        rows = rows[here & (rows["ipc"] == ipc)]
+    if claim.id in TRENDS and not TRENDS[claim.id].over:
+        # An ablation changes the method that the claim is about, and the preset's own
+        # run, whose name says no more than data and IPC, is there beside it.
+        own = rows["run"].str.fullmatch(r".*-ipc\d+")
+        rows = rows[own] if own.any() else rows
+    if LEARNER in rows and LEARNER not in arms.apart(claim):
+        # Another network that learns from the very same sets tests another claim.
+        rows = rows[rows[LEARNER].fillna("") == ""]
+    columns = compare.settings(rows, arms.apart(claim))
+    # Not the name of the run: a folder may hold two settings, two folders the same one.
+    for _, run in rows.groupby(columns or "run", dropna=False, sort=False):
+        yield run
+
+
+def pairs_of(claim, run: pandas.DataFrame) -> tuple[Pairs, Pairs, list[str]]:
+    """List rows to compare (left, right): own sides, what it says also, the missing.
+
+    run: rows of one run, of `runs`. What it says also has as many rows as the own
+    sides, or none. The missing are names of arms; where there are any, the pairs are
+    not to be used.
+    """
+    if claim.tested_by == "alpha":
+        return _alphas(claim, run)
+    if claim.id in TRENDS:
+        trend = TRENDS[claim.id]
+        there = not trend.over or trend.over in run
+        own = trend.pairs(run) if there else []
+        shared = own and all(compare.by_seed(*pair)[0] for pair in own)
+        pairs = [[pair] for pair in own] if trend.most else [own]
+        return pairs, [], [] if shared else [trend.needs]
+    left, right = arms.sides(claim)
+    further = arms.ALSO.get(claim.id, [])
+    names = list(dict.fromkeys([*left, *right, *(n for pair in further for n in pair)]))
+    found = {name: _arm(claim, run, name) for name in names}
+    missing = [name for name, rows in found.items() if rows.empty]
+    own = [(found[one], found[other]) for one in left for other in right]
+    also = [(found[one], found[other]) for one, other in further]
+    if not missing and not all(compare.by_seed(*pair)[0] for pair in own + also):
+        missing = ["one seed with all arms"]
+    return [own], [also] if also else [], missing
+
+
+def _arm(claim, run: pandas.DataFrame, name: str) -> pandas.DataFrame:
+    """The rows of an arm; those of all data have the accuracy of their teacher."""
+    own = _pick(run, arms.rows_of(claim, name))
+    if name != arms.FULL:
+        return own
+    if "teacher_last" not in own:
+        return own.iloc[:0]
+    own = own[own["teacher_last"].notna()]
+    return own.assign(last=own["teacher_last"], images=math.nan)
+
+
+def _alphas(claim, run: pandas.DataFrame) -> tuple[Pairs, Pairs, list[str]]:
+    """Figure 5: each portion of those named, against all others that the paper has.
+
+    The best of the first is above the best of the others where one of them is above all
+    others. Whichever side has more values has more chances, and `extreme` pays for it.
+    What is ours alone, alpha 0, has to be beaten too, but contradicts nobody.
+    """
+    named = [float(name.removeprefix("alpha-")) for name in arms.sides(claim)[0]]
+    own = run[run["cell"] == CCFS] if "alpha" in run else run.iloc[:0].assign(alpha=0)
+    parts = {a: _pick(own, {"alpha": (a,)}) for a in sorted(set(own["alpha"]))}
+    left = [rows for a, rows in parts.items() if a in named]
+    ours = [rows for a, rows in parts.items() if a in arms.OURS]
+    right = [rows for a, rows in parts.items() if a not in [*named, *arms.OURS]]
+    if min(len(left), len(right)) < 2:  # one portion cannot speak for a range of them
+        return [], [], ["two portions from 0.2 to 0.4 and two outside, besides 0"]
+    pairs, also = ([[(a, b) for b in side] for a in left] for side in (right, ours))
+    shared = [compare.by_seed(*pair)[0] for row in pairs + also for pair in row]
+    missing = [] if all(shared) else ["one seed with all arms"]
+    return pairs, also if ours else [], missing
+
+
+def _pick(rows: pandas.DataFrame, arm: dict[str, tuple]) -> pandas.DataFrame:
+    """The rows of an arm, a seed each once; none where a column or value is missing."""
+    keep = np.ones(len(rows), bool)
+    for column, values in arm.items():  # masks: frames of a hundred columns are slow
+        there = rows[column].to_numpy() if column in rows else np.array([])
+        masks = (keep & (there == value) for value in values if len(there))
+        keep = next((mask for mask in masks if mask.any()), None)
+        if keep is None:
+            return rows.iloc[:0]
+    rows = rows[keep]
+    if rows["seed"].duplicated().any():
+        files = sorted({*(rows["run"] + "/" + rows["cell"])})
+        compare.once(rows, " and ".join(f"{name}.json" for name in files))
+    return rows
