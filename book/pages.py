@@ -13,11 +13,15 @@ from nbformat import NotebookNode
 
 import ccfs_lib
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import SHORT, Experiment, preset
+from ccfs_lib.experiment import SHORTHANDS, Experiment, preset
 
 ROOT = Path(__file__).resolve().parents[1]
 FIELDS = {"title", "scale", "committed", "parameters"}
-OWN = {*(f.name for f in fields(Experiment)), *SHORT, "reading"}  # the experiment's
+OWN = {
+    *(f.name for f in fields(Experiment)),
+    *SHORTHANDS,
+    "reading",
+}  # the experiment's
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def resample(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:
 
 
 def _weights(start: Tensor, length: Tensor, extent: int, size: int, like: Tensor):
-    """Interpolation matrices (N, size, extent) for the interval start, length."""
+    """Compute interpolation matrices (N, size, extent) of intervals start, length."""
     start, length = start.to(like.dtype)[:, None], length.to(like.dtype)[:, None]
     scale = length / size
     centre = start + (torch.arange(size, device=like.device) + 0.5) * scale
@@ -52,7 +52,7 @@ def crop_boxes(
     generator: torch.Generator,
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Tensor:
-    """Random boxes, int (count, 4), distributed as torchvision's RandomResizedCrop.
+    """Draw boxes, int (count, 4), distributed as torchvision's RandomResizedCrop.
 
     Ten proposals per image, the first that fits wins, else the central crop. All
     draws come from `generator` on its own device.
@@ -82,7 +82,7 @@ def crop_boxes(
 
 
 def pad_crop(images: Tensor, pad: int, generator: torch.Generator) -> Tensor:
-    """Zero-pad each image by `pad` pixels and cut a random window of the old size."""
+    """Pad each image with `pad` zero pixels and cut a random window of the old size."""
     n, _, h, w = images.shape
     padded = torch.nn.functional.pad(images, [pad] * 4)
     shift = torch.randint(
@@ -102,7 +102,7 @@ def mirror(images: Tensor, flips: Tensor) -> Tensor:
 
 
 def augment(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """The recipe's augmentation of one batch.
+    """Augment one batch as the recipe says.
 
     images: uint8 (N, 3, H, W). Returns float in [0, 1], the same shape, on the
     images' device. `generator` may live there or on the CPU.
@@ -111,7 +111,7 @@ def augment(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tenso
 
 
 def moved(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """`augment` of float images (N, 3, H, W) on any scale, normalised ones too.
+    """Crop and flip float images (N, 3, H, W) on any scale, normalised ones too.
 
     What a crop pads with is 0: black in [0, 1], the mean colour in normalised images.
     """
@@ -148,6 +148,6 @@ def cutmix(
         inside.append((place >= middle - half) & (place < middle + half))
     box = inside[0][:, None] & inside[1]
     mixed = torch.where(box, images.roll(-1, 0), images)
-    own = images.new_zeros(len(labels), classes).scatter_(1, labels[:, None], 1)
+    one_hot = images.new_zeros(len(labels), classes).scatter_(1, labels[:, None], 1)
     share = box.to(images.dtype).mean()
-    return mixed, own * (1 - share) + own.roll(-1, 0) * share
+    return mixed, one_hot * (1 - share) + one_hot.roll(-1, 0) * share

@@ -15,7 +15,7 @@ COMMANDS = Sweep | Match | Squeeze | Select | Export | Ship | Results | Doctor
 
 
 def main() -> None:
-    """Entry point of `ccfs`; exit code 2 and one sentence for what a user can mend."""
+    """Run `ccfs`; exit code 2 and one sentence for what a user can mend."""
     command = tyro.cli(COMMANDS, prog="ccfs")
     plainly()
     try:

@@ -96,14 +96,14 @@ def slice_of(
     its class.
     """
     labels, difficulty = np.asarray(labels), np.asarray(difficulty)
-    free = _free(labels, excluded)
+    available = _available(labels, excluded)
     if difficulty.shape != labels.shape:
         raise InputError(
             f"difficulty has shape {difficulty.shape}, but one number for each of the "
             f"{len(labels)} labels is needed"
         )
-    cut = window(labels[free], difficulty[free], size, 1.0, beta, start)
-    return free[cut.initial]
+    cut = window(labels[available], difficulty[available], size, 1.0, beta, start)
+    return available[cut.initial]
 
 
 def grid(labels, ipc: int, *, step: float = 0.1, excluded=None) -> list[float]:
@@ -115,7 +115,9 @@ def grid(labels, ipc: int, *, step: float = 0.1, excluded=None) -> list[float]:
     labels = np.asarray(labels)
     if not 0 < step <= 1:
         raise InputError(f"step is {step!r}, but must be above 0 and at most 1")
-    smallest = np.unique(labels[_free(labels, excluded)], return_counts=True)[1].min()
+    smallest = np.unique(labels[_available(labels, excluded)], return_counts=True)[
+        1
+    ].min()
     if not 0 < ipc <= smallest:
         raise InputError(
             f"ipc is {ipc}, but a window must fit into the smallest class, which has "
@@ -159,7 +161,7 @@ def oracle(test: Mapping[float, object], held: Mapping[float, object]) -> Oracle
 
 
 def _best(accuracies: Mapping[float, object]) -> float:
-    means = {beta: float(np.mean(found)) for beta, found in accuracies.items()}
+    means = {beta: float(np.mean(values)) for beta, values in accuracies.items()}
     if bad := [beta for beta, mean in means.items() if not np.isfinite(mean)]:
         raise InputError(f"accuracy at beta {bad[0]} is {means[bad[0]]}")
     return max(sorted(means), key=means.get)  # the first of the best: lowest beta
@@ -194,9 +196,11 @@ def evolve(
     the options of `curriculum.run`, which says what the other arguments are.
     """
     begin = train.subset(start, "start")
-    gone = np.concatenate([np.asarray(start, np.int64), np.asarray(excluded, np.int64)])
+    fixed = np.concatenate(
+        [np.asarray(start, np.int64), np.asarray(excluded, np.int64)]
+    )
     return curriculum.run(
-        train, begin, difficulty, quotas, train_filter, excluded=gone, **rules
+        train, begin, difficulty, quotas, train_filter, excluded=fixed, **rules
     )
 
 
@@ -233,9 +237,11 @@ def self_evolved(
     return Evolved(start, list(records))
 
 
-def _free(labels: np.ndarray, excluded) -> np.ndarray:
-    """Indices that are not excluded, ascending; InputError if a class has none."""
-    free = np.flatnonzero(candidates(labels, labels, excluded, coarse="classified"))
-    if len(gone := np.setdiff1d(labels, labels[free])):
-        raise InputError(f"excluded holds every image of class {gone[0]}")
-    return free
+def _available(labels: np.ndarray, excluded) -> np.ndarray:
+    """List indices that are not excluded, ascending; InputError if a class has none."""
+    available = np.flatnonzero(
+        candidates(labels, labels, excluded, coarse="classified")
+    )
+    if len(empty := np.setdiff1d(labels, labels[available])):
+        raise InputError(f"excluded holds every image of class {empty[0]}")
+    return available

@@ -31,7 +31,7 @@ class Size:
 
 
 def size(experiment: Experiment) -> Size:
-    """The size of an experiment's data, of those classes and pixels that it asks for.
+    """Return the size of an experiment's data: the classes and pixels that it asks for.
 
     Raises KeyError for a data set of the user's own, whose size is not known here.
     """
@@ -59,7 +59,7 @@ class Stage:
 
 
 def stages(experiment: Experiment, data: Size | None = None) -> list[Stage]:
-    """The stages of one seed of CCFS (Algorithm 1, one evaluation), in order.
+    """List the stages of one seed of CCFS (Algorithm 1, one evaluation), in order.
 
     The first two are shared by all seeds. data: needed where `size` does not know it,
     and then KeyError is raised without it.
@@ -69,16 +69,19 @@ def stages(experiment: Experiment, data: Size | None = None) -> list[Stage]:
         4 if loss == "kd" else 3
         for loss in (e.filter_loss or e.recipe.loss, e.recipe.loss)
     )
-    teacher, own, last = e.teacher_network, e.network, e.evaluation_network or e.network
-    made = e.distilled * data.classes * e.distillation.iterations
+    teacher, student = e.teacher_network, e.network
+    last = e.evaluation_network or student
+    recovered = e.distilled * data.classes * e.distillation.iterations
     todo = [
         Stage("teacher", data.train * e.teacher.epochs, 3, teacher),
-        Stage("recovery", made, 2, teacher),
+        Stage("recovery", recovered, 2, teacher),
     ]
     count = e.distilled * data.classes
     for phase, quota in enumerate(quotas(e.real, e.curricula) if e.real else [], 1):
-        todo.append(Stage(f"filter {phase}", count * e.recipe.epochs, filtering, own))
-        todo.append(Stage(f"selection {phase}", data.train if count else 0, 1, own))
+        todo.append(
+            Stage(f"filter {phase}", count * e.recipe.epochs, filtering, student)
+        )
+        todo.append(Stage(f"selection {phase}", data.train if count else 0, 1, student))
         count += quota * data.classes
     todo.append(Stage("evaluation", count * e.recipe.epochs, step, last))
     tested = sum(e.recipe.tests_at(epoch) for epoch in range(e.recipe.epochs))
@@ -86,30 +89,30 @@ def stages(experiment: Experiment, data: Size | None = None) -> list[Stage]:
 
 
 def matching(motivation: Motivation, data: Size) -> list[Stage]:
-    """The stages of one seed of a run of Section 3, in order; experts all together.
+    """List the stages of one seed of a run of Section 3, in order; experts together.
 
     A way back through an inner step costs about three times as much as the step.
     """
     m, e = motivation, motivation.experiment
-    whole, real = e.ipc * data.classes, e.real * data.classes
+    total, real = e.ipc * data.classes, e.real * data.classes
     steps = m.matching.iterations * m.matching.syn_steps
-    batch = min(m.matching.batch_syn or whole, whole)
+    batch = min(m.matching.batch_syn or total, total)
     # Filters see half of the real images on average.
-    seen = m.evaluation.epochs * (whole - real // 2)
+    seen = m.evaluation.epochs * (total - real // 2)
     counting = e.teacher.epochs * data.train if e.score == "forgetting" else 0
     return [
         Stage("scores", len(e.squeeze_seeds) * counting, 3, e.teacher_network),
         Stage("experts", m.experts * m.expert.epochs * data.train, 3, m.matcher),
         Stage("matching", steps * batch, 12, m.matcher),
         Stage("filter", seen, 3, e.network),
-        Stage("evaluation", m.evaluation.epochs * whole, 3, e.network),
+        Stage("evaluation", m.evaluation.epochs * total, 3, e.network),
     ]
 
 
 def seconds(
     experiment: Experiment, device: str = "cpu", data: Size | None = None
 ) -> dict[str, float]:
-    """Estimated seconds of each stage on this device, from a timed training step.
+    """Estimate seconds of each stage on this device, from a timed training step.
 
     An estimate of the order: it knows nothing of a busy machine, and on a CPU of one
     core. data: as for `stages`.
@@ -118,7 +121,7 @@ def seconds(
 
 
 def timed(todo: list[Stage], side: int, device: str = "cpu") -> dict[str, float]:
-    """Estimated seconds of each of these stages on images of `side` pixels."""
+    """Estimate seconds of each of these stages on images of `side` pixels."""
     # What only looks is timed apart: a backward pass is dearer than two forward ones.
     kinds = {(s.network, s.forwards > 1) for s in todo}
     rates = {kind: _rate(kind[0], side, device, kind[1]) for kind in kinds}
@@ -129,7 +132,7 @@ def timed(todo: list[Stage], side: int, device: str = "cpu") -> dict[str, float]
 def _rate(
     name: str, size: int, device: str, training: bool = True, budget: float = 0.5
 ) -> float:
-    """Forward images per second, after a warm-up; of one core, on a CPU.
+    """Measure forward images per second, after a warm-up; of one core, on a CPU.
 
     training: of a distillation step as `fit` makes it, each image worth four; else of
     a forward pass.
@@ -141,7 +144,7 @@ def _rate(
     torch.set_num_threads(1 if cpu else threads)
     try:
         with own_stream(device):
-            work, once = (_step if training else _look)(name, size, device)
+            work, once = (_step if training else _forward)(name, size, device)
             end = time.perf_counter() + budget
             while time.perf_counter() < end or fastest == float("inf"):
                 start = clock()
@@ -153,7 +156,7 @@ def _rate(
 
 
 def _step(name: str, size: int, device: str) -> tuple[int, Callable[[], None]]:
-    """A warmed-up distillation step, and how many forward images it is worth."""
+    """Make a warmed-up distillation step, and count the forward images it is worth."""
     student, teacher = (
         place(networks.build(name, 10, size, seed=seed), device) for seed in (0, 1)
     )
@@ -179,8 +182,8 @@ def _step(name: str, size: int, device: str) -> tuple[int, Callable[[], None]]:
     return 4 * len(batch), once
 
 
-def _look(name: str, size: int, device: str) -> tuple[int, Callable[[], None]]:
-    """A warmed-up forward pass, and its number of images."""
+def _forward(name: str, size: int, device: str) -> tuple[int, Callable[[], None]]:
+    """Make a warmed-up forward pass; return it and its number of images."""
     network = place(networks.build(name, 10, size, seed=0), device).eval()
     # A CPU likes a batch that stays in its cache, a GPU one that fills it.
     batch = torch.rand(32 if device == "cpu" else 512, 3, size, size, device=device)
@@ -194,8 +197,8 @@ def _look(name: str, size: int, device: str) -> tuple[int, Callable[[], None]]:
     return len(batch), once
 
 
-def told(amount: float) -> str:
-    """Seconds in words: "40 s", "12 min", "3.5 h", "2 days"."""
+def duration(amount: float) -> str:
+    """Format seconds in words: "40 s", "12 min", "3.5 h", "2 days"."""
     for limit, unit, name in ((90, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
         if amount < limit:
             digits = 1 if name == "h" and amount < 36_000 else 0

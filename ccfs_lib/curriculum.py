@@ -21,10 +21,10 @@ class Filter:
 
     @classmethod
     def read(cls, trained: Artefact) -> "Filter":
-        """The answers that a training kept; shipped ones are in bytes."""
-        said = trained.tensors
-        predictions = said["predictions"].short().numpy()
-        return cls(predictions, said["true_logit"].numpy(), trained.meta["last"])
+        """Read the predictions that a training stored; shipped ones are in bytes."""
+        tensors = trained.tensors
+        predictions = tensors["predictions"].short().numpy()
+        return cls(predictions, tensors["true_logit"].numpy(), trained.meta["last"])
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class PhaseRecord:
 
 
 def ignorant(train: ImageSet) -> Filter:
-    """A filter that was taught by nothing (alpha 0): it gets every image wrong.
+    """Return a filter that was trained on nothing (alpha 0): it gets every image wrong.
 
     The paper's Figure 5 has no word on how its first filter is trained without any
     distilled image; this is the reading under which the coarse stage keeps them all.
@@ -91,42 +91,42 @@ def run(
     labels = train.labels.numpy()
     excluded, chosen = np.asarray(excluded, np.int64), np.empty(0, np.int64)
     for phase, quota in enumerate(quotas, 1):  # lines 3 and 4: j, k_j
-        synthetic = concat(distilled, train.subset(chosen))  # S_{j-1}
-        answer = train_filter(synthetic, phase)  # line 5
-        scores = -answer.true_logit if difficulty is None else difficulty
+        synthetic = concat(distilled, train.subset(chosen))  # S_{j-1}; lines 1-2: S_0
+        trained = train_filter(synthetic, phase)  # line 5
+        scores = -trained.true_logit if difficulty is None else difficulty
         order = scores if ties is None else ties
         rules = {"excluded": np.concatenate([excluded, chosen]), "coarse": coarse}
         rules["teacher_predictions"] = teacher_predictions
         draw = 1000 * seed + phase  # seed + 1 must not repeat the next phase
-        pool = candidates(labels, answer.predictions, **rules)  # line 6, Eq. 5
+        mask = candidates(labels, trained.predictions, **rules)  # line 6, Eq. 5
         with warnings.catch_warnings():
             # The record tells it, class by class; a warning per class would drown it.
             warnings.simplefilter("ignore", ShortfallWarning)
-            picked = coarse_to_fine(  # lines 7 and 8, Eq. 6
-                *(labels, answer.predictions, order, quota),
+            selection = coarse_to_fine(  # lines 7 and 8, Eq. 6
+                *(labels, trained.predictions, order, quota),
                 **rules,
                 fine=fine,
                 seed=draw,
             )
-        got = np.bincount(labels[picked], minlength=train.num_classes)
+        counts = np.bincount(labels[selection], minlength=train.num_classes)
         yield PhaseRecord(
             phase=phase,
             quota=quota,
             synthetic=len(synthetic),
-            filter=answer,
-            train_accuracy=100 * float((answer.predictions == labels).mean()),
-            candidates=pool,
-            pool=np.bincount(labels[pool], minlength=train.num_classes),
+            filter=trained,
+            train_accuracy=100 * float((trained.predictions == labels).mean()),
+            candidates=mask,
+            pool=np.bincount(labels[mask], minlength=train.num_classes),
             scores=scores,
-            ranking=ranking(labels, pool, order, fine, draw),
-            chosen=picked,
-            shortfall={c: quota - int(n) for c, n in enumerate(got) if n < quota},
+            ranking=ranking(labels, mask, order, fine, draw),
+            chosen=selection,
+            shortfall={c: quota - int(n) for c, n in enumerate(counts) if n < quota},
             coarse=coarse,
             fine=fine,
         )
-        chosen = np.concatenate([chosen, picked])  # line 9: S_j
+        chosen = np.concatenate([chosen, selection])  # line 9: S_j
 
 
 def selected(records: list[PhaseRecord]) -> np.ndarray:
-    """Indices of every real image chosen, int64, in the order of choice."""
+    """Concatenate the real images chosen: int64 indices, in the order of choice."""
     return np.concatenate([np.empty(0, np.int64), *(r.chosen for r in records)])

@@ -24,17 +24,17 @@ class Notice(UserWarning):
 
 
 def plainly() -> None:
-    """From now on print our notices as sentences, without file, line and source.
+    """Print our notices as sentences from now on, without file, line and source.
 
     For the command line; a library's caller filters and shows warnings as they like.
     """
-    warnings.formatwarning = _told
+    warnings.formatwarning = _sentence
 
 
-_others = warnings.formatwarning
+_default_format = warnings.formatwarning
 
 
-def _told(message, category, *place) -> str:
+def _sentence(message, category, *place) -> str:
     if issubclass(category, Notice):
         return f"ccfs: {message}\n"
-    return _others(message, category, *place)
+    return _default_format(message, category, *place)

@@ -87,7 +87,8 @@ def gains(residual, features, slope) -> np.ndarray:
     residual: (N, C); features: (N, 1 + D), the first column ones, for the bias;
     slope: G, (C, 1 + D), the gradient of the mean validation loss.
     """
-    # In this order the features are read once, and nothing of their size is written.
+    # <g_i, G> = e_i^T G (1, h_i). In this order the features are read once, and
+    # nothing of their size is written.
     return ((features @ slope.T) * residual).sum(1)
 
 
@@ -114,49 +115,49 @@ def glister(
     networks, and names and numbers that are not allowed.
     """
     _check(train, validation, quota, eta, update)
-    # Whoever is classified right by the truth itself: everyone that is not excluded.
-    free = candidates(train.labels, train.labels, excluded, coarse="classified")
+    # The labels as predictions: every image is "classified", unless it is excluded.
+    mask = candidates(train.labels, train.labels, excluded, coarse="classified")
     chosen = [np.empty(0, np.int64)]
     for c in np.unique(train.labels):
-        members = np.flatnonzero(free & (train.labels == c))
+        members = np.flatnonzero(mask & (train.labels == c))
         if len(members) < quota:
             warnings.warn(
                 f"class {c}: wanted {quota} images, got {len(members)}",
                 ShortfallWarning,
                 stacklevel=2,
             )
-        mine = _part(train, members)
-        judges = _part(validation, np.flatnonzero(validation.labels == c))
-        order = _greedy(mine, judges, quota, eta, update, softmax_twice)
+        pool = _subset(train, members)
+        held_out = _subset(validation, np.flatnonzero(validation.labels == c))
+        order = _greedy(pool, held_out, quota, eta, update, softmax_twice)
         chosen.append(members[order])
     return np.concatenate(chosen)
 
 
-def _greedy(mine: LastLayer, judges: LastLayer, quota, eta, update, twice):
-    """Positions in `mine`, in the order of choice."""
-    residual, features = residuals(mine.logits, mine.labels, twice), _with_one(mine)
-    seen, start = _with_one(judges), np.asarray(judges.logits, np.float64)
+def _greedy(pool: LastLayer, validation: LastLayer, quota, eta, update, twice):
+    """Return positions in `pool`, in the order of choice."""
+    residual, features = residuals(pool.logits, pool.labels, twice), _with_one(pool)
+    seen, start = _with_one(validation), np.asarray(validation.logits, np.float64)
     # G is a sum over validation images: with fewer of those than features, inner
     # products (n, V) in place of features (n, 1 + D) give the same gains for less.
     few = len(seen) < seen.shape[1]
     features, seen = (features @ seen.T, None) if few else (features, seen)
 
-    def worth(logits):
-        pulls = residuals(logits, judges.labels, twice).T / len(logits)
-        return gains(residual, features, pulls if few else pulls @ seen)
+    def gain_of(logits):
+        errors = residuals(logits, validation.labels, twice).T / len(logits)
+        return gains(residual, features, errors if few else errors @ seen)
 
-    moved, open_, order = np.zeros_like(start), np.ones(len(residual), bool), []
-    gain = worth(start)
+    moved, available, order = np.zeros_like(start), np.ones(len(residual), bool), []
+    gain = gain_of(start)
     while len(order) < min(quota, len(residual)):
-        best = int(np.where(open_, gain, -np.inf).argmax())
+        best = int(np.where(available, gain, -np.inf).argmax())
         order.append(best)
-        open_[best] = False
+        available[best] = False
         if update == "frozen":
             continue
         # A step down g_i moves the logits of a validation image by -eta (h . h_i) e_i.
-        near = features[best] if few else seen @ features[best]
-        moved += np.outer(near, residual[best])
-        gain = worth(start - (eta / len(order) if update == "mean" else eta) * moved)
+        products = features[best] if few else seen @ features[best]
+        moved += np.outer(products, residual[best])
+        gain = gain_of(start - (eta / len(order) if update == "mean" else eta) * moved)
     return np.array(order, np.int64)
 
 
@@ -165,8 +166,8 @@ def _softmax(x: np.ndarray) -> np.ndarray:
     return e / e.sum(1, keepdims=True)
 
 
-def _part(whole: LastLayer, index) -> LastLayer:
-    return LastLayer(whole.labels[index], whole.logits[index], whole.features[index])
+def _subset(layer: LastLayer, index) -> LastLayer:
+    return LastLayer(layer.labels[index], layer.logits[index], layer.features[index])
 
 
 def _with_one(layer: LastLayer) -> np.ndarray:

@@ -18,7 +18,7 @@ from ccfs_lib.errors import InputError
 
 
 def hlr(full_hard: float, distilled_hard: float) -> float:
-    """Hard Label Recovery: what a set loses against all data, with hard labels on both.
+    """Compute Hard Label Recovery: the loss against all data, with hard labels on both.
 
     full_hard: accuracy of training on the full data set with hard labels;
     distilled_hard: on the distilled set. -1 to 1; lower is better, despite the name.
@@ -30,17 +30,17 @@ def hlr(full_hard: float, distilled_hard: float) -> float:
 
 
 def ior(distilled: float, random: float) -> float:
-    """Improvement over Random: what a set adds to as many random real images.
+    """Compute Improvement over Random: the gain over as many random real images.
 
     Both accuracies are under the same recipe, with the same teacher if there is one.
-    -1 to 1; higher is better, and 0 means that choosing by lot would have done. Raises
-    InputError for what is not a fraction. Source: DD-Ranking's documentation.
+    -1 to 1; higher is better, and 0 means that choosing at random would have done.
+    Raises InputError for what is not a fraction. Source: DD-Ranking's documentation.
     """
     return _fraction(distilled, "distilled") - _fraction(random, "random")
 
 
 def lrs(ior: float, hlr: float, weight: float = 0.5) -> float:
-    """Label-Robust Score of one set, 0 to 1, higher is better.
+    """Compute the Label-Robust Score of one set, 0 to 1, higher is better.
 
     It normalises alpha = weight ior - (1 - weight) hlr; weight 0.5 is that of the
     public ranking. A set that is as good as random and loses nothing scores 0.27.
@@ -53,7 +53,7 @@ def lrs(ior: float, hlr: float, weight: float = 0.5) -> float:
 
 
 def ars(augmented: float, plain: float, weight: float = 0.5) -> float:
-    """Augmentation-Robust Score of one set, 0 to 1, higher is better.
+    """Compute the Augmentation-Robust Score of one set, 0 to 1, higher is better.
 
     augmented, plain: `ior` with the recipe's augmentation and without any, where both
     the distilled and the random set are trained again. It normalises weight augmented +

@@ -76,7 +76,7 @@ class Network(nn.Module):
         self.normalize, self.body = normalize, body
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, C) of float images (N, 3, H, W) in [0, 1]."""
+        """Compute logits (N, C) of float images (N, 3, H, W) in [0, 1]."""
         return self.body(self.normalize(x))
 
     @property
@@ -85,7 +85,7 @@ class Network(nn.Module):
         return [m for m in self.body.modules() if isinstance(m, nn.Linear)][-1]
 
     def features(self, x: Tensor) -> Tensor:
-        """What the classifier sees of float images (N, 3, H, W) in [0, 1]: (N, D)."""
+        """Compute the classifier's input (N, D) of float images (N, 3, H, W)."""
         # A hook, since each torchvision family arranges its forward pass differently.
         seen = []
         hook = self.head.register_forward_pre_hook(lambda _, args: seen.extend(args))
@@ -175,7 +175,7 @@ def _convnet(name: str, num_classes: int, size: int) -> nn.Module:
 
 
 def _depth(size: int) -> int:
-    """As many blocks as leave at least 4 pixels: 1 at 8 px, 3 at 32 px, 4 at 64 px."""
+    """Count the blocks that leave at least 4 pixels: 1 at 8, 3 at 32, 4 at 64 px."""
     return max(1, (size // 4).bit_length() - 1)
 
 
@@ -228,7 +228,7 @@ def _narrow(name: str, num_classes: int, size: int) -> nn.Module:
 
 
 def _stage(channels: int, out: int, blocks: int, stride: int) -> nn.Sequential:
-    """Basic blocks of one width (He et al., 2016), the first with the stride."""
+    """Stack basic blocks of one width (He et al., 2016), the first with the stride."""
     shortcut = None
     if stride > 1 or channels != out:
         conv = nn.Conv2d(channels, out, 1, stride, bias=False)

@@ -1,7 +1,7 @@
 """The paper's own numbers (Tables 1-13) and claims, read from data/paper/*.csv.
 
 Reports compare with these, so that no number of the paper is typed in a notebook.
-Names and units are told in data/paper/README.md: accuracies and ratios in percent.
+Names and units are in data/paper/README.md: accuracies and ratios in percent.
 """
 
 import pandas as pd
@@ -20,7 +20,7 @@ STRATEGIES = {"cifar10": 11, "cifar100": 12, "tiny-imagenet": 13}  # six ways to
 
 
 def table(number: int) -> pd.DataFrame:
-    """One table of the paper in tidy form, one row per printed number.
+    """Read one table of the paper in tidy form, one row per printed number.
 
     Columns are those of data/paper/table<number>.csv; cells that the paper leaves
     empty ("-") have no row. Tables 6-9 hold text, the others numbers (percent).
@@ -34,7 +34,7 @@ def table(number: int) -> pd.DataFrame:
 
 
 def value(number: int, **where) -> float:
-    """The one number of a table that `where` (column=value) singles out.
+    """Return the one number of a table that `where` (column=value) singles out.
 
     It is a top-1 test accuracy in percent, or the setting itself in Tables 6-9, e.g.
     ``value(1, method="ccfs", dataset="cifar10", ipc=500)`` is 92.5.
@@ -46,26 +46,26 @@ def value(number: int, **where) -> float:
     for column, wanted in where.items():
         _check(number, frame, keys, column, wanted)
         rows = rows[rows[column] == wanted]
-    told = ", ".join(f"{column}={wanted!r}" for column, wanted in where.items())
+    cell = ", ".join(f"{column}={wanted!r}" for column, wanted in where.items())
     if rows.empty:
-        raise InputError(f"Table {number} of the paper has no entry for {told}")
+        raise InputError(f"Table {number} of the paper has no entry for {cell}")
     if len(rows) > 1:
-        free = ", ".join(key for key in keys if key not in where)
+        unset = ", ".join(key for key in keys if key not in where)
         raise InputError(
-            f"Table {number} has {len(rows)} entries for {told or 'no condition'}: "
-            f"exactly one is wanted, so give {free} too"
+            f"Table {number} has {len(rows)} entries for {cell or 'no condition'}: "
+            f"exactly one is wanted, so give {unset} too"
         )
     entry = rows.iloc[0]["value" if number in SETTINGS else "accuracy"]
     try:
         return float(entry)
     except ValueError:
         raise InputError(
-            f"Table {number} says {entry!r} for {told}, not a number; use table()"
+            f"Table {number} says {entry!r} for {cell}, not a number; use table()"
         ) from None
 
 
 def arm(name: str, dataset: str, ipc: int) -> float | None:
-    """What the paper prints for one of our arms, percent, or None where it has nothing.
+    """Return what the paper prints for one of our arms, percent, or None.
 
     name: a strategy ("simple-misclassified") or a control ("random-hard"); dataset: may
     end in "-jpeg", which is compared with the paper's own. A ResNet-18 at its own
@@ -84,9 +84,9 @@ def arm(name: str, dataset: str, ipc: int) -> float | None:
 
 
 def full(dataset: str) -> float | None:
-    """Accuracy with all training images (Table 1), percent; None for other data sets.
+    """Return accuracy with all training images (Table 1), percent, or None.
 
-    dataset: as for `arm`.
+    dataset: as for `arm`; None for any but the paper's.
     """
     base = dataset.removesuffix("-jpeg")
     size = presets.CLASS_SIZE.get(base)
@@ -94,7 +94,7 @@ def full(dataset: str) -> float | None:
 
 
 def claims() -> pd.DataFrame:
-    """The paper's checkable claims, one row each; columns as in data/paper/README.md.
+    """Read the paper's checkable claims, one row each; columns: data/paper/README.md.
 
     paper_difference is left minus right in `unit` (points of accuracy are percent), NaN
     where the paper gives no number. Raises InputError where the file cannot be read.

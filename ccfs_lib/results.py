@@ -58,17 +58,17 @@ def write(
 
 
 def find(root: str | Path, run: str, cell: str, config: dict) -> Path | None:
-    """root/run/cell.json if it was measured with this very config, else None."""
+    """Return root/run/cell.json if it was measured with this very config, else None."""
     path = Path(root) / run / f"{cell}.json"
     return path if _old(path).get("config") == plain(config, "config") else None
 
 
 def _old(path: Path) -> dict:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return {}  # absent or damaged: whoever writes has all that it should say
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def load(root: str | Path, run: str | None = None) -> "pandas.DataFrame":
@@ -83,7 +83,7 @@ def load(root: str | Path, run: str | None = None) -> "pandas.DataFrame":
 
 
 def teachers(rows: "pandas.DataFrame") -> "pandas.DataFrame":
-    """The teachers of measured runs as rows of a cell "teacher", one for each run.
+    """List the teachers of measured runs as rows of a cell "teacher", one per run.
 
     rows: those of `load`. The paper's full-data row (95.5, 78.8, 60.5) is its teachers,
     trained by a recipe of their own, so a gap to it is a gap to these; "full-hard" is
@@ -91,13 +91,13 @@ def teachers(rows: "pandas.DataFrame") -> "pandas.DataFrame":
     share images, `teacher_network` and the teacher's recipe share it.
     """
     known = rows[rows["teacher_last"].notna()] if "teacher_last" in rows else rows[:0]
-    found = known.drop_duplicates("run").copy()
-    found["cell"], found["seed"] = "teacher", 0
-    if len(found):
-        found["last"], found["best"] = found["teacher_last"], found["teacher_best"]
-    settings = [name for name in found if name not in ("images", "wanted")]
+    table = known.drop_duplicates("run").copy()
+    table["cell"], table["seed"] = "teacher", 0
+    if len(table):
+        table["last"], table["best"] = table["teacher_last"], table["teacher_best"]
+    settings = [name for name in table if name not in ("images", "wanted")]
     measured = [name for name in settings if name.startswith("phases.")]
-    return found[settings].drop(columns=measured).reset_index(drop=True)
+    return table[settings].drop(columns=measured).reset_index(drop=True)
 
 
 def gather(root: str | Path) -> Path:
@@ -204,7 +204,7 @@ def _scalars(value: dict, prefix: str = ""):
 
 
 def _revision(folder: Path) -> tuple[str, bool | None]:
-    """Commit of the folder's code, and whether the code differs from it."""
+    """Return the commit of the folder's code, and whether the code differs from it."""
 
     def git(*words: str) -> str:
         command = ["git", "--no-optional-locks", "-C", str(folder), *words]

@@ -18,7 +18,7 @@ class Forgetting:
 
     An event is an image answered right at one visit and wrong at the next. Give the
     object to `train.fit` as ``watch``: it reads the training predictions, so a score
-    costs no pass of its own.
+    costs no extra pass.
     """
 
     def __init__(self, labels: Tensor):
@@ -30,22 +30,23 @@ class Forgetting:
     def __call__(self, indices: Tensor, logits: Tensor) -> None:
         """Record one batch: int indices (B,) into the training set, logits (B, C)."""
         right = logits.argmax(1) == self.labels[indices]
+        # Toneva et al.: acc_i^t > acc_i^{t+1}, right at one visit, wrong at the next.
         self.events[indices] += (self.right[indices] & ~right).int()
         self.right[indices] = right
         self.learned[indices] |= right
 
     def state(self) -> dict[str, Tensor]:
-        """What has been counted, for a checkpoint."""
+        """Return what has been counted, for a checkpoint."""
         return {"events": self.events, "right": self.right, "learned": self.learned}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on counting from `state`."""
+        """Continue counting from `state`."""
         for name, counted in self.state().items():
             counted.copy_(state[name])
 
 
 def forgetting(runs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Mean forgetting events of several runs, float64 (N,), higher = harder.
+    """Average the forgetting events of several runs: float64 (N,), higher = harder.
 
     runs: (events int (N,), learned bool (N,)) each. An image that a run never learned
     counts as that run's maximum plus one, Toneva's infinity made finite; code that
@@ -59,7 +60,7 @@ def forgetting(runs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
 
 
 def untied(difficulty: np.ndarray, seed: int) -> np.ndarray:
-    """Break ties by lot: the same scores, each raised by less than its gap to the next.
+    """Break ties at random: raise each score by less than its gap to the next.
 
     difficulty: float (N,), higher = harder. Returns float64 (N,): whoever was harder
     still is, and equals stand in an order that `seed` draws. Ours: paper and code break
@@ -68,29 +69,30 @@ def untied(difficulty: np.ndarray, seed: int) -> np.ndarray:
     values, places = np.unique(difficulty, return_inverse=True)
     # Half of the gap above each value, so that rounding cannot reach the next one.
     gaps = np.append(np.diff(values), 1.0)[places]
-    lots = np.random.default_rng([seed, 5]).random(len(difficulty))
-    return difficulty + 0.5 * gaps * lots
+    draws = np.random.default_rng([seed, 5]).random(len(difficulty))
+    return difficulty + 0.5 * gaps * draws  # d_i + u_i gap_i / 2, u uniform in [0, 1)
 
 
 def true_class_logit(logits: Tensor, labels: Tensor) -> np.ndarray:
-    """Minus the filter's raw logit of the true class (Section 5.4, "Logits").
+    """Return minus the filter's raw logit of the true class (Section 5.4, "Logits").
 
     logits: float (N, C); labels: int (N,). Returns float64 (N,), higher = harder.
     """
+    # score_i = -f(x_i)[y_i]: an unsure filter, a difficult image.
     return -logits.gather(1, labels[:, None])[:, 0].double().numpy()
 
 
 def load(path: str | Path, labels: Tensor) -> np.ndarray:
-    """Difficulty from a published score file, float64 (N,), higher = harder.
+    """Read difficulty from a published score file: float64 (N,), higher = harder.
 
     path: ``.npy`` of forgetting events (higher = harder), or ``.npz`` of C-scores with
     arrays ``labels`` and ``scores`` (higher = easier, so the sign is turned). labels:
-    int (N,), the training set's; a file's own labels must agree with them. Raises
+    int (N,), the training set's; a file's labels must agree with them. Raises
     InputError for a missing, unreadable, misaligned or wrong-length file.
     """
     path = Path(path)
     try:
-        scores, own = _arrays(path)
+        scores, stored = _arrays(path)
     except FileNotFoundError:
         raise InputError(f"score file {path} does not exist") from None
     except Exception as error:  # a damaged archive raises a dozen different ones
@@ -105,7 +107,7 @@ def load(path: str | Path, labels: Tensor) -> np.ndarray:
         )
     if not np.isfinite(scores).all():
         raise InputError(f"score file {path} holds values that are not finite")
-    if own is not None and not np.array_equal(own, labels.numpy()):
+    if stored is not None and not np.array_equal(stored, labels.numpy()):
         raise InputError(f"score file {path} belongs to another order of the images")
     return scores
 
@@ -120,23 +122,23 @@ def checked(values, count: int, name: str) -> np.ndarray:
         values = values.detach().cpu()
         values = (values.double() if values.is_floating_point() else values).numpy()
     try:
-        found = np.array(values)
+        array = np.array(values)
     except ValueError:  # rows of several lengths
-        found = np.array(None)
-    if found.shape != (count,) or found.dtype.kind not in "fiu":
+        array = np.array(None)
+    if array.shape != (count,) or array.dtype.kind not in "fiu":
         raise InputError(
-            f"{name} are {found.dtype} {found.shape}, but must be one number for each "
+            f"{name} are {array.dtype} {array.shape}, but must be one number for each "
             f"of the {count} training images"
         )
-    found = found.astype(np.float64)
-    if not np.isfinite(found).all():
-        first = int(np.flatnonzero(~np.isfinite(found))[0])
-        raise InputError(f"{name} must be finite, but image {first} has {found[first]}")
-    return found
+    array = array.astype(np.float64)
+    if not np.isfinite(array).all():
+        first = int(np.flatnonzero(~np.isfinite(array))[0])
+        raise InputError(f"{name} must be finite, but image {first} has {array[first]}")
+    return array
 
 
 def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Scores as float64, higher = harder, and the labels that a C-score file has."""
+    """Read scores as float64, higher = harder, and the labels of a C-score file."""
     file, cscores = np.load(path, allow_pickle=False), path.suffix != ".npy"
     if cscores == isinstance(file, np.ndarray):
         raise ValueError("its content is not what its name says")

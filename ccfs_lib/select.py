@@ -45,12 +45,12 @@ def coarse_to_fine(
     """
     labels, difficulty = _checked(labels, predictions, difficulty)
     for name, value in (("quota", quota), ("seed", seed)):
-        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if not whole or value < 0:
+        integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if not integer or value < 0:
             raise InputError(f"{name} is {value!r}, but must be a whole number from 0")
     _among("fine", fine, FINE)
-    pool = candidates(labels, predictions, excluded, teacher_predictions, coarse)
-    ranked = ranking(labels, pool, difficulty, fine, seed)
+    mask = candidates(labels, predictions, excluded, teacher_predictions, coarse)
+    ranked = ranking(labels, mask, difficulty, fine, seed)
     chosen = [np.empty(0, np.int64)]
     for c in np.unique(labels):
         members = ranked[labels[ranked] == c]
@@ -60,37 +60,37 @@ def coarse_to_fine(
                 ShortfallWarning,
                 stacklevel=2,
             )
-        chosen.append(members[:quota])  # Eq. 6: the first k of the class
+        chosen.append(members[:quota])  # Eq. 6: rank(x) <= k_j, the union over classes
     return np.concatenate(chosen)
 
 
 def candidates(
     labels, predictions, excluded=None, teacher_predictions=None, coarse=COARSE[0]
 ) -> np.ndarray:
-    """The coarse stage alone: bool (N,), who may be chosen (Eq. 5).
+    """Return the result of the coarse stage alone: bool (N,), candidates (Eq. 5).
 
     Arguments as in `coarse_to_fine`; raises InputError for wrong shapes, indices or
     names.
     """
     _among("coarse", coarse, COARSE)
     labels = np.asarray(labels)
-    # Eq. 5: f(x) != y, for x outside of the set so far.
+    # Eq. 5: D_mis^j = {(x, y) outside D_real^{1:j-1} with phi_j(x) != y}.
     wrong = _same_length("predictions", predictions, labels) != labels
-    pool = wrong if coarse == "misclassified" else ~wrong
+    mask = wrong if coarse == "misclassified" else ~wrong
     if teacher_predictions is not None:
         teacher = _same_length("teacher_predictions", teacher_predictions, labels)
-        pool &= teacher == labels
+        mask &= teacher == labels
     if excluded is not None and np.size(excluded):
         excluded = np.asarray(excluded)
-        whole = excluded.ndim == 1 and excluded.dtype.kind in "iu"
-        if not whole or excluded.min() < 0 or excluded.max() >= len(labels):
-            held = f"{excluded.min()}..{excluded.max()}" if whole else excluded.dtype
+        integers = excluded.ndim == 1 and excluded.dtype.kind in "iu"
+        if not integers or excluded.min() < 0 or excluded.max() >= len(labels):
+            held = f"{excluded.min()}..{excluded.max()}" if integers else excluded.dtype
             raise InputError(
                 f"excluded holds {held} in shape {excluded.shape}, but a list of "
                 f"indices, integers from 0 to {len(labels) - 1}, is needed"
             )
-        pool[excluded] = False
-    return pool
+        mask[excluded] = False
+    return mask
 
 
 def ranking(labels, candidates, difficulty, fine=FINE[0], seed: int = 0) -> np.ndarray:
@@ -107,7 +107,8 @@ def ranking(labels, candidates, difficulty, fine=FINE[0], seed: int = 0) -> np.n
         if fine == "random":
             ordered.append(random.permutation(members))
             continue
-        # A stable sort keeps index order among equals; score files are full of ties.
+        # rank = sort_asc(D_mis^{j,c}, score), Algorithm 1, line 7. Stable: index order
+        # among equals; score files are full of ties.
         values = difficulty[members] if fine == "simple" else -difficulty[members]
         ordered.append(members[np.argsort(values, kind="stable")])
     return np.concatenate(ordered)
@@ -125,7 +126,7 @@ def quotas(real: int, curricula: int) -> list[int]:
             f"curricula is {curricula}, but {real} real images per class can be "
             f"split over 1 to {real} phases"
         )
-    share, rest = divmod(real, curricula)
+    share, rest = divmod(real, curricula)  # sum of k_j = IPC - |D_distill| / C
     return [share + (phase < rest) for phase in range(curricula)]
 
 

@@ -56,7 +56,7 @@ class Combined:
 
 
 def parts(ipc: int, alpha: float) -> tuple[int, int]:
-    """Real and distilled images per class: IPC - floor(alpha IPC), floor(alpha IPC).
+    """Split IPC into real and distilled images per class, floor(alpha IPC) of these.
 
     Raises InputError where alpha x IPC rounds to zero, or alpha is not in 0 .. 1.
     """
@@ -74,7 +74,7 @@ def parts(ipc: int, alpha: float) -> tuple[int, int]:
 def window(
     labels, difficulty, ipc: int, alpha: float, beta: float, start: str = "class"
 ) -> Window:
-    """The sliding window of `ipc` images in each class (Section 3.1).
+    """Cut the sliding window of `ipc` images out of each class (Section 3.1).
 
     labels: int (N,); difficulty: float (N,), higher = harder, ties to the lower index;
     beta: where the window begins in the class sorted hardest first, 0 .. 1; start: a
@@ -88,9 +88,10 @@ def window(
             f"start is {start!r} and beta {beta}, but must be one of {STARTS} and from "
             "0 to 1"
         )
-    found = [], []
+    halves = [], []
     for c in np.unique(labels):
         members = np.flatnonzero(labels == c)
+        # Hardest first; the window begins at image beta |class|, or beta IPC.
         order = members[np.argsort(-difficulty[members], kind="stable")]
         first = int((len(order) if start == "class" else ipc) * beta + 1e-9)
         if first + ipc > len(order):
@@ -99,9 +100,10 @@ def window(
                 f"beta is {beta:g}, but a window of {ipc} from image {first} leaves "
                 f"class {c}, which has {len(order)}: take beta up to {most:.3g}"
             )
-        found[0].append(order[first : first + real])
-        found[1].append(order[first + real : first + ipc])
-    return Window(*map(np.concatenate, found))
+        # The harder (1 - alpha) IPC stay real, the easier alpha IPC are distilled.
+        halves[0].append(order[first : first + real])
+        halves[1].append(order[first + real : first + ipc])
+    return Window(*map(np.concatenate, halves))
 
 
 def two_shot(
@@ -121,7 +123,7 @@ def two_shot(
     indices that must not be chosen. Returns int64 indices, one array a round; a class
     with too few wrong images stays short. This is Algorithm 1 with another start.
     """
-    split = quotas(real, shots)
+    split = quotas(real, shots)  # k_j of Algorithm 1, S_0 = `begin`
     phases = run(train, begin, difficulty, split, answer, excluded=excluded)
     return [record.chosen for record in phases]
 
@@ -138,7 +140,7 @@ def build(
     *,
     start: str = "class",
 ) -> Combined:
-    """The synthetic set of one of the three settings of Section 3.2.
+    """Build the synthetic set of one of the three settings of Section 3.2.
 
     All begin distillation with the easier part of the same window. "selmatch" keeps
     its harder part and distils beside it; "two-shot" replaces the harder part by two
@@ -150,25 +152,23 @@ def build(
     if setting not in SETTINGS:
         raise InputError(f"setting is {setting!r}, but must be one of {SETTINGS}")
     real, _ = parts(ipc, alpha)
-    found = window(train.labels.numpy(), difficulty, ipc, alpha, beta, start)
-    begin = train.subset(found.initial, "initial")
+    cut = window(train.labels.numpy(), difficulty, ipc, alpha, beta, start)
+    begin = train.subset(cut.initial, "initial")
 
     def chosen(images: ImageSet) -> np.ndarray:
         if not real:
-            return found.real
-        rounds = two_shot(
-            train, images, difficulty, real, answer, excluded=found.initial
-        )
+            return cut.real
+        rounds = two_shot(train, images, difficulty, real, answer, excluded=cut.initial)
         return np.concatenate(rounds)
 
     if setting == "reverse":
         distilled = distil(begin, train.subset([]))
         kept = chosen(distilled)
     else:
-        kept = found.real if setting == "selmatch" else chosen(begin)
+        kept = cut.real if setting == "selmatch" else chosen(begin)
         distilled = distil(begin, train.subset(kept))
-    whole = concat(distilled, train.subset(kept))
-    return Combined(distilled, kept, found.initial, whole)
+    combined = concat(distilled, train.subset(kept))
+    return Combined(distilled, kept, cut.initial, combined)
 
 
 class CombinedStep(Step):
@@ -193,7 +193,7 @@ class CombinedStep(Step):
         self.pixels = None if pixels is None else pixels.to(self.images.device)
 
     def view(self, batch: Tensor) -> Tensor:
-        """Augmented images (B, 3, H, W) around [0, 1] of the indices (B,)."""
+        """Return augmented images (B, 3, H, W) around [0, 1] of the indices (B,)."""
         normalize = self.network.normalize
         x = normalize(self.images[batch].float() / 255)
         first = (batch < self.distilled)[:, None, None, None]
@@ -212,7 +212,7 @@ class DsaStep(Step):
     """
 
     def view(self, batch: Tensor) -> Tensor:
-        """Augmented images (B, 3, H, W) around [0, 1] of the indices (B,)."""
+        """Return augmented images (B, 3, H, W) around [0, 1] of the indices (B,)."""
         normalize = self.network.normalize
         x = normalize(self.images[batch].float() / 255)
         return normalize.inverse(dsa_augment.augment(x, BATCHWISE, self.generator))
@@ -236,8 +236,8 @@ def evaluate(
     they were learned (`Distilled.pixels`), see `CombinedStep`. Hard labels, the last
     epoch's weights: SelMatch's evaluation.
     """
-    how = {"distilled": distilled, "strengths": strengths, "pixels": pixels}
-    make = partial(CombinedStep, **how)
+    options = {"distilled": distilled, "strengths": strengths, "pixels": pixels}
+    make = partial(CombinedStep, **options)
     settings = {"seed": seed, "test": test, "device": device, "make": make}
     return fit(network, synthetic, recipe, label=f"evaluate {seed}", **settings).last
 

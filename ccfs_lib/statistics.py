@@ -93,7 +93,7 @@ Pairs = tuple[Sequence[float], Sequence[float]]
 def one_sided(
     a: Sequence[float], b: Sequence[float], shift: float = 0.0
 ) -> tuple[float, float]:
-    """p values of the paired tests for "a - b is above shift" and "is below shift".
+    """Compute p values of paired tests for "a - b is above shift" and "is below shift".
 
     Without any spread the sample itself answers: 0 where it says so, else 1. A single
     pair says nothing: both are 1. Raises InputError as `difference`.
@@ -152,7 +152,7 @@ def seeds_needed(
     level: float = 0.95,
     most: int = 999,
 ) -> int:
-    """Number of seeds whose paired test detects a true difference of `effect`.
+    """Count the seeds whose paired test detects a true difference of `effect`.
 
     Detect as in `minimum_detectable`: with the observed spread and probability `power`.
     0 where there is no spread to plan with, `most` + 1 where `most` do not suffice.
@@ -166,8 +166,8 @@ def seeds_needed(
     sd, low, high = error * math.sqrt(df + 1), 2, most + 1
     while low < high:  # power grows with n: bisection
         n = (low + high) // 2
-        found = _power(abs(effect) * math.sqrt(n) / sd, n - 1, level)
-        low, high = (low, n) if found >= power else (n + 1, high)
+        attained = _power(abs(effect) * math.sqrt(n) / sd, n - 1, level)
+        low, high = (low, n) if attained >= power else (n + 1, high)
     return low
 
 
@@ -181,10 +181,10 @@ def false_discovery(p: Sequence[float]) -> np.ndarray:
     from scipy.stats import false_discovery_control
 
     p = np.asarray(p, dtype=float)
-    found = np.full(p.shape, np.nan)
+    adjusted = np.full(p.shape, np.nan)
     if (known := ~np.isnan(p)).any():
-        found[known] = false_discovery_control(p[known], method="bh")
-    return found
+        adjusted[known] = false_discovery_control(p[known], method="bh")
+    return adjusted
 
 
 def minimum_detectable(
@@ -194,7 +194,7 @@ def minimum_detectable(
     paired: bool = False,
     level: float = 0.95,
 ) -> float:
-    """Smallest true difference that seeds as many and as spread as these would detect.
+    """Find the smallest true difference that as many seeds of this spread detect.
 
     Detect: the two-sided test of `difference` rejects with probability `power`, by
     the noncentral t distribution with the observed spread taken as the true one. A
@@ -210,17 +210,17 @@ def minimum_detectable(
         return error  # no spread: any difference shows; nan: none can
     from scipy.optimize import brentq
 
-    def lack(shift: float) -> float:
+    def missing(shift: float) -> float:
         return _power(shift, df, level) - power
 
     high = 4.0
-    while lack(high) < 0:
+    while missing(high) < 0:
         high *= 2
-    return float(brentq(lack, 0, high)) * error
+    return float(brentq(missing, 0, high)) * error
 
 
 def _power(shift: float, df: float, level: float) -> float:
-    """P(|T| > critical), T noncentral t, as the mean over the chi-square in it.
+    """Compute P(|T| > critical), T noncentral t, as a mean over the chi-square in it.
 
     The chi-square is its denominator's. scipy's nct returns nan for the few degrees of
     freedom we have.
@@ -265,14 +265,14 @@ def _sd(x: np.ndarray) -> float:
 
 @lru_cache(1024)
 def _t(level: float, df: float) -> float:
-    """Two-sided critical value; nan without degrees of freedom, whatever the spread."""
+    """Return the two-sided critical value; nan without df, whatever the spread."""
     from scipy.stats import t
 
     return float(t.ppf((1 + level) / 2, df))
 
 
 def _paired(x: np.ndarray, y: np.ndarray) -> tuple[float, int]:
-    """Standard error of the mean difference within pairs, and degrees of freedom."""
+    """Return the standard error of the mean difference within pairs, and its df."""
     if len(x) != len(y):
         raise InputError(
             f"a and b have {len(x)} and {len(y)} values; pairs need equal numbers"
@@ -281,7 +281,7 @@ def _paired(x: np.ndarray, y: np.ndarray) -> tuple[float, int]:
 
 
 def _welch(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Standard error of the difference, and Welch-Satterthwaite degrees of freedom."""
+    """Return the standard error of the difference, and Welch-Satterthwaite df."""
     u, v = _sd(x) ** 2 / len(x), _sd(y) ** 2 / len(y)
     if u + v == 0:
         return 0.0, 1.0  # any df: the half width is 0

@@ -14,11 +14,12 @@ from ccfs_lib.runtime.device import cast
 
 
 def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T^2 KL(teacher || student) of logits (N, C) softened by T, mean over images."""
-    soft = F.log_softmax(student / temperature, 1)
-    target = F.log_softmax(teacher / temperature, 1)
+    """Compute T^2 KL(teacher || student) of logits (N, C) softened by T, mean of N."""
+    soft = F.log_softmax(student / temperature, 1)  # log p_S = log softmax(z_S / T)
+    target = F.log_softmax(teacher / temperature, 1)  # log p_T
+    # KL = sum_c p_T (log p_T - log p_S), summed over classes, mean over images.
     kl = F.kl_div(soft, target, reduction="batchmean", log_target=True)
-    return kl * temperature**2
+    return kl * temperature**2  # gradients of the same size at every T (Hinton)
 
 
 def make_optimiser(network: nn.Module, recipe: Recipe, device: torch.device):
@@ -72,7 +73,7 @@ class Step:
         self.total.zero_()
 
     def loss(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss, and logits (B, C), of float images x (B, 3, H, W) in [0, 1].
+        """Compute mean loss and logits (B, C) of float images x (B, 3, H, W) in [0, 1].
 
         labels: classes (B,), or probabilities (B, C) of mixed images.
         """
@@ -86,7 +87,7 @@ class Step:
         return kd_loss(logits.float(), soft.float(), self.recipe.temperature), logits
 
     def view(self, batch: Tensor) -> Tensor:
-        """Augmented float images (B, 3, H, W) in [0, 1] of the indices (B,)."""
+        """Return augmented float images (B, 3, H, W) in [0, 1] of the indices (B,)."""
         return augment(self.images[batch], self.recipe, self.generator)
 
     def __call__(self, batch: Tensor) -> None:

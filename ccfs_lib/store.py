@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # torch takes two seconds; naming an artefact should not cost
 TENSORS, RECORD = "tensors.safetensors", "recipe.json"
 # Everything else a read can raise (permission, too many open files) says nothing
 # against the entry, so it propagates and the entry stays.
-GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class StoreWarning(Notice):
@@ -110,11 +110,11 @@ class Store:
         self.root = Path(chosen).expanduser().absolute()
 
     def path(self, kind: str, recipe: dict) -> Path:
-        """Folder of this artefact, whether it exists or not; InputError as in `key`."""
+        """Return this artefact's folder, there or not; InputError as in `key`."""
         return self._folder(kind) / key(recipe)
 
     def has(self, kind: str, recipe: dict) -> bool:
-        """Whether a finished entry exists (its checksum is verified by `get`)."""
+        """Check whether a finished entry exists (its checksum is verified by `get`)."""
         path = self.path(kind, recipe)
         shipped = self.shipped and (self.shipped / kind / path.name / RECORD).is_file()
         return bool(shipped) or (path / RECORD).is_file()
@@ -139,18 +139,18 @@ class Store:
         recipe = plain(recipe, "recipe")  # a copy: `compute` may change the caller's
         path, writable = self.path(kind, recipe), True
         with suppress(_Damaged):  # perhaps being replaced: judged again when locked
-            if found := _read(path, recipe):  # needs no lock: works read-only
-                return found
+            if artefact := _read(path, recipe):  # needs no lock: works read-only
+                return artefact
         with suppress(_Damaged):
             if self.shipped and (
-                found := _read(self.shipped / kind / path.name, recipe)
+                artefact := _read(self.shipped / kind / path.name, recipe)
             ):
-                return found
+                return artefact
         with ExitStack() as stack:
             try:
                 stack.enter_context(_lock(path))
-                if found := _recheck(path, recipe):
-                    return found
+                if artefact := _recheck(path, recipe):
+                    return artefact
             except OSError as error:
                 writable = self._unsaved(error)
             start = time.perf_counter()
@@ -188,7 +188,7 @@ def _lock(path: Path) -> FileLock:
 
 
 def _recheck(path: Path, recipe: dict) -> Artefact | None:
-    """With the lock held: what others finished meanwhile; leftovers are removed."""
+    """List, with the lock held, what others finished meanwhile; remove leftovers."""
     # A temporary folder is dead if its writer's lock is free; ours is held by us,
     # who have written nothing yet.
     for folder in path.parent.glob(".tmp-?*-*"):
@@ -201,9 +201,9 @@ def _recheck(path: Path, recipe: dict) -> Artefact | None:
         return _read(path, recipe)
     except _Damaged as damage:
         _warn(f"cache entry {path} is damaged ({damage}) and is computed again.")
-        rubbish = _temporary(path)
-        os.replace(path, rubbish)  # at once: a kill must not leave half of it
-        shutil.rmtree(rubbish, ignore_errors=True)
+        damaged = _temporary(path)
+        os.replace(path, damaged)  # at once: a kill must not leave half of it
+        shutil.rmtree(damaged, ignore_errors=True)
     return None
 
 
@@ -217,7 +217,7 @@ def _read_record(path: Path) -> dict:
         seal = record.pop("record_sha256")
         if seal == _sha256(_canonical(record)):
             return record
-    except GONE:
+    except MISSING:
         raise _Damaged(f"{RECORD} is missing") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise _Damaged(f"{RECORD} is unreadable") from None
@@ -225,7 +225,7 @@ def _read_record(path: Path) -> dict:
 
 
 def _read(path: Path, recipe: dict) -> Artefact | None:
-    """The verified entry, None if there is none; raises _Damaged."""
+    """Read the verified entry, None if there is none; raises _Damaged."""
     if not path.exists():
         return None
     record = _read_record(path)
@@ -234,7 +234,7 @@ def _read(path: Path, recipe: dict) -> Artefact | None:
     try:
         # The bytes that were verified are the bytes that are decoded: no second read.
         data = (path / TENSORS).read_bytes()
-    except GONE:
+    except MISSING:
         raise _Damaged(f"{TENSORS} is missing") from None
     if _sha256(data) != record["sha256"]:
         raise _Damaged(f"{TENSORS} fails its checksum")
@@ -245,7 +245,7 @@ def _read(path: Path, recipe: dict) -> Artefact | None:
 
 
 def _checked(result, kind: str) -> tuple[dict, dict]:
-    """A computed result as a later read gives it: sorted CPU copies, JSON values."""
+    """Convert a result to what a later read gives: sorted CPU copies, JSON values."""
     from torch import Tensor, contiguous_format
 
     match result:

@@ -11,7 +11,7 @@ from pathlib import Path
 from ccfs_lib.arms import CONTROLS, STRATEGIES, parse
 from ccfs_lib.experiment import Experiment, Motivation
 from ccfs_lib.experiment.section3 import ARMS
-from ccfs_lib.runtime.workers import crew, done, every, size
+from ccfs_lib.runtime.workers import completed, executor, run_all, worker_count
 
 
 def sweep(
@@ -36,15 +36,15 @@ def sweep(
 
     for arm in arms:
         parse(arm, experiment)
-    size(workers, False)
+    worker_count(workers, False)
     deadline = None if time_limit is None else time.monotonic() + time_limit
     stages = Pipeline(experiment, deadline=deadline)
     if threads is None:
         threads = stages.device == "cuda"
     most = max([experiment.distilled, *(parse(a).distilled(experiment) for a in arms)])
-    with crew(size(workers, threads), threads) as pool:
+    with executor(worker_count(workers, threads), threads) as pool:
         # What every cell needs comes first: workers would only wait for each other.
-        _shared(pool, stages, most)
+        _prepare(pool, stages, most)
         return _measured(pool, stages, (experiment, deadline), _cell, arms, command)
 
 
@@ -65,44 +65,44 @@ def match(
 
     for arm in arms:
         known(arm)
-    size(workers, False)
+    worker_count(workers, False)
     deadline = None if time_limit is None else time.monotonic() + time_limit
     stages = Section3Pipeline(motivation, deadline=deadline)
-    how = motivation, deadline
+    shared = motivation, deadline
     threads = stages.device == "cuda"
-    with crew(size(workers, threads), threads) as pool:
-        _ = stages.train, stages.test, stages.difficulty  # as in `_shared`
-        stages.window()  # one that leaves its class is told before anything trains
+    with executor(worker_count(workers, threads), threads) as pool:
+        _ = stages.train, stages.test, stages.difficulty  # as in `_prepare`
+        stages.window()  # one that leaves its class is refused before anything trains
         if "ccfs-mtt" in arms:
             _ = stages.ranking  # so is a missing file
         experts = [(_expert, number) for number in range(motivation.experts)]
-        every(pool, how, experts, "experts", "expert")
-        return _measured(pool, stages, how, _match, arms, command)
+        run_all(pool, shared, experts, "experts", "expert")
+        return _measured(pool, stages, shared, _match, arms, command)
 
 
-def _shared(pool: Executor, stages, per_class: int) -> None:
-    """Teacher, scores and recovered images: kept in the store for all cells."""
+def _prepare(pool: Executor, stages, per_class: int) -> None:
+    """Compute teacher, scores and recovered images into the store, for all cells."""
     if stages.experiment.score != "forgetting":
-        _ = stages.difficulty  # a missing file is told before anything is trained
+        _ = stages.difficulty  # a missing file is refused before anything is trained
     _ = stages.train, stages.test  # decoded once, not by every worker
-    how = stages.experiment, stages.trainings.deadline
+    shared = stages.experiment, stages.trainings.deadline
     missing = [(_squeeze, n) for n in stages.squeeze.seeds if not stages.squeeze.has(n)]
     # Bits do not depend on who trains, for a portable experiment; for others they may
     # depend on the number of threads, as they do from machine to machine.
     if len(missing) > 1:
-        every(pool, how, missing, "squeeze", "training")
+        run_all(pool, shared, missing, "squeeze", "training")
     # One alone is trained here, by all cores.
     _ = stages.teacher, stages.evaluator, stages.difficulty
     tasks = [(_recover, per_class, n) for n in stages.recover.batches(per_class)]
-    every(pool, how, tasks, "recover", "batch")
+    run_all(pool, shared, tasks, "recover", "batch")
 
 
-def _measured(pool: Executor, stages, how, cell, arms, command) -> list[Path]:
+def _measured(pool: Executor, stages, shared, cell, arms, command) -> list[Path]:
     """Give every cell to the pool; write an arm's results when its last is done."""
     seeds = range(stages.experiment.seeds)
     tasks = [(cell, arm, seed) for arm in arms for seed in seeds]
     left, paths = dict.fromkeys(arms, len(seeds)), []
-    for _, arm, _ in done(pool, how, tasks, "sweep", "cell"):
+    for _, arm, _ in completed(pool, shared, tasks, "sweep", "cell"):
         left[arm] -= 1
         if not left[arm]:
             paths.append(stages.measure(arm, command))

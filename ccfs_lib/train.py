@@ -100,17 +100,17 @@ def fit(
 
 
 def _resume(checkpoint: Checkpoint | None, parts) -> tuple[list, dict, float]:
-    """Losses, test curve and seconds so far; the parts stand where they were left."""
-    if checkpoint is None or not (found := checkpoint.load()):
+    """Restore the parts from the checkpoint; return losses, test curve and seconds."""
+    if checkpoint is None or not (saved := checkpoint.load()):
         return [], {}, 0.0
-    tensors, figures = found
+    tensors, figures = saved
     unpack(tensors, *parts)
     curve = {int(epoch): value for epoch, value in figures["curve"].items()}
     return figures["losses"], curve, figures["seconds"]
 
 
 def _epoch(epoch: int, step: Step, run: Callable[[Tensor], None]) -> float:
-    """One pass over the training set in a fresh order; returns the mean loss."""
+    """Pass over the training set once, in a fresh order; return the mean loss."""
     step.begin(epoch)
     count, device = len(step.labels), step.labels.device
     order = torch.randperm(count, generator=step.generator, device=device)
@@ -141,7 +141,7 @@ def predict(
     device: str | torch.device = "cpu",
     precision: str = "fp32",
 ) -> Tensor:
-    """Logits float (N, C), on the CPU, of uint8 images (N, 3, H, W), not augmented."""
+    """Compute logits, float (N, C) on the CPU, of plain uint8 images (N, 3, H, W)."""
     # On a CPU small chunks stay in its cache: twice the speed of chunks of 512.
     batch_size = 64 if torch.device(device).type == "cpu" else 1024
     network = place(network, device).eval()
@@ -159,6 +159,6 @@ def accuracy(
     device: str | torch.device = "cpu",
     precision: str = "fp32",
 ) -> float:
-    """Top-1 accuracy in percent."""
+    """Measure top-1 accuracy in percent."""
     logits = predict(network, data.images, device, precision)
     return 100 * (logits.argmax(1) == data.labels).double().mean().item()

@@ -82,5 +82,5 @@ def test_what_looks_and_what_trains_are_timed_apart(monkeypatch):
         (864_000, "10 days"),
     ],
 )
-def test_told(amount, words):
-    assert cost.told(amount) == words
+def test_duration(amount, words):
+    assert cost.duration(amount) == words

@@ -59,12 +59,12 @@ class Export:
         from ccfs_lib.data import exchange
         from ccfs_lib.pipeline import Pipeline
 
-        made = Pipeline(experiment).synthetic(self.arm, self.seed)
+        images = Pipeline(experiment).synthetic(self.arm, self.seed)
         if self.out.suffix == ".parquet":
-            exchange.write_parquet(made, self.out)
+            exchange.write_parquet(images, self.out)
         else:
-            exchange.write_folder(made, self.out, self.form)
-        print(f"wrote {len(made)} images to {self.out}")
+            exchange.write_folder(images, self.out, self.form)
+        print(f"wrote {len(images)} images to {self.out}")
 
 
 @dataclass(frozen=True)

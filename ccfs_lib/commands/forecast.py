@@ -58,7 +58,7 @@ class Line:
 def forecast(
     experiments: Sequence[Experiment], arms: Sequence[str]
 ) -> dict[Experiment, list[Line]]:
-    """Lines of each experiment: teacher, recovered images, then the arms by seeds.
+    """List the lines of each experiment: teacher, recovered images, then arms by seeds.
 
     What several of them share is counted where it first comes up. Raises InputError
     where data or score files are missing.
@@ -68,26 +68,26 @@ def forecast(
     return {e: _Forecast(e, counted).lines(arms) for e in todo}
 
 
-def told(lines: dict[Experiment, list[Line]], device: str) -> str:
-    """A forecast as text, with its sum, one training at a time."""
-    text = []
-    for e, own in lines.items():
-        text.append(e.run)
-        for line in own:
-            left = cost.told(line.seconds) if line.done < line.total else "computed"
-            text.append(f"  {line.name:22} {line.done:4} of {line.total:<4} {left:>9}")
-    total = sum(line.seconds for own in lines.values() for line in own)
-    text.append(
-        f"about {cost.told(total)} left on {device}, one training at a time; nothing "
-        "was trained"
+def text(lines: dict[Experiment, list[Line]], device: str) -> str:
+    """Format a forecast as text, with its sum, one training at a time."""
+    rows = []
+    for e, run_lines in lines.items():
+        rows.append(e.run)
+        for line in run_lines:
+            left = cost.duration(line.seconds) if line.done < line.total else "computed"
+            rows.append(f"  {line.name:22} {line.done:4} of {line.total:<4} {left:>9}")
+    total = sum(line.seconds for run_lines in lines.values() for line in run_lines)
+    rows.append(
+        f"about {cost.duration(total)} left on {device}, one training at a time; "
+        "nothing was trained"
     )
-    return "\n".join(text)
+    return "\n".join(rows)
 
 
 def forecast_matching(
     runs: Sequence[Motivation], arms: Sequence[str]
 ) -> dict[Motivation, list[Line]]:
-    """Lines of each run of Section 3: experts, then the arms by seeds.
+    """List the lines of each run of Section 3: experts, then the arms by seeds.
 
     What runs share is counted in the first that needs it, but for matches: too much is
     forecast where several windows share "reverse". Raises InputError as `forecast`.
@@ -98,16 +98,16 @@ def forecast_matching(
         store = Looking(paths.cache(), paths.shipped())
         pipeline = Section3Pipeline(run, store)
         with suppress(Missing):  # forgetting that is not counted yet
-            pipeline.window()  # one that leaves its class, or a missing file, is told
-        each = cost.timed(
+            pipeline.window()  # InputError if it leaves its class or lacks a file
+        seconds = cost.timed(
             cost.matching(run, _size(pipeline)),
             pipeline.train.image_size,
             pipeline.device,
         )
-        scores = each["scores"]
+        scores = seconds["scores"]
         lines[run] = [_scored(pipeline, scores, counted)] if scores else []
-        lines[run].append(_experts(pipeline, each["experts"], counted))
-        lines[run] += [_matched(pipeline, arm, each) for arm in arms]
+        lines[run].append(_experts(pipeline, seconds["experts"], counted))
+        lines[run] += [_matched(pipeline, arm, seconds) for arm in arms]
     return lines
 
 
@@ -133,7 +133,7 @@ def _experts(pipeline: Section3Pipeline, seconds: float, counted: set) -> Line:
     return Line("experts", total - len(missing), total, seconds * len(new) / total)
 
 
-def _matched(pipeline: Section3Pipeline, arm: str, each: dict[str, float]) -> Line:
+def _matched(pipeline: Section3Pipeline, arm: str, seconds: dict[str, float]) -> Line:
     seeds, done = pipeline.experiment.seeds, 0
     for seed in range(seeds):
         try:
@@ -142,7 +142,7 @@ def _matched(pipeline: Section3Pipeline, arm: str, each: dict[str, float]) -> Li
             continue
         done += 1
     filters = {"selmatch": 0, "ccfs-mtt": pipeline.experiment.curricula}.get(arm, 2)
-    cell = each["matching"] + filters * each["filter"] + each["evaluation"]
+    cell = seconds["matching"] + filters * seconds["filter"] + seconds["evaluation"]
     return Line(arm, done, seeds, (seeds - done) * cell)
 
 
@@ -164,15 +164,15 @@ class _Forecast:
 
     def lines(self, arms: Sequence[str]) -> list[Line]:
         if self.e.score not in ("forgetting", "logits"):
-            # A missing file is told now; what a function would say may be missing.
-            self._there(lambda: self.stages.difficulty)
+            # A missing file is an error now; a function's scores may be missing.
+            self._is_stored(lambda: self.stages.difficulty)
         most = max([self.e.distilled, *(parse(a).distilled(self.e) for a in arms)])
         return [self._teacher(), self._recovery(most), *map(self._arm, arms)]
 
     def _once(self, parts: dict, seconds: float, *which) -> float:
-        """The seconds, unless this has been counted before.
+        """Return the seconds, or 0 where this has been counted before.
 
-        parts: the settings that it depends on; which: what tells it from its equals.
+        parts: the settings that it depends on; which: tells it from its equals.
         """
         key = store_key(parts | {"which": which})
         if key in self.counted:
@@ -198,13 +198,13 @@ class _Forecast:
             return Line("recovered batches", 0, 0, 0.0)
         recover = self.stages.recover
         todo = recover.batches(most)
-        missing = [n for n in todo if not self._there(recover.batch, most, n)]
+        missing = [n for n in todo if not self._is_stored(recover.batch, most, n)]
         share = self.recovery * most / self.e.ipc / len(todo)
         parts = self.e.part(*IMAGES)
         seconds = sum(self._once(parts, share, "batch", n) for n in missing)
         return Line("recovered batches", len(todo) - len(missing), len(todo), seconds)
 
-    def _there(self, stage, *arguments) -> bool:
+    def _is_stored(self, stage, *arguments) -> bool:
         # The stages themselves are asked, not a list of keys: the key of a second
         # filter holds the images that the first one chose.
         self.store.found = 0
@@ -217,21 +217,21 @@ class _Forecast:
     def _arm(self, arm: str) -> Line:
         done, seconds = 0, 0.0
         for seed in range(self.e.seeds):
-            if self._there(self.stages.evaluate, arm, seed):
+            if self._is_stored(self.stages.evaluate, arm, seed):
                 done += 1
             else:
                 seconds += self._cell(arm, seed, self.store.found)
         return Line(arm, done, self.e.seeds, seconds)
 
     def _cell(self, name: str, seed: int, filters: int) -> float:
-        """Seconds of a cell of which so many filters are there."""
+        """Sum the seconds of a cell of which `filters` filters are in the store."""
         e, each, arm = replace(self.e, seeds=1), self.each, parse(name)
         train, last = self.stages.train, each["evaluation"]
         if arm.set == "full":
             last *= len(train) / (e.ipc * train.num_classes)
         last += each["tests"]
         if not arm.needs_phases:
-                # Nor does it depend on what is selected, but for its size.
+            # Nor does it depend on what is selected, but for its size.
             parts = e.part(*FILTER, "evaluation") | {"ipc": e.ipc}
             return self._once(parts, last, name, seed)
         # "ccfs-hard" has the filters of the experiment's own strategy, and pays for

@@ -10,7 +10,7 @@ import tyro
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment, Motivation, motivation, preset, section3
 from ccfs_lib.experiment.recipes import Distillation, Recipe
-from ccfs_lib.experiment.settings import SETTINGS, SHORT, settings
+from ccfs_lib.experiment.settings import SETTINGS, SHORTHANDS, settings
 from ccfs_lib.runtime.portable import settle
 
 RECIPES = {"recipe": Recipe, "teacher": Recipe, "distillation": Distillation}
@@ -19,25 +19,26 @@ ALWAYS = {"dataset": "digits", "data_root": "", "scale": ""}  # the preset's nam
 
 
 def plain(annotation):
-    """What the command line reads: str for a choice of words, so that we refuse it."""
+    """Return the type that the command line reads: str for a choice of words."""
     while get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
+    # Not the choice itself: then tyro would refuse a wrong word, and not we.
     return str if get_origin(annotation) is Literal else annotation
 
 
 def option(name: str, kind, help: str, grid: bool = False) -> tuple:
-    """One field of a command: None, or () of a grid, was not given."""
-    told = tyro.conf.arg(help=help)
+    """Declare one field of a command; None, or () of a grid, means not given."""
+    help_text = tyro.conf.arg(help=help)
     if name in ALWAYS:
-        return name, Annotated[kind, told], ALWAYS[name]
+        return name, Annotated[kind, help_text], ALWAYS[name]
     if grid:
-        told = tyro.conf.arg(help=f"{help}; several make a grid")
-        return name, Annotated[tuple[kind, ...], told], ()
-    return name, Annotated[kind | None, told], None
+        help_text = tyro.conf.arg(help=f"{help}; several make a grid")
+        return name, Annotated[tuple[kind, ...], help_text], ()
+    return name, Annotated[kind | None, help_text], None
 
 
 def declared(kind: type, leave: set[str] = frozenset(), grid: set[str] = frozenset()):
-    """Options of a configuration's declared settings, but for those to leave out."""
+    """Yield options of a configuration's declared settings, but for those left out."""
     types = {f.name: plain(f.type) for f in fields(kind)}
     for name, setting in settings(kind).items():
         if setting.help and name not in leave:
@@ -45,8 +46,8 @@ def declared(kind: type, leave: set[str] = frozenset(), grid: set[str] = frozens
             yield option(name, types[name], setting.help, some)
 
 
-def short(table: dict, recipes: dict):
-    """Options that stand for one field of a recipe."""
+def shorthands(table: dict, recipes: dict):
+    """Yield options that stand for one field of a recipe."""
     for name, (part, inner, help) in table.items():
         types = {f.name: plain(f.type) for f in fields(recipes[part])}
         yield option(name, types[inner], help)
@@ -58,7 +59,7 @@ class Point:
     make = staticmethod(preset)
 
     def experiment(self):
-        """The preset with these changes; raises InputError, also for a grid."""
+        """Return the preset with these changes; raises InputError, also for a grid."""
         for name, values in vars(self).items():
             if isinstance(values, tuple) and len(values) > 1 and SETTINGS[name].grid:
                 raise InputError(
@@ -68,7 +69,7 @@ class Point:
         return self.experiments()[0]
 
     def experiments(self) -> list:
-        """The product of all lists of values, the last list varying fastest.
+        """List the product of all lists of values, the last list varying fastest.
 
         Raises InputError for the first experiment that cannot be.
         """
@@ -79,7 +80,7 @@ class Point:
 
 
 def grid(options: dict, lists: set[str]) -> Iterator[dict]:
-    """Every combination of options' lists of values, the last list varying fastest.
+    """Yield every combination of options' lists of values, the last varying fastest.
 
     None and an empty list were not given, and are left out: the preset decides.
     """
@@ -90,8 +91,8 @@ def grid(options: dict, lists: set[str]) -> Iterator[dict]:
 
 
 def command_options(name: str, doc: str, make, options: list[tuple]) -> type:
-    """A dataclass of options, whose values `make` turns into runs."""
-    kind = make_dataclass(
+    """Make a dataclass of options, whose values `make` turns into runs."""
+    command_class = make_dataclass(
         name,
         [(n, t, field(default=default)) for n, t, default in options],
         bases=(Point,),
@@ -103,7 +104,7 @@ def command_options(name: str, doc: str, make, options: list[tuple]) -> type:
             "__module__": __name__,
         },
     )
-    return kind
+    return command_class
 
 
 Choice = command_options(
@@ -113,7 +114,7 @@ Choice = command_options(
     [
         *declared(Experiment),
         option("reading", str, READING),
-        *short(SHORT, RECIPES),
+        *shorthands(SHORTHANDS, RECIPES),
     ],
 )
 Section3 = command_options(
@@ -121,9 +122,9 @@ Section3 = command_options(
     "What to run. Anything left out is the preset's, printed before it starts.",
     motivation,
     [
-        *declared(Experiment, section3.IDLE | {"score", "evaluation_network"}),
+        *declared(Experiment, section3.UNUSED | {"score", "evaluation_network"}),
         option("score", str, SETTINGS["score"].help),
         *declared(Motivation),
-        *short(section3.SHORT, section3.RECIPES),
+        *shorthands(section3.SHORTHANDS, section3.RECIPES),
     ],
 )

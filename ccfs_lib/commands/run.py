@@ -45,7 +45,7 @@ def each(runs: list, limit: float | None, one: Callable) -> None:
 
 
 def command() -> str:
-    """The command line as it was typed, to be filed with the results."""
+    """Return the command line as it was typed, to be filed with the results."""
     return shlex.join(["ccfs", *sys.argv[1:]])
 
 
@@ -69,7 +69,7 @@ class Sweep(Long):
 
             return print_forecast(experiments, forecast(experiments, self.arms))
         afford(experiments, self.anyway)
-        # Only now: torch takes seconds, and a mistake is told without it.
+        # Only now: torch takes seconds, and a mistake is reported without it.
         from ccfs_lib.sweep import sweep
 
         options = {"workers": self.workers, "command": command()}
@@ -97,7 +97,7 @@ class Match(Long):
     """copy the distilled sets of finished runs to data/artefacts; train nothing"""
 
     def runs(self) -> list:
-        """The runs of the grid; raises InputError for the first that cannot be."""
+        """List the runs of the grid; raises InputError for the first that cannot be."""
         for arm in self.arms:
             if arm not in SECTION3:
                 raise InputError(
@@ -155,8 +155,8 @@ class Squeeze(Long):
         teacher, network = stages.teacher, experiment.teacher_network
         shown = {"last": teacher.last, "best": teacher.best}
         shown["train"] = teacher.train_accuracy
-        told = ", ".join(f"{name} {value:.2f} %" for name, value in shown.items())
-        print(f"teacher {teacher.key}: {told}")
+        figures = ", ".join(f"{name} {value:.2f} %" for name, value in shown.items())
+        print(f"teacher {teacher.key}: {figures}")
         if self.out is not None:
             card = {"key": teacher.key, "network": network, **shown}
             card |= {"data": stages.train.name, "normalisation": stages.normalisation}
@@ -165,7 +165,7 @@ class Squeeze(Long):
 
 
 def print_settings(runs: list) -> None:
-    """All settings of the first, and the names under which all are filed."""
+    """Print all settings of the first, and the names under which all are filed."""
     table = runs[0].table()
     width = max(len(name) for name, _ in table)
     for name, value in table:
@@ -175,12 +175,12 @@ def print_settings(runs: list) -> None:
 
 
 def print_forecast(runs: list, lines: dict) -> None:
-    """What would be computed, and about how long it takes here."""
-    from ccfs_lib.commands.forecast import told
+    """Print what would be computed, and about how long it takes here."""
+    from ccfs_lib.commands.forecast import text
     from ccfs_lib.runtime.device import device
 
     portable = [getattr(run, "experiment", run).portable for run in runs]
-    print(told(lines, " and ".join(sorted({device(p) for p in portable}))))
+    print(text(lines, " and ".join(sorted({device(p) for p in portable}))))
 
 
 def afford(experiments: list, anyway: bool) -> None:
@@ -198,8 +198,11 @@ def afford(experiments: list, anyway: bool) -> None:
         return
     changes = {"ipc": todo[0].ipc, "classes": todo[0].classes}
     other = preset(todo[0].dataset, "laptop", **changes)
-    here, there = (cost.told(sum(cost.seconds(e).values())) for e in (todo[0], other))
+    cost_here, cost_there = (
+        cost.duration(sum(cost.seconds(e).values())) for e in (todo[0], other)
+    )
     raise InputError(
         f"scale is 'paper', made for a GPU, and there is none: here, one seed would "
-        f"take about {here}; --scale laptop takes {there}, --anyway runs it nonetheless"
+        f"take about {cost_here}; --scale laptop takes {cost_there}, --anyway runs it "
+        "nonetheless"
     )

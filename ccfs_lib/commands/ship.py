@@ -15,7 +15,7 @@ from ccfs_lib.pipeline import Pipeline, Section3Pipeline
 from ccfs_lib.runtime import paths
 from ccfs_lib.store import Artefact, Store
 
-WHOLE = ("predictions", "events")  # one per training image
+PER_IMAGE = ("predictions", "events")  # one per training image
 
 
 class Shipping(Store):
@@ -28,16 +28,16 @@ class Shipping(Store):
 
     def get(self, kind, recipe, compute) -> Artefact:
         """Read from the cache and copy; InputError where it was never computed."""
-        found = super().get(kind, recipe, lambda: _missing(kind))
-        tensors = found.tensors
-        tensors = tensors | {k: narrow(tensors[k]) for k in WHOLE if k in tensors}
-        copy = self.target.get(kind, recipe, lambda: (tensors, found.meta))
+        artefact = super().get(kind, recipe, lambda: _missing(kind))
+        tensors = artefact.tensors
+        tensors = tensors | {k: narrow(tensors[k]) for k in PER_IMAGE if k in tensors}
+        copy = self.target.get(kind, recipe, lambda: (tensors, artefact.meta))
         self.kept.add(copy.path)
-        return found
+        return artefact
 
 
 def narrow(values: Tensor) -> Tensor:
-    """Whole numbers in as few bytes as hold them all; whoever reads widens them."""
+    """Store whole numbers in as few bytes as hold them all; readers widen them."""
     for kind in (torch.uint8, torch.int16):
         bounds = torch.iinfo(kind)
         if bounds.min <= values.min() and values.max() <= bounds.max:

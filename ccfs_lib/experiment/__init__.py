@@ -28,7 +28,7 @@ from ccfs_lib.experiment.section3 import Motivation, motivation
 from ccfs_lib.experiment.settings import (
     LATER,
     SCALES,
-    SHORT,
+    SHORTHANDS,
     Experiment,
     checked,
     from_notebook,
@@ -46,7 +46,7 @@ __all__ = [
     "NORMALISATION",
     "SCALES",
     "SCORE_FILES",
-    "SHORT",
+    "SHORTHANDS",
     "SMALLEST_CLASS",
     "STRATEGIES",
     "STRICT",

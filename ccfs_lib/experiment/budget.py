@@ -44,7 +44,7 @@ def within(published: int, passes: float, budget: float | None = None) -> Share:
 
 
 def evaluation(images: int, full: int, budget: float | None = None) -> Share:
-    """Scale SelMatch's evaluation, a constant number of steps: how many epochs?
+    """Scale SelMatch's evaluation, a constant number of steps, to a number of epochs.
 
     images: in the synthetic set; full: in the training set; budget: image passes of one
     evaluation, None: no limit. The passes, min(EVALUATION_SWEEPS x full, budget), do
@@ -53,10 +53,10 @@ def evaluation(images: int, full: int, budget: float | None = None) -> Share:
     numbers that are not positive.
     """
     _positive(images=images, full=full, budget=budget)
-    whole = EVALUATION_SWEEPS * full
-    passes = whole if budget is None else min(whole, budget)
+    full_passes = EVALUATION_SWEEPS * full
+    passes = full_passes if budget is None else min(full_passes, budget)
     epochs = max(math.floor(passes / images + 0.5), 1)
-    return Share(epochs, min(epochs * images / whole, 1.0))
+    return Share(epochs, min(epochs * images / full_passes, 1.0))
 
 
 def _positive(**numbers) -> None:

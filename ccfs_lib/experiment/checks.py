@@ -133,7 +133,7 @@ def _selected_from(e) -> None:
 
 
 def _part(e) -> None:
-    """Only some classes, only some pixels; `reduced` checks data of the user's own."""
+    """Check a choice of classes and pixels; `reduced` checks data of the user's own."""
     known = KNOWN.get(e.dataset)
     has = f", and {e.dataset} has {known.classes}" if known else ""
     # One class leaves nothing to learn, and every answer right.

@@ -42,7 +42,7 @@ class Gradients:
     dsa: Strengths | None = Strengths()  # None: DC
 
     def passes(self, classes: int, ipc: int, class_size: int = 0) -> int:
-        """Images that go through a network in one iteration, forward and back.
+        """Count the images of one iteration, forward and back through a network.
 
         class_size: training images of a class; 0: at least `batch_real`.
         """
@@ -63,7 +63,7 @@ class Distribution:
     dsa: Strengths | None = Strengths()
 
     def passes(self, classes: int, ipc: int, class_size: int = 0) -> int:
-        """Images that are embedded in one iteration; arguments as in Gradients."""
+        """Count the images embedded in one iteration; arguments as in Gradients."""
         real = min(self.batch_real, class_size or self.batch_real)
         return classes * (real + ipc)
 

@@ -48,7 +48,7 @@ NORMALISATION = {
 
 
 def score_file(score: str, dataset: str, data_root: str = "") -> Path:
-    """The file of a difficulty score: a path as it is, a published one by its name.
+    """Find the file of a difficulty score: a path as it is, a published one by name.
 
     Published files lie in scores/, in the folder of the data or beside it.
     """

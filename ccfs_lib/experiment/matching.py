@@ -128,7 +128,7 @@ SELMATCH = Matching(
 
 
 def published(method: str, dataset: str, ipc: int) -> Matching:
-    """The published recipe of a cell: method "mtt", "datm" or "selmatch".
+    """Return the published recipe of a cell: method "mtt", "datm" or "selmatch".
 
     Raises InputError for a cell of which no settings are public.
     """
@@ -158,7 +158,7 @@ def published(method: str, dataset: str, ipc: int) -> Matching:
 
 
 def published_experts(method: str, dataset: str, ipc: int) -> ExpertRecipe:
-    """The recipe of the experts that belong to a cell of `published`; errors as there.
+    """Return the recipe of the experts of a cell of `published`; errors as there.
 
     DATM's are plain ones here, see EXPERTS.
     """

@@ -16,12 +16,12 @@ from ccfs_lib.store import key
 if TYPE_CHECKING:
     from ccfs_lib.experiment.settings import Experiment
 
-# Named in front, or told by the rows themselves.
-ASIDE = {"dataset", "data_root", "scale", "classes", "image_size", "ipc", "seeds"}
+# Settings that stand in front of every name, or in columns of the rows.
+UNNAMED = {"dataset", "data_root", "scale", "classes", "image_size", "ipc", "seeds"}
 SECTION3 = ("dataset", "classes", "image_size", "ipc", "alpha", "seeds")
-ASIDE |= {"reading"}
-# How the common settings are told; of what is left, a hash.
-TOLD = {
+UNNAMED |= {"reading"}
+# What the common settings add to a name; the others add a hash.
+FORMATS = {
     "fine": "{}",
     "coarse": "{}",
     "alpha": "alpha{:g}",
@@ -47,7 +47,7 @@ FLAGS = {
 
 
 def name(e: "Experiment") -> str:
-    """The run's name, of letters, digits and ``_ . = + -``; equal for equal results.
+    """Name a run in letters, digits and ``_ . = + -``; equal for equal results.
 
     Not in it: seeds and `data_root`. The strategy is in it, although arms name theirs:
     "ccfs-hard" is the experiment's own.
@@ -57,22 +57,24 @@ def name(e: "Experiment") -> str:
     if e.scale != ("digits" if e.dataset == "digits" else "laptop"):
         # Readings are of the paper's scale: one word says both.
         parts.append(e.scale if reading == "paper" else reading)
-    for setting, how in TOLD.items():
+    for setting, template in FORMATS.items():
         if setting in other:
-            parts.append(_plain(how.format(_leaf(other[setting]))))
+            parts.append(_plain(template.format(_leaf(other[setting]))))
     parts += [FLAGS[flag][other[flag]] for flag in FLAGS if flag in other]
-    rest = {k: v for k, v in other.items() if k not in (*TOLD, *FLAGS)}
+    rest = {k: v for k, v in other.items() if k not in (*FORMATS, *FLAGS)}
     if (score := other.get("score", "")) != _leaf(score):
         rest["score"] = score  # a file's name alone may be another file's
     return "-".join(parts + ([key(rest)[:6]] if rest else []))
 
 
-def section3(e: "Experiment", own: dict, usual: dict) -> str:
-    """The name of a run of Section 3, as `name`; it ends in what is not the preset's.
+def section3(e: "Experiment", settings: dict, usual: dict) -> str:
+    """Name a run of Section 3, as `name`; the end is what is not the preset's.
 
     own, usual: hashed settings of the run and of its preset.
     """
-    other = {k: v for k, v in own.items() if usual.get(k) != v and k not in SECTION3}
+    other = {
+        k: v for k, v in settings.items() if usual.get(k) != v and k not in SECTION3
+    }
     beta = other.pop("beta", None)
     parts = [*_data(e), *["paper"] * (e.scale == "paper")]
     parts += [f"ipc{e.ipc}", f"alpha{e.alpha:g}", "mtt"]
@@ -81,7 +83,7 @@ def section3(e: "Experiment", own: dict, usual: dict) -> str:
 
 
 def _data(e) -> list[str]:
-    """What any name begins with: the data set and which part of it."""
+    """Return what any name begins with: the data set and which part of it."""
     # The user's folder may be called anything; a results file may not.
     folder = os.path.abspath(os.path.expanduser(e.dataset))
     parts = [_plain(os.path.basename(folder))]
@@ -90,11 +92,11 @@ def _data(e) -> list[str]:
 
 
 def _differences(e) -> tuple[str, dict]:
-    """The reading of the paper, and what differs from its preset, flat.
+    """Return the reading of the paper, and what differs from its preset, flat.
 
     "notebooks" where it was asked for; else the nearer of the other two.
     """
-    own, found = _flat(asdict(e)), []
+    settings, candidates = _flat(asdict(e)), []
     both = ("paper", "released") if e.scale == "paper" else ("paper",)
     for reading in (e.reading,) if e.reading else both:
         try:
@@ -106,13 +108,16 @@ def _differences(e) -> tuple[str, dict]:
             own_numbers = presets.sre2l(e.dataset, cda)
             preset["distillation"] = replace(own_numbers, method=cda.method)
         same = _flat({k: getattr(type(e), k) for k in asdict(e)} | preset)
-        other = {k: v for k, v in own.items() if k not in ASIDE and same.get(k) != v}
-        found.append((reading, other))
-    return min(found, key=lambda pair: len(pair[1]))  # the first, where both are near
+        other = {
+            k: v for k, v in settings.items() if k not in UNNAMED and same.get(k) != v
+        }
+        candidates.append((reading, other))
+    # The first, where both are equally near.
+    return min(candidates, key=lambda pair: len(pair[1]))
 
 
 def _flat(fields: dict) -> dict:
-    """Settings with the nested ones dotted: "recipe.epochs"."""
+    """Flatten settings, the nested ones dotted: "recipe.epochs"."""
     flat = {}
     for name, value in fields.items():
         value = asdict(value) if is_dataclass(value) else value
@@ -122,7 +127,7 @@ def _flat(fields: dict) -> dict:
 
 
 def _leaf(value):
-    """The last part of a path, without the suffix; anything else as it is."""
+    """Return the last part of a path, without the suffix; anything else as it is."""
     path = isinstance(value, str) and value.endswith((".npy", ".npz"))
     return os.path.splitext(os.path.basename(value))[0] if path else value
 

@@ -79,7 +79,7 @@ CLASS_SIZE = {n: KNOWN[n].smallest for n in ("cifar10", "cifar100", "tiny-imagen
 
 
 def sre2l(dataset: str, cda: Distillation) -> Distillation:
-    """SRe2L's recipe for a data set, where CDA's is `cda`: its own published numbers.
+    """Turn CDA's recipe for a data set into SRe2L's, with its own published numbers.
 
     Iterations, batches and the file format are those of the scale, which the two
     methods share. Tiny-ImageNet: random crops, flips, rolls to both sides; else, as on
@@ -92,7 +92,7 @@ def sre2l(dataset: str, cda: Distillation) -> Distillation:
 
 
 def base(dataset: str, scale: str, reading: str = "paper", ipc: object = None) -> dict:
-    """Fields of a data set's preset; the rest is at the defaults of Experiment.
+    """Return fields of a data set's preset; the rest is at the defaults of Experiment.
 
     reading: a name of READINGS, of the paper's scale. ipc: images per class, which
     decide there over epochs and alpha; anything but an int is the 10 % of a class.
@@ -108,18 +108,18 @@ def base(dataset: str, scale: str, reading: str = "paper", ipc: object = None) -
         # The one cell of a data set that was logged, where no IPC is named.
         ipc = dict(LOGGED).get(name) if ipc is None else ipc
         logged(dataset, scale, ipc)
-    found = {"digits": DIGITS, "laptop": LAPTOP}.get(scale)
-    if found is None:
+    fields = {"digits": DIGITS, "laptop": LAPTOP}.get(scale)
+    if fields is None:
         if name not in CLASS_SIZE:
             raise InputError(
                 f"dataset is {dataset!r}, but the paper's scale knows "
                 f"{', '.join(CLASS_SIZE)} and cifar10-jpeg"
             )
         ipc = ipc if isinstance(ipc, int) else CLASS_SIZE[name] // 10
-        found = paper(dataset, ipc, reading)
+        fields = paper(dataset, ipc, reading)
     # Where nobody published scores, they are counted in trainings of our own.
     counted = {} if dataset in SCORE_FILES else {"score": "forgetting"}
-    return found | counted
+    return fields | counted
 
 
 def logged(dataset: str, scale: str, ipc: object) -> None:
@@ -135,7 +135,7 @@ def logged(dataset: str, scale: str, ipc: object) -> None:
 
 
 def paper(dataset: str, ipc: int, reading: str = "paper") -> dict:
-    """Fields of one cell at the paper's scale: ResNet-18, J = 3, published forgetting.
+    """Return fields of one cell at the paper's scale: ResNet-18, J = 3, forgetting.
 
     dataset: "cifar10", "cifar10-jpeg" (CIFAR-10's settings), "cifar100",
     "tiny-imagenet". An IPC outside Table 1 gets the epochs of the next smaller ratio
@@ -233,10 +233,10 @@ MATCHED = {
 
 
 def evaluation(dataset: str, scale: str, ipc: int) -> Recipe:
-    """SelMatch's evaluation of a cell, with which its Random row is trained, too.
+    """Return SelMatch's evaluation of a cell; its Random row is trained so, too.
 
     At the paper's scale its number of steps is the same whatever the IPC, and the code
-    trains one epoch more than it is told. Elsewhere it is the scale's.
+    trains one epoch more than it is set to. Elsewhere it is the scale's.
     """
     if scale != "paper":
         return MATCHED[scale]["evaluation"]
@@ -249,7 +249,7 @@ def evaluation(dataset: str, scale: str, ipc: int) -> Recipe:
 
 
 def matched(dataset: str, scale: str, ipc: object = None) -> dict:
-    """Fields of Section 3's preset, those of its Experiment among them.
+    """Return fields of Section 3's preset, those of its Experiment among them.
 
     ipc: images per class, which decide at the paper's scale. Raises InputError for a
     cell that SelMatch's scripts do not have.

@@ -20,7 +20,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 def essential(recipe) -> dict:
-    """The fields of a recipe that are not at their default, as plain values.
+    """Return the fields of a recipe that are not at their default, as plain values.
 
     Artefacts are named by these: a new option whose default is the old behaviour
     leaves every stage that was computed before it in place.
@@ -69,7 +69,7 @@ class Recipe:
     horizon: ClassVar[float] = 1.0
 
     def lr_at(self, epoch: int) -> float:
-        """Learning rate of an epoch (0-based): linear warm-up, then cosine."""
+        """Compute an epoch's learning rate (0-based): linear warm-up, then cosine."""
         if epoch < self.warmup_epochs:
             rise = epoch / self.warmup_epochs
             return self.lr * (self.warmup_start + (1 - self.warmup_start) * rise)
@@ -79,11 +79,11 @@ class Recipe:
         return self.lr * (self.final_lr + (1 - self.final_lr) * fall)
 
     def tests_at(self, epoch: int) -> bool:
-        """Whether the test split is measured after this epoch (0-based)."""
+        """Decide whether the test split is measured after this epoch (0-based)."""
         return epoch > (1 - self.tail) * self.epochs or epoch == self.epochs - 1
 
     def for_size(self, images: int, full: int) -> "Recipe":
-        """This recipe with the batch size that `images` of `full` training images get.
+        """Return the recipe with the batch size for `images` of `full` training images.
 
         Table 8: 32 up to 5 %, 64 up to 20 %, 128 above. The code, in which the authors'
         notebooks ran: 32 below 10 %, 64 below 20 %, 128 from there (on both CIFARs
@@ -147,7 +147,7 @@ class Distillation:
     save: Literal["png", "jpeg"] = "png"
 
     def crop_at(self, iteration: int) -> float:
-        """Smallest crop area at an iteration: CDA's cosine from 1 down to crop_min."""
+        """Compute the smallest crop area at an iteration, CDA's cosine to crop_min."""
         if self.method == "sre2l":
             return self.crop_min
         fall = (1 + math.cos(math.pi * iteration / self.iterations)) / 2

@@ -31,11 +31,11 @@ ARMS = SECTION3
 # Where the window begins. "class": at beta x class size, which the papers describe and
 # the released grids of beta assume; "released": at beta x IPC, as the code has it.
 STARTS = ("class", "released")
-# Settings of an experiment that take no part here.
-IDLE = {"distillation", "distilled_from", "selected_from", "teacher_correct"}
-IDLE |= {"coarse", "fine", "ties", "filter_loss", "evaluation_network"}
-IDLE |= {"evaluation_teacher", "teacher_from", "normalisation"}
-# How published or given scores were counted: by trainings that are not ours.
+# Settings of an experiment that a run of Section 3 does not depend on.
+UNUSED = {"distillation", "distilled_from", "selected_from", "teacher_correct"}
+UNUSED |= {"coarse", "fine", "ties", "filter_loss", "evaluation_network"}
+UNUSED |= {"evaluation_teacher", "teacher_from", "normalisation"}
+# Settings of counting trainings: none of them, where scores are read from files.
 COUNTING = {"teacher", "teacher_network", "teacher_seed", "score_runs"}
 
 
@@ -116,40 +116,42 @@ class Motivation:
         return names.section3(e, self.hashed(), usual.hashed())
 
     def hashed(self) -> dict:
-        """What can change a result, as plain values; none of what takes no part."""
+        """Return what can change a result, as plain values."""
         e = self.experiment
         counted = "forgetting" in (e.score, self.ranking)
-        idle = IDLE if counted else IDLE | COUNTING
-        base = {k: v for k, v in e.hashed().items() if k not in idle}
-        own = {f.name: getattr(self, f.name) for f in fields(self)}
-        del own["experiment"]
-        # A results row calls the evaluation's recipe what all rows call it.
-        own["recipe"] = own.pop("evaluation")
-        own |= {name: asdict(own[name]) for name in ("expert", "matching", "recipe")}
+        unused = UNUSED if counted else UNUSED | COUNTING
+        base = {k: v for k, v in e.hashed().items() if k not in unused}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        del values["experiment"]
+        # Rows of results have the evaluation's recipe under one name in all runs.
+        values["recipe"] = values.pop("evaluation")
+        values |= {
+            name: asdict(values[name]) for name in ("expert", "matching", "recipe")
+        }
         if not self.expert.zca:  # an option that came later
-            del own["expert"]["zca"]
+            del values["expert"]["zca"]
         if not self.ccfs_score:
-            del own["ccfs_score"]
-        return base | own
+            del values["ccfs_score"]
+        return base | values
 
     def passes(self, images: int, classes: int) -> dict[str, int]:
-        """Images that go through a network, forward and back, by stage.
+        """Count images that go through a network, forward and back, by stage.
 
         images, classes: of the training split. Matching counts the inner steps once;
         their way back costs about three times as much on top.
         """
         e, m = self.experiment, self.matching
-        whole = e.ipc * classes
+        total = e.ipc * classes
         return {
             "all experts": self.experts * self.expert.epochs * images,
             "matching of one set": m.iterations
             * m.syn_steps
-            * min(m.batch_syn or whole, whole),
-            "one evaluation": self.evaluation.epochs * whole,
+            * min(m.batch_syn or total, total),
+            "one evaluation": self.evaluation.epochs * total,
         }
 
     def table(self) -> list[tuple[str, str]]:
-        """Every setting as (name, value), nested ones dotted, to print at the top."""
+        """List every setting as (name, value), nested ones dotted, for the top."""
         rows = []
         for name, value in {"seeds": self.experiment.seeds, **self.hashed()}.items():
             nested = value.items() if isinstance(value, dict) else [("", value)]
@@ -158,33 +160,33 @@ class Motivation:
 
 
 def motivation(dataset: str = "digits", scale: str = "", **changes) -> Motivation:
-    """The preset of a data set and scale, with some fields changed.
+    """Return the preset of a data set and scale, with some fields changed.
 
     changes: fields of Motivation or of its Experiment, or of the nested recipes by the
-    names of SHORT. scale: as for `experiment.preset`; "paper" is SelMatch's own cell.
+    names of SHORTHANDS. scale: as for `experiment.preset`; "paper" is SelMatch's cell.
     Raises InputError naming the first bad field, its value and what is allowed.
     """
     scale = scale or ("digits" if dataset == "digits" else "laptop")
     if scale == "paper":
         changes.setdefault("ipc", preset(dataset, scale).ipc)
-    made = presets.matched(dataset, scale, changes.get("ipc"))
+    usual = presets.matched(dataset, scale, changes.get("ipc"))
     changes = {k: v for k, v in changes.items() if v is not None}
-    for name, (part, field, _) in SHORT.items():
+    for name, (part, field, _) in SHORTHANDS.items():
         if name in changes:
             value = {field: changes.pop(name)}
-            made[part] = checked(name, replace, made[part], **value)
-    own = {f.name for f in fields(Motivation)}
-    shared = {k: changes.pop(k, v) for k, v in made.items() if k not in own} | {
-        k: v for k, v in changes.items() if k not in own
+            usual[part] = checked(name, replace, usual[part], **value)
+    known = {f.name for f in fields(Motivation)}
+    shared = {k: changes.pop(k, v) for k, v in usual.items() if k not in known} | {
+        k: v for k, v in changes.items() if k not in known
     }
-    made = {k: v for k, v in made.items() if k in own}
-    made |= {k: v for k, v in changes.items() if k in own}
-    return checked("", Motivation, experiment=preset(dataset, scale, **shared), **made)
+    usual = {k: v for k, v in usual.items() if k in known}
+    usual |= {k: v for k, v in changes.items() if k in known}
+    return checked("", Motivation, experiment=preset(dataset, scale, **shared), **usual)
 
 
 # Parameters of notebooks and commands that stand for one field of a recipe.
 RECIPES = {"matching": Matching, "expert": ExpertRecipe, "evaluation": Recipe}
-SHORT = {
+SHORTHANDS = {
     "iterations": Short("matching", "iterations", "of matching"),
     "syn_steps": Short("matching", "syn_steps", "inner steps of an iteration"),
     "max_start_epoch": Short(
@@ -202,24 +204,24 @@ SHORT = {
 def from_notebook(namespace: dict) -> Motivation:
     """Validate a notebook's parameters, as `experiment.from_notebook`; no torch yet."""
     known = {f.name for kind in (Motivation, Experiment) for f in fields(kind)}
-    found = given(namespace, (known | set(SHORT)) - {"experiment"})
-    made = motivation(**found)
-    settle(made.experiment.portable)
-    return made
+    values = given(namespace, (known | set(SHORTHANDS)) - {"experiment"})
+    run = motivation(**values)
+    settle(run.experiment.portable)
+    return run
 
 
-def ladder(made: Motivation) -> list[Motivation]:
-    """The same at half its IPC, at its own and at twice as much: Figure 2(a)."""
-    found, ipc = [], made.experiment.ipc
+def ladder(run: Motivation) -> list[Motivation]:
+    """List the run at half its IPC, at its own and at twice as much: Figure 2(a)."""
+    runs, ipc = [], run.experiment.ipc
     for n in (ipc // 2, ipc, 2 * ipc):
         try:
-            found.append(replace(made, experiment=replace(made.experiment, ipc=n)))
+            runs.append(replace(run, experiment=replace(run.experiment, ipc=n)))
         except ValueError:  # nothing left to distil, or no image more in a class
             continue
-    return found
+    return runs
 
 
-def windows(made: Motivation) -> list[Motivation]:
-    """The same at other starting points of the window: Figure 2(b)."""
-    betas = sorted({0.2, 0.4, 0.6, 0.8, made.beta})
-    return [replace(made, beta=beta) for beta in betas]
+def windows(run: Motivation) -> list[Motivation]:
+    """List the run at other starting points of the window: Figure 2(b)."""
+    betas = sorted({0.2, 0.4, 0.6, 0.8, run.beta})
+    return [replace(run, beta=beta) for beta in betas]

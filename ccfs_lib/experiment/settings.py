@@ -31,7 +31,8 @@ class Setting(NamedTuple):
     # selected), evaluation; "" = none.
     stage: str = ""
     grid: bool = False  # `ccfs sweep` takes several values
-    # Told only where it is used, so that earlier results and pages stay what they are.
+    # Added after the first results: in keys, names and tables only where it differs
+    # from its default, so that earlier results and pages stay what they are.
     later: bool = False
 
 
@@ -43,8 +44,8 @@ class Short(NamedTuple):
     help: str
 
 
-# Parameters of notebooks and commands beside the fields of Experiment.
-SHORT = {
+# Parameters of notebooks and commands that stand for one field of a recipe.
+SHORTHANDS = {
     "epochs": Short("recipe", "epochs", "epochs of each filter and evaluation"),
     "lr": Short("recipe", "lr", "learning rate of each filter and evaluation"),
     "weight_decay": Short("recipe", "weight_decay", "of each filter and evaluation"),
@@ -282,7 +283,7 @@ class Experiment:
                 object.__setattr__(self, name, LATER[name])
 
     def part(self, *stages: str) -> dict:
-        """Settings on which these stages are the first to depend, as plain values.
+        """Pick settings on which these stages are the first to depend: plain values.
 
         What several experiments have in common of them, they need to compute once.
         """
@@ -319,22 +320,22 @@ class Experiment:
     def run(self) -> str:
         """The name under which results are filed, e.g. ``cifar10-jpeg-ipc250``.
 
-        It tells what differs from the preset, see `ccfs_lib.experiment.names`.
+        It names what differs from the preset, see `ccfs_lib.experiment.names`.
         """
         return names.name(self)
 
     def hashed(self) -> dict:
-        """The configuration as plain values, without what cannot change a result."""
-        free = {"data_root", "seeds"} | self._unused()
-        return {k: v for k, v in asdict(self).items() if k not in free}
+        """Return what can change a result, as plain values."""
+        omitted = {"data_root", "seeds"} | self._unused()
+        return {k: v for k, v in asdict(self).items() if k not in omitted}
 
     def _unused(self) -> set[str]:
         return {name for name, value in LATER.items() if getattr(self, name) == value}
 
     def table(self) -> list[tuple[str, str]]:
-        """Every setting as (name, value), nested ones dotted, to print at the top.
+        """List every setting as (name, value), nested ones dotted, for the top.
 
-        Options of LATER that are not used are left out.
+        Options of LATER at their defaults are left out.
         """
         rows, unused = [], self._unused()
         for name, value in asdict(self).items():
@@ -356,13 +357,14 @@ def settings(kind: type) -> dict[str, Setting]:
 
 SETTINGS = settings(Experiment)
 DEFAULTS = {f.name: f.default for f in fields(Experiment)}
+# Options added after the first results: invisible in keys and names at these defaults.
 LATER = {name: DEFAULTS[name] for name, s in SETTINGS.items() if s.later}
 
 
 def preset(
     dataset: str = "digits", scale: str = "", reading: str = "paper", **changes
 ) -> Experiment:
-    """The preset of a data set and scale, with some fields changed.
+    """Return the preset of a data set and scale, with some fields changed.
 
     scale: "digits", "laptop", "paper", or "" (digits for digits, else laptop). reading:
     "paper", "notebooks" or "released", at the paper's scale. Raises InputError naming
@@ -375,7 +377,7 @@ def preset(
     if changes.get("method") == "sre2l":
         usual = base.get("distillation") or Distillation()
         base["distillation"] = presets.sre2l(dataset, usual)
-    for name, (part, field, _) in SHORT.items():
+    for name, (part, field, _) in SHORTHANDS.items():
         if (value := changes.pop(name, None)) is not None:
             default = base.get(part) or Distillation()
             base[part] = checked(name, replace, default, **{field: value})
@@ -390,10 +392,10 @@ def from_notebook(namespace: dict) -> tuple[Experiment, dict]:
     with one sentence. Returns the experiment and the parameters that are the
     chapter's own (`phase`, or `networks`, names with spaces between them).
     """
-    own = {"phase", "networks"}
-    known = {f.name for f in fields(Experiment)} | {*SHORT, "reading", *own}
+    extra = {"phase", "networks"}
+    known = {f.name for f in fields(Experiment)} | {*SHORTHANDS, "reading", *extra}
     values = given(namespace, known)
-    chapter = {name: values.pop(name) for name in own & set(values)}
+    chapter = {name: values.pop(name) for name in extra & set(values)}
     experiment = preset(**values)
     settle(experiment.portable)
     if "phase" in chapter:
@@ -423,8 +425,8 @@ def _learners(experiment: Experiment, names) -> list[str]:
         try:
             checked("networks", replace, experiment, evaluation_network=name)
         except InputError as error:
-            told = str(error).replace("evaluation_network", "networks")
-            raise InputError(told) from None
+            message = str(error).replace("evaluation_network", "networks")
+            raise InputError(message) from None
     return names.split()
 
 
@@ -433,14 +435,14 @@ IPYTHON = {"In", "Out", "exit", "quit", "open", "get_ipython"}
 
 
 def given(namespace: dict, known: set[str]) -> dict:
-    """A notebook's parameters by name; InputError for one that is not known."""
-    found = {k: v for k, v in namespace.items() if _is_parameter(k, v)}
-    if unknown := sorted(set(found) - known):
+    """Pick a notebook's parameters by name; InputError for one that is not known."""
+    values = {k: v for k, v in namespace.items() if _is_parameter(k, v)}
+    if unknown := sorted(set(values) - known):
         raise InputError(
             f"{unknown[0]} is not a parameter of this notebook; it knows "
-            f"{', '.join(sorted(set(found) & known | {'ipc'}))}"
+            f"{', '.join(sorted(set(values) & known | {'ipc'}))}"
         )
-    return found
+    return values
 
 
 def _is_parameter(name: str, value) -> bool:
@@ -449,7 +451,7 @@ def _is_parameter(name: str, value) -> bool:
 
 
 def checked(field: str, make, *arguments, **changes):
-    """make(...), with pydantic's error as a sentence; field: what it is then called."""
+    """Call `make`; pydantic's error becomes a sentence about `field`."""
     try:
         return make(*arguments, **changes)
     except ValidationError as error:
@@ -457,5 +459,5 @@ def checked(field: str, make, *arguments, **changes):
     if "error" in first.get("ctx", {}):  # ours, already a sentence
         raise InputError(str(first["ctx"]["error"]))
     name = field or ".".join(str(part) for part in first["loc"]) or "experiment"
-    told = f"{first['msg'][0].lower()}{first['msg'][1:]}"
-    raise InputError(f"{name} is {first['input']!r}: {told}")
+    problem = f"{first['msg'][0].lower()}{first['msg'][1:]}"
+    raise InputError(f"{name} is {first['input']!r}: {problem}")

@@ -42,7 +42,7 @@ class Checkpoint:
     _written: float = field(default_factory=time.monotonic, repr=False)
 
     def step(self, state: Callable[[], tuple[dict, dict]], label: str) -> None:
-        """At an epoch boundary: write `state()` if it is time, stop if time is up."""
+        """Write `state()` at an epoch boundary if it is time; stop if time is up."""
         now = time.monotonic()
         late = self.deadline is not None and now >= self.deadline
         if late or now - self._written >= self.every:
@@ -66,7 +66,7 @@ class Checkpoint:
         self._written = time.monotonic()
 
     def load(self) -> tuple[dict[str, torch.Tensor], dict] | None:
-        """The newest sound checkpoint as (tensors, figures), or None.
+        """Read the newest sound checkpoint as (tensors, figures), or None.
 
         A damaged file is reported and passed over. Raises InputError for one that
         belongs to another configuration.
@@ -108,7 +108,7 @@ class Checkpoint:
 
 
 def pack(network: nn.Module, optimiser, generator, watch=None) -> dict:
-    """All tensors that the next epoch depends on, under flat names."""
+    """Collect all tensors that the next epoch depends on, under flat names."""
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
     for i, p in enumerate(optimiser.param_groups[0]["params"]):
         for name, part in STATES.items():

@@ -13,7 +13,7 @@ from ccfs_lib.runtime import portable as portability
 
 
 def device(portable: bool, asked: str | None = None) -> str:
-    """The device of an experiment: what was asked for, else CUDA where there is one.
+    """Return the device of an experiment: the one asked for, else CUDA if there is one.
 
     portable: bits that another machine repeats, which only a CPU gives. Raises
     InputError where a portable experiment was asked to run elsewhere.
@@ -28,7 +28,7 @@ def device(portable: bool, asked: str | None = None) -> str:
 
 
 def unlike_portable() -> str:
-    """With what this process computes, if not with what portable bits are made of.
+    """Name what this process computes with, if that does not give portable bits.
 
     "" where `portable.ENVIRONMENT` was in force when torch was imported, on a CPU that
     has AVX2; else vector kernels and MKL mode, such as "AVX512".
@@ -45,7 +45,7 @@ _lock, _inside = threading.Lock(), []
 
 @contextmanager
 def arithmetic(portable: bool) -> Iterator[None]:
-    """One thread and no oneDNN while a portable experiment computes.
+    """Compute with one thread and without oneDNN for a portable experiment.
 
     oneDNN's blocking follows the machine's caches, and threads decide the order in
     which sums are formed: both change last bits.
@@ -79,7 +79,7 @@ def cast(device: str | torch.device, precision: str):
 
 @contextmanager
 def own_stream(device: str | torch.device):
-    """A CUDA stream for one training; nothing on a CPU.
+    """Open a CUDA stream for one training; nothing on a CPU.
 
     Trainings in several threads overlap on streams of their own, and only such a
     stream, never the default one, can be captured as a graph.
@@ -87,15 +87,15 @@ def own_stream(device: str | torch.device):
     if torch.device(device).type != "cuda":
         yield
         return
-    outer, own = torch.cuda.current_stream(device), torch.cuda.Stream(device)
-    own.wait_stream(outer)
-    with torch.cuda.stream(own):
+    outer, stream = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    stream.wait_stream(outer)
+    with torch.cuda.stream(stream):
         yield
-    outer.wait_stream(own)
+    outer.wait_stream(stream)
 
 
 def place(network: nn.Module, device: str | torch.device) -> nn.Module:
-    """The network on its device, in channels-last memory."""
+    """Move the network to the device, in channels-last memory."""
     # On a CPU a ResNet's last stage is no slower contiguous, and a teacher's batch norm
     # could be folded: too little of a step, measured in turn, for a second layout.
     return network.to(device, memory_format=torch.channels_last)

@@ -60,7 +60,7 @@ class Graph:
 
 
 def engine(step: "Step", name: str = "auto"):
-    """The step as a function of a batch of indices, run in the way named.
+    """Return the step as a function of a batch of indices, run in the way named.
 
     "plain"; "graph" (CUDA only); "compile" (torch.compile of the student, on CUDA
     inside a graph); "auto": what $CCFS_ENGINE says, else a graph on CUDA and plain

@@ -15,13 +15,13 @@ MARGIN = 2.0
 
 
 def ran_out(error: RuntimeError) -> bool:
-    """Whether the error says that memory ran out, on a GPU or on the CPU."""
-    told = "can't allocate memory" in str(error)  # the CPU allocator has no class
-    return told or isinstance(error, torch.OutOfMemoryError)
+    """Check whether the error says that memory ran out, on a GPU or on the CPU."""
+    cpu = "can't allocate memory" in str(error)  # the CPU allocator has no class
+    return cpu or isinstance(error, torch.OutOfMemoryError)
 
 
 def saved_bytes(step: "Step", count: int = 2) -> float:
-    """Bytes per image that a step keeps for its backward pass, measured on `count`."""
+    """Measure on `count` images how many bytes of each a step keeps for backward."""
     kept = {}
 
     def pack(tensor):
@@ -41,7 +41,7 @@ def saved_bytes(step: "Step", count: int = 2) -> float:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Bytes that this process may still take on the device."""
+    """Return the bytes that this process may still take on the device."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         return torch.cuda.mem_get_info(device)[0]
@@ -55,7 +55,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def advice(step: "Step") -> str:
-    """One sentence: the batch size that did not fit, and the largest that should."""
+    """Name, in one sentence, the batch size that did not fit and one that should."""
     step.optimiser.zero_grad(set_to_none=True)
     free, each = free_bytes(step.images.device), MARGIN * saved_bytes(step)
     size, fits = step.recipe.batch_size, 1

@@ -25,7 +25,7 @@ _warned: set[str] = set()
 
 
 def named(name: str) -> bool:
-    """Whether a name is ``module:function`` or ``pkg.module:Class.method``, no file."""
+    """Check whether a name is ``module:function`` or ``pkg.module:Class.method``."""
     return bool(NAME.fullmatch(name)) and not name.endswith((".npy", ".npz"))
 
 
@@ -54,22 +54,22 @@ def resolve(name: str, argument: str, takes: tuple[str, ...] | None = None) -> C
     """
     check(name, argument)
     module, _, path = name.partition(":")
-    found = _imported(module)
+    function = _imported(module)
     for part in path.split("."):
         try:
-            found = getattr(found, part)
+            function = getattr(function, part)
         except AttributeError:
             raise InputError(
                 f"{argument} is {name!r}, but module {module} has no {path}"
             ) from None
-    if not callable(found):
-        kind = type(found).__name__
+    if not callable(function):
+        kind = type(function).__name__
         raise InputError(f"{argument} is {name!r}, which is no function but a {kind}")
-    if takes is not None and not _callable_with(found, len(takes)):
+    if takes is not None and not _callable_with(function, len(takes)):
         raise InputError(
             f"{argument} is {name!r}, which must be a function of {', '.join(takes)}"
         )
-    return found
+    return function
 
 
 def source_hash(name: str) -> str:
@@ -97,14 +97,14 @@ def _imported(module: str):
         file = _file(module)
         before = _digest(file)
         if module not in _hashes:
-            found = importlib.import_module(module)
+            imported = importlib.import_module(module)
             _hashes[module] = before
-            return found
+            return imported
         if before != _hashes[module] and module not in _warned:
             _warned.add(module)
-            told = f"{file} has changed since this process imported it, and is not "
-            told += "read again: start a new process (restart the kernel) for that"
-            warnings.warn(told, Notice, stacklevel=4)
+            message = f"{file} has changed since this process imported it, and is not "
+            message += "read again: start a new process (restart the kernel) for that"
+            warnings.warn(message, Notice, stacklevel=4)
         return sys.modules[module]
 
 
@@ -122,7 +122,7 @@ def _digest(file: Path | None) -> str:
 
 
 def _spec(module: str) -> ModuleSpec | None:
-    """Where a module would be imported from; unlike `find_spec`, imports no package."""
+    """Find where a module would be imported from; no package is imported."""
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)
     importlib.invalidate_caches()  # the file may be a second old

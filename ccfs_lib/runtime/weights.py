@@ -34,11 +34,11 @@ NAMES = ((r"(^|\.)shortcut\.", r"\1downsample."), (r"^linear\.", "fc."))
 SHAPE = (LookupError, TypeError, AttributeError)  # of a card that is something else
 
 
-def write(weights: dict[str, Tensor], folder: Path, told: dict) -> list[Path]:
+def write(weights: dict[str, Tensor], folder: Path, card: dict) -> list[Path]:
     """Write a state dict as float16 pieces with a card; the paths, the card last.
 
-    told: plain values for the card (network, accuracy, ...). Raises InputError for a
-    tensor that alone is more than a piece.
+    card: plain values to write beside the sums (network, accuracy, ...). Raises
+    InputError for a tensor that alone is more than a piece.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts = list(_pieces(weights))
@@ -47,9 +47,9 @@ def write(weights: dict[str, Tensor], folder: Path, told: dict) -> list[Path]:
     ]
     data = [save(part) for part in parts]
     sums = {n: hashlib.sha256(d).hexdigest() for n, d in zip(names, data, strict=True)}
-    card = json.dumps(told | {"sha256": sums}, indent=1, sort_keys=True) + "\n"
+    text = json.dumps(card | {"sha256": sums}, indent=1, sort_keys=True) + "\n"
     # The card comes last: pieces without one are not taken for weights.
-    files = [*zip(names, data, strict=True), (CARD, card.encode())]
+    files = [*zip(names, data, strict=True), (CARD, text.encode())]
     for name, content in files:
         temporary = folder / f".{name}.{os.getpid()}.tmp"
         temporary.write_bytes(content)
@@ -58,25 +58,25 @@ def write(weights: dict[str, Tensor], folder: Path, told: dict) -> list[Path]:
 
 
 def read(folder: Path) -> tuple[dict[str, Tensor], dict]:
-    """The weights, as float32, and the card of what `write` wrote.
+    """Read what `write` wrote: the weights, as float32, and the card.
 
     Raises InputError for a folder without them and for a piece that is missing or not
     what was written.
     """
     try:
-        told = json.loads((folder / CARD).read_text("utf-8"))
+        card = json.loads((folder / CARD).read_text("utf-8"))
         pieces = [
             (name, (folder / name).read_bytes(), s)
-            for name, s in told["sha256"].items()
+            for name, s in card["sha256"].items()
         ]
         damaged = [n for n, data, s in pieces if hashlib.sha256(data).hexdigest() != s]
         if damaged:
             raise ValueError(f"{damaged[0]} fails its checksum")
-        found = {k: v for _, data, _ in pieces for k, v in unpack(data).items()}
+        tensors = {k: v for _, data, _ in pieces for k, v in unpack(data).items()}
     except (OSError, ValueError, *SHAPE, SafetensorError) as error:
         raise InputError(f"{folder} holds no sound weights: {error}") from None
-    halves = {k: v.float() for k, v in found.items() if v.dtype == torch.float16}
-    return found | halves, told
+    halves = {k: v.float() for k, v in tensors.items() if v.dtype == torch.float16}
+    return tensors | halves, card
 
 
 def load(path: str | Path) -> tuple[dict[str, Tensor], dict]:
@@ -92,9 +92,10 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict]:
         return read(path)
     if not path.is_file():
         raise InputError(f"weights {path} do not exist")
-    found = _safetensors(path) if path.suffix == ".safetensors" else _checkpoint(path)
-    found = {k: v.detach() for k, v in _unprefixed(found).items()}
-    return {k: v.float() if v.is_floating_point() else v for k, v in found.items()}, {}
+    tensors = _safetensors(path) if path.suffix == ".safetensors" else _checkpoint(path)
+    tensors = {k: v.detach() for k, v in _unprefixed(tensors).items()}
+    floats = {k: v.float() for k, v in tensors.items() if v.is_floating_point()}
+    return tensors | floats, {}
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
@@ -108,7 +109,7 @@ def _checkpoint(path: Path) -> dict[str, Tensor]:
     try:
         # torchvision's training script saves its arguments, too: data, no behaviour.
         with torch.serialization.safe_globals([argparse.Namespace]):
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         other = re.search(r"GLOBAL ([\w.]+)", str(error))
         more = f", it holds {other[1]}" if other else ""
@@ -119,18 +120,18 @@ def _checkpoint(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # of a file that is something else, of every kind
         first = (str(error) or type(error).__name__).strip().splitlines()[0]
         raise InputError(f"weights {path} are no PyTorch checkpoint: {first}") from None
-    held = found
-    while not _state(held):
-        inner = [held[w] for w in WRAPPERS if isinstance(held, dict) and w in held]
+    state = content
+    while not _state(state):
+        inner = [state[w] for w in WRAPPERS if isinstance(state, dict) and w in state]
         if not inner:
-            names = found if isinstance(found, dict) else [type(found).__name__]
+            names = content if isinstance(content, dict) else [type(content).__name__]
             what = ", ".join(str(name) for name in list(names)[:5]) or "nothing"
             raise InputError(
                 f"weights {path} hold no state dict, neither directly nor under "
                 f"{', '.join(WRAPPERS)}, but: {what}"
             )
-        held = inner[0]
-    return held
+        state = inner[0]
+    return state
 
 
 def _state(value) -> bool:
@@ -142,7 +143,7 @@ def _state(value) -> bool:
 
 
 def _unprefixed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names without what DataParallel and torch.compile put in front of all of them."""
+    """Strip what DataParallel and torch.compile put in front of all names."""
     for prefix in ("module.", "_orig_mod.") * 2:  # in either order
         if all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): v for name, v in state.items()}
@@ -157,10 +158,10 @@ def fit_into(network: nn.Module, state: dict[str, Tensor]) -> None:
     Raises InputError that names the first weight that is missing, is not the network's,
     has another shape or a value that is not finite.
     """
-    own = any(name.startswith("body.") for name in state)
-    target = network if own else network.body
+    whole = any(name.startswith("body.") for name in state)
+    target = network if whole else network.body
     # The name that the network knows -> the name in the file.
-    known = {name if own else _renamed(name): name for name in state}
+    known = {name if whole else _renamed(name): name for name in state}
     wanted = target.state_dict()
     for name, value in wanted.items():
         # Of some old checkpoints only the counter of batches is missing; unused.
@@ -196,33 +197,33 @@ def digest(state: dict[str, Tensor]) -> str:
 
     The order of the names does not matter.
     """
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     for name, value in sorted(state.items()):
         flat = value.detach().cpu().contiguous().reshape(-1)
         # Lengths are in front of what has none of its own: nothing can run together.
         head = json.dumps([name, str(value.dtype), list(value.shape)]).encode()
-        found.update(len(head).to_bytes(8, "little") + head)
-        found.update(flat.view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()[:20]
+        hasher.update(len(head).to_bytes(8, "little") + head)
+        hasher.update(flat.view(torch.uint8).numpy().tobytes())
+    return hasher.hexdigest()[:20]
 
 
 def _pieces(weights: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """Tensors in their order, in as few pieces below MOST as this order allows."""
+    """Yield tensors in their order, in as few pieces below MOST as it allows."""
     piece, size = {}, 0
     for name, value in weights.items():
         half = value.detach().cpu()
         if half.is_floating_point() and half.numel() > FEW:
             half = half.half()
-        # Some 200 bytes of a file's header tell about a tensor.
-        own = half.numel() * half.element_size() + 200
-        if own > MOST:
+        # Some 200 bytes of a file's header describe a tensor.
+        nbytes = half.numel() * half.element_size() + 200
+        if nbytes > MOST:
             raise InputError(
-                f"{name} takes {own} bytes in half precision, but a piece may have "
+                f"{name} takes {nbytes} bytes in half precision, but a piece may have "
                 f"{MOST}"
             )
-        if piece and size + own > MOST:
+        if piece and size + nbytes > MOST:
             yield piece
             piece, size = {}, 0
         piece[name] = half.contiguous()
-        size += own
+        size += nbytes
     yield piece

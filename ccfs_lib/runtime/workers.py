@@ -28,8 +28,8 @@ from ccfs_lib.runtime.progress import progress
 TOGETHER = 5  # trainings at once on one GPU
 
 
-def size(workers: int, threads: bool) -> int:
-    """How many workers there are to be; 0 means one per core, or five on a GPU.
+def worker_count(workers: int, threads: bool) -> int:
+    """Return the number of workers; 0 means one per core, or five on a GPU.
 
     Raises InputError for a negative number.
     """
@@ -39,8 +39,8 @@ def size(workers: int, threads: bool) -> int:
 
 
 @contextmanager
-def crew(workers: int, threads: bool) -> Iterator[Executor]:
-    """Threads of this process, or processes on a leash; both stop when told to."""
+def executor(workers: int, threads: bool) -> Iterator[Executor]:
+    """Open a pool: threads of this process, or processes that end with it."""
     if threads:
         with ThreadPoolExecutor(workers) as pool:
             try:
@@ -50,8 +50,8 @@ def crew(workers: int, threads: bool) -> Iterator[Executor]:
                 os._exit(130)  # threads cannot be stopped; checkpoints are at hand
         return
     context = get_context("spawn")  # a forked torch may hang in its thread pool
-    leash, ours = context.Pipe(duplex=False)
-    start = (os.cpu_count() or 1) // workers, leash
+    worker_end, parent_end = context.Pipe(duplex=False)
+    start = (os.cpu_count() or 1) // workers, worker_end
     with ProcessPoolExecutor(workers, context, _start, start) as pool:
         try:
             yield pool
@@ -61,25 +61,25 @@ def crew(workers: int, threads: bool) -> Iterator[Executor]:
                 "continues where it was, and fewer workers need less"
             ) from None
         except KeyboardInterrupt:
-            ours.close()  # the pool itself would first finish every cell it holds
+            parent_end.close()  # the pool itself would first finish every cell it holds
             raise
 
 
-def every(pool: Executor, how: tuple, tasks: list, label: str, unit: str) -> None:
-    """Run the tasks as `done` does, for what they leave in the store."""
-    for _ in done(pool, how, tasks, label, unit):
+def run_all(pool: Executor, shared: tuple, tasks: list, label: str, unit: str) -> None:
+    """Run the tasks as `completed` does, for what they leave in the store."""
+    for _ in completed(pool, shared, tasks, label, unit):
         pass
 
 
-def done(
-    pool: Executor, how: tuple, tasks: list, label: str, unit: str
+def completed(
+    pool: Executor, shared: tuple, tasks: list, label: str, unit: str
 ) -> Iterator[tuple]:
     """Run the tasks, (function, arguments...), and yield each when it is done.
 
-    how: the first arguments of all functions. label, unit: of the progress bar. The
+    shared: the first arguments of all functions. label, unit: of the progress bar. The
     first error ends all, when those that have begun are finished.
     """
-    jobs = {pool.submit(task[0], *how, *task[1:]): task for task in tasks}
+    jobs = {pool.submit(task[0], *shared, *task[1:]): task for task in tasks}
     for job in progress(as_completed(jobs), label, unit, total=len(jobs)):
         if job.exception() is not None:
             pool.shutdown(wait=True, cancel_futures=True)

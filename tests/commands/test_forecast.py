@@ -10,7 +10,7 @@ import tyro
 from conftest import small
 
 from ccfs_lib import cost, train
-from ccfs_lib.commands.forecast import forecast, told
+from ccfs_lib.commands.forecast import forecast, text
 from ccfs_lib.commands.run import Match, Squeeze, Sweep
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import preset
@@ -66,8 +66,8 @@ def test_what_is_computed_is_seen(priced):
             stages.evaluate(arm, seed)
     done = forecast([e], ARMS)
     assert all(line.done == line.total and not line.seconds for line in done[e])
-    text = told(done, "cpu")
-    assert text.count("computed") == len(ARMS) + 2 and "about 0 s left on cpu" in text
+    shown = text(done, "cpu")
+    assert shown.count("computed") == len(ARMS) + 2 and "about 0 s left on cpu" in shown
 
 
 def test_a_grid_pays_once_for_what_its_points_share(priced):

@@ -10,7 +10,7 @@ from conftest import small
 from ccfs_lib.data import split
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import preset
-from ccfs_lib.experiment.settings import SETTINGS, SHORT
+from ccfs_lib.experiment.settings import SETTINGS, SHORTHANDS
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.store import Store
 
@@ -34,7 +34,7 @@ def test_every_stage_of_a_setting_is_one_that_exists():
     ],
 )
 def test_short_options_change_one_field(changes, part, field, value):
-    assert set(changes) <= set(SHORT)
+    assert set(changes) <= set(SHORTHANDS)
     changed = preset(**changes)
     assert getattr(getattr(changed, part), field) == value
     assert changed.run != preset().run
