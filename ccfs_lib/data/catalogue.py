@@ -26,7 +26,7 @@ TINY_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 
 
 def find(path: Path, split: str, classes: tuple[str, ...] | None = None):
-    """The source at `path`, or None where nothing there is understood.
+    """Find the source at `path`; None where nothing there is understood.
 
     path: a parquet file or zip, or a folder of shards, of that zip, or of train/ and
     test/ folders, or a folder with one such folder in it (data/, default/, ...).
@@ -52,15 +52,15 @@ def find(path: Path, split: str, classes: tuple[str, ...] | None = None):
 
 
 def _find(path: Path, split: str, classes: tuple[str, ...] | None):
-    """The source in this very folder, or None."""
+    """Find the source in this very folder, or None."""
     if train := parquet.shards(path, "train"):
         kinds = ("train",) if split == "train" else TEST_NAMES
-        found = [files for kind in kinds if (files := parquet.shards(path, kind))]
-        if not found:
+        shards = [files for kind in kinds if (files := parquet.shards(path, kind))]
+        if not shards:
             raise InputError(f"{path} has no {' or '.join(kinds)} parquet file")
         # The first split that can be one: some test files have no labels.
         return ParquetSource(
-            next(filter(parquet.labelled, found), found[0]), train, classes
+            next(filter(parquet.labelled, shards), shards[0]), train, classes
         )
     if (path / TINY_ZIP).is_file():
         return ZipSource(path / TINY_ZIP, split)
@@ -68,7 +68,7 @@ def _find(path: Path, split: str, classes: tuple[str, ...] | None):
 
 
 def named(dataset: str, root: Path, split: str, download: bool):
-    """The source of "cifar10-jpeg" or "tiny-imagenet" in `root` or its own folder.
+    """Find "cifar10-jpeg" or "tiny-imagenet" in `root` or a folder of that name in it.
 
     Raises InputError where neither holds it and it was not, or cannot be, downloaded.
     """
@@ -85,7 +85,7 @@ def named(dataset: str, root: Path, split: str, download: bool):
 
 
 def present(dataset: str, root: Path, split: str):
-    """The source of a data set with a name below `root`, or None.
+    """Find the source of a data set with a name below `root`, or None.
 
     Of CIFAR-10 and CIFAR-100 parquet files; torchvision's are read by `cifar.files`.
     """
@@ -123,7 +123,7 @@ def fetch_tiny_imagenet(folder: Path) -> None:
 
 
 def digits(split: str):
-    """scikit-learn's digits: uint8 (N, 3, 8, 8), int64 (N,), class names.
+    """Read scikit-learn's digits: uint8 (N, 3, 8, 8), int64 (N,), class names.
 
     1,352 of the 1,797 are for training. Grey levels 0-16 become 0-255.
     """

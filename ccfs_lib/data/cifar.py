@@ -35,15 +35,15 @@ PRINTS = {
 }
 
 
-def there(name: str, root: Path) -> Path:
-    """The folder of torchvision's files below `root`, whether or not it exists."""
+def folder(name: str, root: Path) -> Path:
+    """Return the folder of torchvision's files below `root`, existing or not."""
     base = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}[name]
     places = [root / base, root / name / base]
     return next((path for path in places if path.is_dir()), places[1])
 
 
 def files(name: str, root: Path, split: str, download: bool):
-    """torchvision's files: uint8 (N, 3, 32, 32), int64 (N,), class names.
+    """Read torchvision's files: uint8 (N, 3, 32, 32), int64 (N,), class names.
 
     root: holds cifar-10-batches-py or cifar-100-python, or a folder "cifar10" or
     "cifar100" with it. Raises InputError where the files are absent or altered, or
@@ -52,7 +52,7 @@ def files(name: str, root: Path, split: str, download: bool):
     from torchvision.datasets import CIFAR10, CIFAR100
 
     cls = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
-    place = there(name, root)
+    place = folder(name, root)
     try:
         # The constructor checks the MD5 of every file before it unpickles one.
         data = cls(place.parent, train=split == "train", download=download)
@@ -60,13 +60,13 @@ def files(name: str, root: Path, split: str, download: bool):
         if download:
             raise unreachable(name, cls.url, place.parent, error) from error
         if place.is_dir():
-            told = f"{place} holds incomplete or altered '{name}' (MD5); remove it and"
+            fault = f"{place} holds incomplete or altered '{name}' (MD5); remove it and"
         else:
-            told = (
+            fault = (
                 f"'{name}' is neither in {root / name} nor in {root} (as {place.name} "
                 "or parquet files);"
             )
-        raise InputError(f"{told} pass download=True") from error
+        raise InputError(f"{fault} pass download=True") from error
     images = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
     return images, np.array(data.targets, np.int64), tuple(data.classes)
 
@@ -92,7 +92,7 @@ def check_published(name: str, images: np.ndarray, labels, split: str, print_: s
 
 
 def shipped_order(images: np.ndarray, split: str) -> np.ndarray | None:
-    """Positions, int64 (N,), that put CIFAR-100's images into the shipped order.
+    """Find positions, int64 (N,), that put CIFAR-100's images into the shipped order.
 
     images: uint8 (N, 3, 32, 32). None where they are not CIFAR-100's: then the listed
     positions hold other pictures.
@@ -100,11 +100,11 @@ def shipped_order(images: np.ndarray, split: str) -> np.ndarray | None:
     wanted = {int(at): mark for at, mark in PLACES[split].items()}
     if not wanted or max(wanted) >= len(images):
         return None
-    found = {_mark(images[at]): at for at in wanted}
-    if set(found) != set(wanted.values()):
+    position = {_mark(images[at]): at for at in wanted}
+    if set(position) != set(wanted.values()):
         return None
     order = np.arange(len(images))
-    order[list(wanted)] = [found[mark] for mark in wanted.values()]
+    order[list(wanted)] = [position[mark] for mark in wanted.values()]
     return order
 
 
@@ -114,33 +114,33 @@ def _mark(image: np.ndarray) -> str:
 
 
 def ordered(images: np.ndarray, labels: np.ndarray, split: str, order: str):
-    """CIFAR-100's images and labels in the order asked for: "" as they are, "shipped".
+    """Order CIFAR-100's images and labels as asked for: "" as they are, "shipped".
 
     A notice says what was moved, or that it could be. Raises InputError where images
     to be put in the shipped order are not CIFAR-100's.
     """
-    found = shipped_order(images, split)
-    if found is None:
+    permutation = shipped_order(images, split)
+    if permutation is None:
         if order:
             raise InputError(
                 f"order is {order!r}, but these {len(images)} {split} images are not "
                 "CIFAR-100's: other pictures stand in the places that would change"
             )
         return images, labels
-    moved = int((found != np.arange(len(found))).sum())
+    moved = int((permutation != np.arange(len(permutation))).sum())
     if not moved:
         return images, labels
-    told = f"{moved} of CIFAR-100's {split} images"
+    subject = f"{moved} of CIFAR-100's {split} images"
     if order == "shipped":
         warnings.warn(
-            f"{told} were put where the run in data/ has them (order 'shipped'); "
+            f"{subject} were put where the run in data/ has them (order 'shipped'); "
             "published scores are aligned to the order of the files",
             Notice,
             stacklevel=2,
         )
-        return images[found], labels[found]
+        return images[permutation], labels[permutation]
     warnings.warn(
-        f"{told} have other places in the run in data/, which these files do not "
+        f"{subject} have other places in the run in data/, which these files do not "
         "replay unless order is 'shipped' (or CCFS_CIFAR100_ORDER)",
         Notice,
         stacklevel=2,
@@ -149,7 +149,7 @@ def ordered(images: np.ndarray, labels: np.ndarray, split: str, order: str):
 
 
 def unreachable(name: str, url: str, folder: Path, error: Exception) -> InputError:
-    """The error for files that cannot be downloaded, with the reason's first line."""
+    """Make the error for a failed download, with the reason's first line."""
     reason = str(getattr(error, "reason", error)).split("\n")[0]
     return InputError(
         f"'{name}' could not be downloaded from {url} to {folder}: {reason}"

@@ -20,17 +20,21 @@ def pixels(images) -> Tensor:
     for any other, and for images that are not square.
     """
     given = _tensor(images, "images")
-    found = given[:, None] if given.dim() == 3 else given
-    if found.dim() == 4 and found.shape[1] not in (1, 3) and found.shape[3] in (1, 3):
-        found = found.permute(0, 3, 1, 2)
-    if found.dim() != 4 or found.shape[1] not in (1, 3):
+    tensor = given[:, None] if given.dim() == 3 else given
+    if (
+        tensor.dim() == 4
+        and tensor.shape[1] not in (1, 3)
+        and tensor.shape[3] in (1, 3)
+    ):
+        tensor = tensor.permute(0, 3, 1, 2)
+    if tensor.dim() != 4 or tensor.shape[1] not in (1, 3):
         raise InputError(
             f"images are {tuple(given.shape)}, but must be (N, 3, H, W) or (N, H, W, 3)"
         )
-    height, width = found.shape[2:]
+    height, width = tensor.shape[2:]
     if height != width:
         raise InputError(f"images are {width}x{height} pixels, but must be square")
-    return _bytes(found).expand(-1, 3, -1, -1).contiguous()
+    return _bytes(tensor).expand(-1, 3, -1, -1).contiguous()
 
 
 def _bytes(images: Tensor) -> Tensor:
@@ -51,13 +55,13 @@ def _bytes(images: Tensor) -> Tensor:
 
 def labels(values) -> Tensor:
     """Convert labels, whole numbers (N,), to int64; InputError for any others."""
-    found = _tensor(values, "labels")
-    kind = found.dtype
-    if found.dim() != 1 or kind == torch.bool or kind.is_floating_point:
+    tensor = _tensor(values, "labels")
+    kind = tensor.dtype
+    if tensor.dim() != 1 or kind == torch.bool or kind.is_floating_point:
         raise InputError(
-            f"labels are {kind} {tuple(found.shape)}, but must be whole numbers (N,)"
+            f"labels are {kind} {tuple(tensor.shape)}, but must be whole numbers (N,)"
         )
-    return found.long().clone()
+    return tensor.long().clone()
 
 
 def _tensor(values, name: str) -> Tensor:
@@ -71,7 +75,7 @@ def _tensor(values, name: str) -> Tensor:
 
 
 def class_names(given, values: Tensor) -> tuple[str, ...]:
-    """Names of classes as given, or "0", "1", ... up to the highest label."""
+    """Return names of classes as given, or "0", "1", ... up to the highest label."""
     if given is None:
         return tuple(str(c) for c in range(int(values.max()) + 1 if len(values) else 0))
     if isinstance(given, str):
@@ -93,9 +97,9 @@ def items(dataset) -> tuple[Tensor, Tensor]:
         raise InputError("dataset is empty")
     first, _ = _item(dataset, 0)
     images = torch.empty(len(dataset), *first.shape, dtype=torch.uint8)
-    found = torch.empty(len(dataset), dtype=torch.int64)
+    labels = torch.empty(len(dataset), dtype=torch.int64)
     for i in progress(range(len(dataset)), "read", "image"):
-        image, found[i] = _item(dataset, i)
+        image, labels[i] = _item(dataset, i)
         if image.shape != first.shape:
             raise InputError(
                 f"item {i} has {image.shape[1]} pixels a side, but item 0 has "
@@ -108,7 +112,7 @@ def items(dataset) -> tuple[Tensor, Tensor]:
                 f"item {i} differs when it is read again: take random augmentation "
                 "out of the data set, trainings add their own"
             )
-    return images, found
+    return images, labels
 
 
 def _item(dataset, i: int) -> tuple[Tensor, int]:

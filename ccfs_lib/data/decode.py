@@ -42,7 +42,7 @@ class Decoded:
 
 
 def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
-    """sha256 (hex) over shape, pixels and labels, the same on every machine."""
+    """Compute sha256 (hex) over shape, pixels and labels, the same on every machine."""
     digest = hashlib.sha256(repr(tuple(images.shape)).encode())
     digest.update(np.ascontiguousarray(images))
     digest.update(np.ascontiguousarray(labels, "<i8"))
@@ -52,7 +52,7 @@ def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
 def cached(
     source, name: str, cache_dir: str | Path | None = None, image_size: int = 0
 ) -> Decoded:
-    """All images of a source, decoded at most once by however many processes.
+    """Decode all images of a source, at most once by however many processes.
 
     source: from `catalogue.find`; name: starts the file names; cache_dir: default
     CCFS_CACHE, else data/cache. image_size: side of the squares that images become
@@ -65,16 +65,16 @@ def cached(
     # Whether they are odd is known only from reading them: both places are tried.
     paths = [_path(root, name, stamp)]
     paths += [_path(root, name, [*stamp, image_size])] if image_size else []
-    if found := _first(paths):
-        return found
+    if decoded := _first(paths):
+        return decoded
     try:
         root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(paths[0].with_suffix(".lock")).acquire()
     except (OSError, NotImplementedError) as error:  # the latter: no flock there
         return _uncached(_fresh(source, name, image_size)[0], root, error)
     with lock:
-        if found := _first(paths):  # decoded by another process in the meantime
-            return found
+        if decoded := _first(paths):  # decoded by another process in the meantime
+            return decoded
         fresh, odd = _fresh(source, name, image_size)
         path = paths[-1] if odd else paths[0]
         try:
@@ -94,7 +94,7 @@ def _first(paths: list[Path]) -> Decoded | None:
 
 
 def _fresh(source, name: str, image_size: int) -> tuple[Decoded, bool]:
-    """All images decoded, and whether they were odd, hence made square."""
+    """Decode all images, and check whether they were odd, hence made square."""
     # Headers first: a set that cannot be used is refused before it is decoded.
     odd = odd_size(source.read())
     if odd and not image_size:
@@ -123,7 +123,7 @@ def _uncached(fresh: Decoded, root: Path, error: Exception) -> Decoded:
 
 
 def _read(path: Path) -> Decoded | None:
-    """The cache entry, or None where it is absent or not what was written."""
+    """Read the cache entry; None where it is absent or not what was written."""
     try:
         side = json.loads(path.with_suffix(".json").read_text())
         # Mode "c": writing to the array stays private and cannot spoil the file.
@@ -136,13 +136,13 @@ def _read(path: Path) -> Decoded | None:
         expected, images, labels, classes = None, np.empty(0), np.empty(0), ()
     if fingerprint(images, labels) == expected:
         return Decoded(images, labels, classes, expected)
-    told = f"{path} is damaged, so its images are decoded again"
-    warnings.warn(told, Notice, stacklevel=4)
+    message = f"{path} is damaged, so its images are decoded again"
+    warnings.warn(message, Notice, stacklevel=4)
     return None
 
 
 def _write(path: Path, decoded: Decoded) -> None:
-    """Pixels first, then the sidecar that makes them valid, each in one step."""
+    """Write pixels, then the sidecar that makes them valid, each in one step."""
     side = {
         "classes": decoded.classes,
         "fingerprint": decoded.fingerprint,
@@ -221,7 +221,7 @@ def _check(record: Record, shape, first: str, expected, classes: int) -> None:
 
 
 def odd_size(listing: Listing) -> str:
-    """What is odd of the images' sizes, by their headers: a clause, or "" for nothing.
+    """Describe what is odd of the images' sizes, by their headers; "" for nothing.
 
     Odd is an image that is not square or has another size than the first. Raises
     InputError for one whose header cannot be read.
@@ -244,11 +244,11 @@ def odd_size(listing: Listing) -> str:
 
 
 def size(blob: bytes) -> tuple[int, int]:
-    """(width, height) of an encoded image; raises whatever Pillow raises."""
+    """Return (width, height) of an encoded image; raises whatever Pillow raises."""
     if blob[:8] == b"\x89PNG\r\n\x1a\n" and blob[12:16] == b"IHDR" and len(blob) > 24:
         return int.from_bytes(blob[16:20]), int.from_bytes(blob[20:24])
-    if blob[:3] == b"\xff\xd8\xff" and (found := _jpeg_size(blob)):
-        return found
+    if blob[:3] == b"\xff\xd8\xff" and (dimensions := _jpeg_size(blob)):
+        return dimensions
     from PIL import Image
 
     with Image.open(io.BytesIO(blob)) as image:
@@ -256,7 +256,7 @@ def size(blob: bytes) -> tuple[int, int]:
 
 
 def _jpeg_size(blob: bytes) -> tuple[int, int] | None:
-    """From the frame header, 30 times faster than Pillow; None where it is unusual."""
+    """Read the frame header, 30 times faster than Pillow; None where it is unusual."""
     at = 2
     while at + 9 <= len(blob) and blob[at] == 0xFF:
         kind, length = blob[at + 1], int.from_bytes(blob[at + 2 : at + 4])
@@ -271,7 +271,7 @@ def _jpeg_size(blob: bytes) -> tuple[int, int] | None:
 
 
 def decode_record(record: Record, image_size: int = 0) -> torch.Tensor:
-    """One record's image; what cannot be decoded is an InputError with its place.
+    """Decode one record's image; a failure is an InputError with its place.
 
     image_size: side of the centre square that it becomes; 0 = as it is.
     """
@@ -283,7 +283,7 @@ def decode_record(record: Record, image_size: int = 0) -> torch.Tensor:
 
 
 def decode(blob: bytes) -> torch.Tensor:
-    """One encoded image to uint8 (3, H, W); greyscale becomes three equal channels.
+    """Decode one image to uint8 (3, H, W); greyscale becomes three equal channels.
 
     torchvision's JPEG decoder gives Pillow's bits in less than half of its time.
     """

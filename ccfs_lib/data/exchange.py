@@ -133,7 +133,7 @@ def read_folder(
 
 
 def class_folders(root: str | Path, classes: tuple[str, ...]) -> list[Path]:
-    """The folder of each class in somebody's distilled images, in order of `classes`.
+    """List the folder of each class in distilled images, in order of `classes`.
 
     Names match names, whatever their case, spaces and underscores; else folders count
     by the number at their end, from 0 or from 1: new9 comes before new10. ImageNet's
@@ -164,7 +164,7 @@ def _simple(name: str) -> str:
 
 
 def _numbered(root: Path, folders: list[Path], classes) -> list[Path]:
-    """Folders in order of the numbers that their names end in."""
+    """Sort folders by the numbers that their names end in."""
     parts = [re.fullmatch(r"(.*?)(\d+)", folder.name) for folder in folders]
     if not all(parts) or len({part[1] for part in parts}) > 1:
         odd = next(
@@ -185,7 +185,7 @@ def _numbered(root: Path, folders: list[Path], classes) -> list[Path]:
 
 
 def agreement(images: ImageSet, predictions) -> float:
-    """Percentage of distilled images that a teacher takes for their class.
+    """Compute the percentage of distilled images that a teacher takes for their class.
 
     predictions: int (N,), its answers. Near chance a notice says that labels and
     images may not belong together: those who distilled have numbered their classes
@@ -232,8 +232,8 @@ def write_parquet(data: ImageSet, path: str | Path) -> Path:
         "image": {"_type": "Image"},
         "label": {"_type": "ClassLabel", "names": list(data.classes)},
     }
-    told = json.dumps({"info": {"features": features}})
+    metadata = json.dumps({"info": {"features": features}})
     temporary = path.with_name(path.name + ".part")
-    pq.write_table(table.replace_schema_metadata({"huggingface": told}), temporary)
+    pq.write_table(table.replace_schema_metadata({"huggingface": metadata}), temporary)
     os.replace(temporary, path)
     return path

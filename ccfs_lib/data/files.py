@@ -22,18 +22,18 @@ BESIDE = {".txt", ".csv", ".tsv", ".json", ".xml", ".md", ".html", ".yaml", ".lo
 
 
 def is_litter(name: str) -> bool:
-    """Whether a file or folder of this name is nobody's data."""
+    """Check whether a file or folder of this name is nobody's data."""
     # Hidden ones too: macOS leaves "._name.jpg" twins that hold no image.
     return name.startswith(".") or name in LITTER
 
 
 def is_image(name: str) -> bool:
-    """Whether a file of this name is read as an image."""
+    """Check whether a file of this name is read as an image."""
     return not is_litter(name) and Path(name).suffix.lower() in SUFFIXES
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Folders directly in `folder`, links followed, litter left out, sorted by name.
+    """List folders directly in `folder`, links followed, litter left out, sorted.
 
     Raises InputError for a link that leads nowhere and a folder that cannot be read.
     """
@@ -47,7 +47,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def walk(folder: Path) -> list[Path]:
-    """Files below `folder` in ImageFolder's order, links followed, litter left out.
+    """List files below `folder` in ImageFolder's order, links followed, no litter.
 
     Raises InputError for a link that leads nowhere or back to a folder it lies in, and
     for a folder that cannot be read.
@@ -56,13 +56,13 @@ def walk(folder: Path) -> list[Path]:
     def failed(error):
         raise damaged(error.filename, error) from error
 
-    found = []
+    listing = []
     for place, folders, files in os.walk(folder, onerror=failed, followlinks=True):
         folders[:] = [name for name in folders if not is_litter(name)]
         for name in folders:
             _check_loop(Path(place, name))
-        found.append((place, sorted(name for name in files if not is_litter(name))))
-    paths = [Path(place, name) for place, names in sorted(found) for name in names]
+        listing.append((place, sorted(name for name in files if not is_litter(name))))
+    paths = [Path(place, name) for place, names in sorted(listing) for name in names]
     for path in paths:
         check_link(path)
     return paths
@@ -105,7 +105,7 @@ def say_left_out(folder: Path, files: list[Path], stray: int = 0) -> None:
 
 
 def text(path: Path) -> str:
-    """A text file's content; raises InputError if it cannot be read as UTF-8."""
+    """Read a text file; raises InputError if it cannot be read as UTF-8."""
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -113,6 +113,6 @@ def text(path: Path) -> str:
 
 
 def damaged(place, error: Exception) -> InputError:
-    """The error for a file that cannot be read, with the first line of the reason."""
+    """Make the error for a file that cannot be read, with the reason's first line."""
     reason = (str(error).strip() or type(error).__name__).split("\n")[0][:200]
     return InputError(f"{place} cannot be read: {reason}")

@@ -37,11 +37,11 @@ class ImageSet:
         shape, dtype = tuple(self.images.shape), self.images.dtype
         if dtype != torch.uint8 or len(shape) != 4 or shape[1] != 3:
             raise InputError(f"images are {dtype} {shape}; needed: uint8 (N, 3, H, W)")
-        found, dtype = tuple(self.labels.shape), self.labels.dtype
-        if dtype != torch.int64 or found != shape[:1]:
-            raise InputError(f"labels are {dtype} {found}; needed: int64 {shape[:1]}")
-        low, high = self.labels.aminmax() if found[0] else (0, 0)
-        if low < 0 or (found[0] and high >= self.num_classes):
+        size, dtype = tuple(self.labels.shape), self.labels.dtype
+        if dtype != torch.int64 or size != shape[:1]:
+            raise InputError(f"labels are {dtype} {size}; needed: int64 {shape[:1]}")
+        low, high = self.labels.aminmax() if size[0] else (0, 0)
+        if low < 0 or (size[0] and high >= self.num_classes):
             raise InputError(
                 f"labels go from {low} to {high}, but there are {self.num_classes} "
                 "classes"
@@ -71,7 +71,7 @@ class ImageSet:
         return torch.bincount(self.labels, minlength=self.num_classes).tolist()
 
     def subset(self, indices, name: str | None = None) -> "ImageSet":
-        """The images at `indices` (ints in [0, N), in that order, repeats allowed)."""
+        """Pick the images at `indices` (ints in [0, N), in that order, repeats too)."""
         indices = torch.as_tensor(indices)
         if not indices.numel():
             indices = indices.long()
@@ -90,13 +90,13 @@ class ImageSet:
 
 
 def concat(a: ImageSet, b: ImageSet) -> ImageSet:
-    """Both sets, a first. Raises InputError where sizes or classes differ."""
+    """Join both sets, a first. Raises InputError where sizes or classes differ."""
     if a.images.shape[1:] != b.images.shape[1:] or a.classes != b.classes:
-        told = [
+        described = [
             f"'{s.name}' {tuple(s.images.shape[2:])}, {s.num_classes} classes"
             for s in (a, b)
         ]
-        raise InputError(f"sizes or classes differ: {told[0]}; {told[1]}")
+        raise InputError(f"sizes or classes differ: {described[0]}; {described[1]}")
     images = torch.cat([a.images, b.images])
     labels = torch.cat([a.labels, b.labels])
     return ImageSet(f"{a.name}+{b.name}", images, labels, a.classes)
@@ -123,7 +123,7 @@ def split(data: ImageSet, share: float, seed: int = 0) -> tuple[np.ndarray, np.n
 
 
 def channel_stats(data: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel over all pixels, in [0, 1] units.
+    """Compute mean and standard deviation of each channel over all pixels in [0, 1].
 
     Returns two tuples of three floats, exact up to the last division: pixels are
     counted, not summed, in chunks that fit the processor's cache.
@@ -175,7 +175,7 @@ def load(
     image_size: int = 0,
     order: str | None = None,
 ) -> ImageSet:
-    """One split of a data set, decoded, in its published order.
+    """Load one split of a data set, decoded, in its published order.
 
     dataset: "digits" | "cifar10" | "cifar100" | "cifar10-jpeg" | "tiny-imagenet", or
     the path of an image folder (train/<class>/*, test/<class>/*), a parquet file, or a
@@ -224,8 +224,8 @@ def load(
 
 
 def _cifar(name: str, root: Path, split: str, download: bool, cache_dir) -> ImageSet:
-    """torchvision's files, else parquet, else torchvision's download."""
-    official = cifar.there(name, root).is_dir()
+    """Read torchvision's files, else parquet, else download torchvision's."""
+    official = cifar.folder(name, root).is_dir()
     source = None if official else catalogue.present(name, root, split)
     if source is None:
         arrays = cifar.files(name, root, split, download)
@@ -239,21 +239,21 @@ def _cifar(name: str, root: Path, split: str, download: bool, cache_dir) -> Imag
 
 
 def _from_function(dataset: str, split: str) -> ImageSet:
-    found = plugins.resolve(dataset, "dataset", ("split",))(split)
-    if isinstance(found, ImageSet):
-        return found
+    result = plugins.resolve(dataset, "dataset", ("split",))(split)
+    if isinstance(result, ImageSet):
+        return result
     name = f"{dataset}-{split}"
     try:
-        if isinstance(found, tuple) and len(found) == 3:
-            return from_arrays(*found, name)
-        return from_dataset(found, name=name)
+        if isinstance(result, tuple) and len(result) == 3:
+            return from_arrays(*result, name)
+        return from_dataset(result, name=name)
     except InputError as error:
-        told = f"dataset is {dataset!r}, but for {split!r}: {error}"
-        raise InputError(told) from None
+        message = f"dataset is {dataset!r}, but for {split!r}: {error}"
+        raise InputError(message) from None
 
 
 def _shipped(data: ImageSet, split: str, order: str | None) -> ImageSet:
-    """CIFAR-100 in the order asked for."""
+    """Put CIFAR-100 into the order asked for."""
     order = os.environ.get("CCFS_CIFAR100_ORDER", "") if order is None else order
     if order not in cifar.ORDERS:
         raise InputError(
@@ -297,9 +297,9 @@ def _check_size(test: ImageSet, train) -> None:
 
 
 def _decoded(name: str, split: str, source, cache_dir, image_size: int = 0) -> ImageSet:
-    found = decode.cached(source, f"{name}-{split}", cache_dir, image_size)
-    data = _image_set(name, split, found.images, found.labels, found.classes)
-    data.__dict__["fingerprint"] = found.fingerprint  # just computed: spares a pass
+    decoded = decode.cached(source, f"{name}-{split}", cache_dir, image_size)
+    data = _image_set(name, split, decoded.images, decoded.labels, decoded.classes)
+    data.__dict__["fingerprint"] = decoded.fingerprint  # just computed: spares a pass
     return data
 
 

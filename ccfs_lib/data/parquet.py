@@ -42,13 +42,13 @@ class ParquetSource:
         return self.shards[0].parent / "classes.tsv"
 
     def stamp(self) -> list:
-        """What the decoded images depend on: the files' contents, the given names."""
+        """Return what the decoded images depend on: contents of files, given names."""
         files = dict.fromkeys((*self.shards, *self.train))
         files |= {self.table: None} if self.table.exists() else {}
         return [[path.name, sha256(path)] for path in files] + [self.names]
 
     def read(self) -> Listing:
-        """All rows in the order of the shards; raises InputError if one is damaged."""
+        """Return all rows in the order of the shards; InputError if one is damaged."""
         files = [_open_parquet(path) for path in self.shards]
         count = sum(file.metadata.num_rows for file in files)
         return Listing(self.classes, count, self._records(files))
@@ -114,26 +114,28 @@ class ParquetSource:
     @cached_property
     def _range(self) -> tuple[int, int]:
         """Lowest and highest label of the training split; (0, -1) of none."""
-        found = [_label_range(path) for path in self.train]
-        lows, highs = zip(*filter(None, found), strict=True) if any(found) else ((), ())
+        ranges = [_label_range(path) for path in self.train]
+        lows, highs = (
+            zip(*filter(None, ranges), strict=True) if any(ranges) else ((), ())
+        )
         return min(lows, default=0), max(highs, default=-1)
 
     def _numbering(self, path: Path) -> Callable[[str, int], int]:
-        """(place, label in this file) -> index into `classes`; raises InputError."""
+        """Return the map (place, label in this file) -> index into `classes`."""
         # Without names of its own a file is numbered as the training split is.
-        own = self._declared[path] or self.declared
+        names = self._declared[path] or self.declared
         wanted = self.names or self.declared or self.classes
-        if own is None or own == wanted:
+        if names is None or names == wanted:
             return self._plain
         index = {name: i for i, name in enumerate(wanted)}
-        own = tuple(MISSPELT.get(n, n) if n not in index else n for n in own)
-        if unknown := [name for name in own if name not in index]:
+        names = tuple(MISSPELT.get(n, n) if n not in index else n for n in names)
+        if unknown := [name for name in names if name not in index]:
             raise InputError(
                 f"{path} has a class {unknown[0]!r}, but the classes of "
                 f"{'this data set' if self.names else self.train[0]} are "
                 f"{_listed(wanted)}: their labels cannot be compared"
             )
-        numbers = [index[name] for name in own]
+        numbers = [index[name] for name in names]
 
         def by_name(place: str, label: int) -> int:
             return numbers[_check_label(place, label, len(numbers))]
@@ -161,7 +163,7 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def _declared(path: Path, file) -> tuple[str, ...] | None:
-    """Class names in a file's metadata; a notice where these cannot be understood."""
+    """Read class names in a file's metadata; a notice where they are not understood."""
     label = _columns(path, file)[1]
     block = (file.schema_arrow.metadata or {}).get(b"huggingface")
     if block is None:
@@ -203,50 +205,50 @@ def _class_table(path: Path) -> tuple[str, ...]:
 
 
 def shards(folder: Path, kind: str) -> tuple[Path, ...]:
-    """The shards of a split in order: kind-*.parquet, or kind/*.parquet.
+    """List the shards of a split in order: kind-*.parquet, or kind/*.parquet.
 
     Raises InputError where one is missing, which would shift every index.
     """
     beside, inside = folder.glob(f"{kind}[-.]*parquet"), folder.glob(f"{kind}/*parquet")
-    for found in map(sorted, (beside, inside)):
-        if found := tuple(path for path in found if not is_litter(path.name)):
-            for path in found:
+    for paths in map(sorted, (beside, inside)):
+        if paths := tuple(path for path in paths if not is_litter(path.name)):
+            for path in paths:
                 check_link(path)
-            _check_complete(folder, kind, found)
-            return found
+            _check_complete(folder, kind, paths)
+            return paths
     return ()
 
 
-def _check_complete(folder: Path, kind: str, found: tuple[Path, ...]) -> None:
-    marks = [re.search(r"(\d+)-of-(\d+)", path.stem) for path in found]
+def _check_complete(folder: Path, kind: str, paths: tuple[Path, ...]) -> None:
+    marks = [re.search(r"(\d+)-of-(\d+)", path.stem) for path in paths]
     if any(marks):
         totals = {int(mark[2]) for mark in marks if mark}
         numbers = [int(mark[1]) for mark in marks if mark]
         promised = max(totals)
-        whole = len(totals) == 1 and numbers == list(range(len(found)))
+        complete = len(totals) == 1 and numbers == list(range(len(paths)))
     else:
         # As the hub converts: 0000.parquet, 0001.parquet, without a total.
-        numbers = [int(path.stem) for path in found if path.stem.isdecimal()]
+        numbers = [int(path.stem) for path in paths if path.stem.isdecimal()]
         promised = max(numbers, default=-1) + 1
-        whole = not numbers or numbers == list(range(len(found)))
-    if not whole or (any(marks) and promised != len(found)):
+        complete = not numbers or numbers == list(range(len(paths)))
+    if not complete or (any(marks) and promised != len(paths)):
         raise InputError(
-            f"{folder} has {len(found)} {kind} parquet files, but their names promise "
+            f"{folder} has {len(paths)} {kind} parquet files, but their names promise "
             f"{promised}, numbered from 0"
         )
 
 
 def labelled(files: tuple[Path, ...]) -> bool:
-    """Whether these shards have labels: competitions' test splits have -1, or none."""
+    """Check whether these shards have labels: some test splits have -1, or none."""
     try:
-        found = [_label_range(path) for path in files]
+        ranges = [_label_range(path) for path in files]
     except InputError:
         return False
-    return any(span and span[1] >= 0 for span in found)
+    return any(span and span[1] >= 0 for span in ranges)
 
 
 def _label_range(path: Path) -> tuple[int, int] | None:
-    """Lowest and highest label of a file; None where it has none."""
+    """Return lowest and highest label of a file; None where it has none."""
     file = _open_parquet(path)
     label = _columns(path, file)[1]
     try:
@@ -266,7 +268,7 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
 
 
 def _columns(path: Path, file) -> tuple[str, str]:
-    """Names of the image and the label column."""
+    """Return the names of the image and the label column."""
     schema = file.schema_arrow
     image = next((c for c in ("image", "img") if c in schema.names), None)
     label = next((c for c in ("label", "fine_label") if c in schema.names), None)
@@ -282,7 +284,7 @@ def _columns(path: Path, file) -> tuple[str, str]:
 
 
 def _packed(pixels: pa.DataType) -> bool:
-    """Whether a column's type is a struct with encoded images as "bytes"."""
+    """Check whether a column's type is a struct with encoded images as "bytes"."""
     if not pa.types.is_struct(pixels) or pixels.get_field_index("bytes") < 0:
         return False
     kind = pixels.field("bytes").type

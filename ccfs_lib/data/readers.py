@@ -80,40 +80,42 @@ class FolderSource:
         return [path.name for path in subfolders(self.root / "train")]
 
     def _marks(self, folder: Path) -> list[tuple[int, str]]:
-        """(label, name) by val_annotations.txt, if the images still lie beside it."""
+        """Read (label, name) of val_annotations.txt, if the images lie beside it."""
         table = folder / "val_annotations.txt"
         if not table.is_file() or not (folder / "images").is_dir():
             return []
         marks = _annotations(text(table), self.wnids, table)
         # Left behind where the images were moved into one folder for each class.
-        there = any((folder / "images" / name).exists() for _, name in marks)
-        return marks if there else []
+        present = any((folder / "images" / name).exists() for _, name in marks)
+        return marks if present else []
 
     def _labelled(self, folder: Path) -> bool:
-        """Whether a class of the training split has an image there."""
+        """Check whether a class of the training split has an image there."""
         inner = {path.name: path for path in subfolders(folder)}
-        mine = (inner[wnid] for wnid in self.wnids if wnid in inner)
-        return any(is_image(path.name) for one in mine for path in walk(one))
+        folders = (inner[wnid] for wnid in self.wnids if wnid in inner)
+        return any(is_image(path.name) for one in folders for path in walk(one))
 
     @cached_property
     def items(self) -> list[tuple[Path, int]]:
         """(file, label) in the order of torchvision's ImageFolder."""
         if self.split == "test" and (marks := self._marks(self.folder)):
             return [(self.folder / "images" / name, label) for label, name in marks]
-        found = {path.name: walk(path) for path in subfolders(self.folder)}
-        if found.get("images") == [] and "images" not in self.wnids:
-            del found["images"]  # of Tiny-ImageNet, emptied
-        if extra := sorted(set(found) - set(self.wnids)):
+        files_of = {path.name: walk(path) for path in subfolders(self.folder)}
+        if files_of.get("images") == [] and "images" not in self.wnids:
+            del files_of["images"]  # of Tiny-ImageNet, emptied
+        if extra := sorted(set(files_of) - set(self.wnids)):
             raise InputError(
                 f"{self.folder / extra[0]} is a class without a folder in "
                 f"{self.root / 'train'}"
             )
         stray = sum(is_image(p.name) for p in self.folder.iterdir() if p.is_file())
-        say_left_out(self.folder, [p for files in found.values() for p in files], stray)
+        say_left_out(
+            self.folder, [p for files in files_of.values() for p in files], stray
+        )
         items = [
             (path, label)
             for label, wnid in enumerate(self.wnids)
-            for path in found.get(wnid, [])
+            for path in files_of.get(wnid, [])
             if is_image(path.name)
         ]
         empty = sorted(set(range(len(self.wnids))) - {label for _, label in items})
@@ -122,7 +124,7 @@ class FolderSource:
         return items
 
     def stamp(self) -> list:
-        """What the decoded images depend on: names, sizes and times of the files."""
+        """Return what the decoded images depend on: names, sizes, times of files."""
         # Hashing 100,000 small files would cost as much as decoding them.
         rows = []
         for path, _ in self.items:
@@ -134,7 +136,7 @@ class FolderSource:
         return [str(self.root.resolve()), self._classes(), rows]
 
     def read(self) -> Listing:
-        """All images in the order of `items`; raises InputError if one is damaged."""
+        """Return images in the order of `items`; raises InputError if damaged."""
         return Listing(self._classes(), len(self.items), self._records())
 
     def _records(self) -> Iterator[Record]:
@@ -158,11 +160,11 @@ class ZipSource:
     split: str
 
     def stamp(self) -> list:
-        """What the decoded images depend on: the archive's content, the split."""
+        """Return what the decoded images depend on: the archive, the split."""
         return [sha256(self.path), self.split]
 
     def read(self) -> Listing:
-        """All images in ImageFolder's order; raises InputError for a damaged file."""
+        """Return images in ImageFolder's order; raises InputError for a damaged one."""
         try:
             archive = zipfile.ZipFile(self.path)
             classes, items = self._items(archive)
@@ -171,7 +173,7 @@ class ZipSource:
         return Listing(classes, len(items), self._records(archive, items))
 
     def _items(self, archive) -> tuple[tuple[str, ...], list[tuple[str, int]]]:
-        """Class names and (member, label), in the order of ImageFolder."""
+        """List class names and (member, label), in the order of ImageFolder."""
         paths = map(PurePosixPath, archive.namelist())
         paths = [p for p in paths if not any(map(is_litter, p.parts))]
         tables = [p for p in paths if p.parts[-2:] == ("val", "val_annotations.txt")]
@@ -204,7 +206,7 @@ class ZipSource:
 
 
 def _annotations(text: str, wnids: list[str], place: Path) -> list[tuple[int, str]]:
-    """Tiny-ImageNet's val_annotations.txt as sorted (label, file name)."""
+    """Read Tiny-ImageNet's val_annotations.txt as sorted (label, file name)."""
     number = {wnid: label for label, wnid in enumerate(wnids)}
     rows = [line.split("\t")[:2] for line in text.splitlines() if line.strip()]
     unknown = next((row for row in rows if row[-1] not in number), None)
@@ -219,7 +221,7 @@ def _words(text: str) -> dict[str, str]:
 
 
 def class_names(wnids: list[str], words: dict[str, str]) -> tuple[str, ...]:
-    """First synonym of each class; where two classes share it, the wnid is added."""
+    """Return the first synonym of each class, with its wnid where two share it."""
     first = [words[w].split(",")[0].strip() if w in words else w for w in wnids]
     return tuple(
         f"{name} ({wnid})" if first.count(name) > 1 else name
@@ -228,7 +230,7 @@ def class_names(wnids: list[str], words: dict[str, str]) -> tuple[str, ...]:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes; raises InputError if it cannot be read."""
+    """Compute SHA-256 (hex) of a file's bytes; raises InputError if unreadable."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,7 +11,7 @@ CHUNK = 500  # images shrunk in one go: their floats stay in the processor's cac
 
 
 def shrink(images: Tensor, size: int) -> Tensor:
-    """uint8 (N, C, S, S) to uint8 (N, C, size, size): each pixel the mean of its area.
+    """Resize uint8 (N, C, S, S) to (N, C, size, size): each pixel the mean of its area.
 
     The area of a new pixel covers parts of old ones where S is no multiple of `size`;
     where S is below `size`, pixels are repeated so. All weights are whole numbers and
@@ -28,11 +28,11 @@ def shrink(images: Tensor, size: int) -> Tensor:
     exact = torch.float32 if small else torch.float64
     whole = torch.int32 if small else torch.int64
     weights = _weights(side, size).to(exact)
-    made = torch.empty(*images.shape[:2], size, size, dtype=torch.uint8)
-    for part, out in zip(images.split(CHUNK), made.split(CHUNK), strict=True):
+    result = torch.empty(*images.shape[:2], size, size, dtype=torch.uint8)
+    for part, out in zip(images.split(CHUNK), result.split(CHUNK), strict=True):
         total = weights @ part.to(exact) @ weights.T
         out.copy_((total + side**2 // 2).to(whole) // side**2)
-    return made
+    return result
 
 
 @lru_cache(maxsize=256)
@@ -47,7 +47,7 @@ def _weights(side: int, size: int) -> Tensor:
 
 
 def square(image: Tensor, size: int) -> Tensor:
-    """uint8 (C, H, W) to uint8 (C, size, size): the centre square, then its areas.
+    """Cut the centre square of uint8 (C, H, W), then shrink it to (C, size, size).
 
     torchvision's CenterCrop, then what its Resize covers; the other way round would
     round the longer side to whole pixels.

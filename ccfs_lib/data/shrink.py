@@ -14,7 +14,7 @@ from ccfs_lib.errors import InputError
 
 
 def reduced(data: ImageSet, classes: int = 0, image_size: int = 0) -> ImageSet:
-    """The images of the first `classes` classes, `image_size` pixels a side; 0 = all.
+    """Keep the first `classes` classes, at `image_size` pixels a side; 0 = all.
 
     Classes and images keep the order of `data`. Raises InputError for more classes or
     pixels than there are, and for images that are not square.
@@ -25,18 +25,18 @@ def reduced(data: ImageSet, classes: int = 0, image_size: int = 0) -> ImageSet:
     ):
         if not 0 <= wanted <= most:
             raise InputError(f"{name} is {wanted}, but '{data.name}' has {most}")
-    images, labels, names, told = data.images, data.labels, data.classes, data.name
+    images, labels, names, name = data.images, data.labels, data.classes, data.name
     if classes and classes < data.num_classes:
         kept = torch.from_numpy(members(labels, classes))
         images, labels, names = images[kept], labels[kept], names[:classes]
-        told += f"-c{classes}"
+        name += f"-c{classes}"
     if image_size and image_size < data.image_size:
         images = shrink(images, image_size)
-        told += f"-{image_size}px"
+        name += f"-{image_size}px"
     # The very set where nothing was asked for: its fingerprint is known already.
-    return data if told == data.name else ImageSet(told, images, labels, names)
+    return data if name == data.name else ImageSet(name, images, labels, names)
 
 
 def members(labels: Tensor, classes: int = 0) -> np.ndarray:
-    """Positions, int64, of the images that `reduced` keeps; scores are cut by them."""
+    """Return positions, int64, of the images that `reduced` keeps; also for scores."""
     return np.flatnonzero(labels.numpy() < (classes or np.inf))
