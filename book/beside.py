@@ -55,25 +55,25 @@ class Column:
     @property
     def files(self) -> list[tuple[str, str]]:
         """(run, cell) of every results file that the column shows."""
-        used = [(r, c) for own in self.cells.values() for r, c in _files(own)]
+        used = [(r, c) for rows in self.cells.values() for r, c in _files(rows)]
         return list(dict.fromkeys(used))
 
     def legend(self) -> str:
-        """One line: what the column is of."""
+        """Describe in one line what the column is of."""
         first = self.rows.iloc[0]
-        seeds = max(own.seed.nunique() for own in self.cells.values())
+        seeds = max(rows.seed.nunique() for rows in self.cells.values())
         network = f"{first.get('network')}, {first.scale} scale, {count(seeds, 'seed')}"
         run = min(self.rows.run.unique(), key=len)  # the others name their setting, too
         return f"- *{self.head}*: {first.dataset}, {network}; `{run}`"
 
     def __str__(self) -> str:
-        """What it is of, in a few words."""
+        """Describe in a few words what it is of."""
         return f"{self.rows.dataset.iloc[0]}, {self.size}"
 
     def value(self, row: str) -> str:
-        """Last accuracy of a row of the table: mean and half of its interval."""
-        own = self.cells.get(row)
-        return DASH if own is None else plus_minus([float(v) for v in own["last"]])
+        """Format a row's last accuracy: mean and half of its interval."""
+        rows = self.cells.get(row)
+        return DASH if rows is None else plus_minus([float(v) for v in rows["last"]])
 
 
 @dataclass
@@ -102,53 +102,57 @@ def _files(rows: pandas.DataFrame) -> list[tuple[str, str]]:
 
 
 def of(rows: pandas.DataFrame, dataset: str, any_learner=False) -> pandas.DataFrame:
-    """Our rows of a data set of the paper, JPEG or not.
+    """Select our rows of a data set of the paper, JPEG or not.
 
     any_learner: also of networks that learn from sets which others selected.
     """
-    own = rows[rows["dataset"].astype(str).str.removesuffix("-jpeg") == dataset]
-    if any_learner or LEARNER not in own:
-        return own
-    return own[own[LEARNER].fillna("") == ""]
+    selection = rows[rows["dataset"].astype(str).str.removesuffix("-jpeg") == dataset]
+    if any_learner or LEARNER not in selection:
+        return selection
+    return selection[selection[LEARNER].fillna("") == ""]
 
 
 def groups(rows: pandas.DataFrame, apart=()) -> Iterator[pandas.DataFrame]:
-    """Rows under equal settings, but for those `apart`, by IPC and name of the run."""
+    """Yield rows under equal settings but for those `apart`, by IPC and run."""
     if rows.empty:
         return
     columns = compare.settings(rows, apart)
-    found = [own for _, own in rows.groupby(columns or "run", dropna=False, sort=False)]
-    yield from sorted(found, key=lambda own: (own.ipc.iloc[0], own.run.min()))
+    families = [
+        family for _, family in rows.groupby(columns or "run", dropna=False, sort=False)
+    ]
+    yield from sorted(
+        families, key=lambda family: (family.ipc.iloc[0], family.run.min())
+    )
 
 
 def columns(
     rows: pandas.DataFrame, arms: dict[str, dict], apart=(), least=2, also=()
 ) -> list[Column]:
-    """Our columns for a table: groups that have at least `least` of its rows.
+    """Build our columns for a table: groups that have at least `least` of its rows.
 
     arms: per row of the table, what ours has to be: column -> allowed values, best
     first. also: cells that count towards `least` without being shown.
     """
-    found = []
+    result = []
     wanted = {*also, *(cell for arm in arms.values() for cell in arm["cell"])}
-    for own in groups(rows[rows["cell"].isin(wanted)], apart):
-        cells = {name: pick(own, arm) for name, arm in arms.items()}
+    for family in groups(rows[rows["cell"].isin(wanted)], apart):
+        cells = {name: pick(family, arm) for name, arm in arms.items()}
         cells = {name: part for name, part in cells.items() if len(part)}
-        if cells and len(cells) + len(set(also) & set(own["cell"])) >= least:
-            found.append(Column(own, cells))
-    return found
+        if cells and len(cells) + len(set(also) & set(family["cell"])) >= least:
+            result.append(Column(family, cells))
+    return result
 
 
 def pick(rows: pandas.DataFrame, arm: dict[str, tuple]) -> pandas.DataFrame:
-    """The rows of an arm; none where a column or a value is missing."""
+    """Select the rows of an arm; none where a column or a value is missing."""
     for column, values in arm.items():
-        there = [v for v in values if column in rows and (rows[column] == v).any()]
-        rows = rows[rows[column] == there[0]] if there else rows.iloc[:0]
+        present = [v for v in values if column in rows and (rows[column] == v).any()]
+        rows = rows[rows[column] == present[0]] if present else rows.iloc[:0]
     return rows
 
 
 def ccfs(column: str, *values) -> dict[str, tuple]:
-    """The arm CCFS where one setting has one of these values."""
+    """Describe the arm CCFS where one setting has one of these values."""
     return {"cell": (CCFS,), column: values}
 
 
@@ -156,26 +160,28 @@ def table(
     caption: str,
     label: str,
     printed: pandas.DataFrame,
-    ours: list[Column],
+    columns: list[Column],
     first: str,
 ) -> str:
-    """One table: the paper's columns, then ours; MyST, with a legend and a remark.
+    """Write one table: the paper's columns, then ours; MyST, with legend and remark.
 
     printed: the paper's cells as text, one row per row of the table. Rows that only
     ours have come last.
     """
-    extra = dict.fromkeys(r for c in ours for r in c.cells if r not in printed.index)
-    heads = [f"ours, {column.head}" for column in ours]
+    extra = dict.fromkeys(r for c in columns for r in c.cells if r not in printed.index)
+    heads = [f"ours, {column.head}" for column in columns]
     lines = [f"| {first} | {' | '.join([*map(str, printed.columns), *heads])} |"]
     lines += ["|:--|" + "--:|" * (len(printed.columns) + len(heads))]
     for row in [*printed.index, *extra]:
-        theirs = printed.loc[row] if row in printed.index else [DASH] * printed.shape[1]
-        own = [column.value(row) for column in ours]
-        lines.append(f"| {row} | {' | '.join([*theirs, *own])} |")
+        printed_cells = (
+            printed.loc[row] if row in printed.index else [DASH] * printed.shape[1]
+        )
+        values = [column.value(row) for column in columns]
+        lines.append(f"| {row} | {' | '.join([*printed_cells, *values])} |")
     parts = [findings.captioned(caption, label, lines)]
-    if ours:
-        parts.append("\n".join(column.legend() for column in ours) + "\n")
-    missing = [row for row in printed.index if not any(row in c.cells for c in ours)]
+    if columns:
+        parts.append("\n".join(column.legend() for column in columns) + "\n")
+    missing = [row for row in printed.index if not any(row in c.cells for c in columns)]
     if len(missing) == len(printed):
         parts.append(f"Ours: {NOT}.\n")
     elif missing:
@@ -184,7 +190,7 @@ def table(
 
 
 def pivot(frame: pandas.DataFrame, row: pandas.Series, digits: int = 1):
-    """The paper's accuracies as text: a row per value of `row`, a column per IPC.
+    """Format the paper's accuracies: a row per value of `row`, a column per IPC.
 
     frame: of one data set; row: the names of these lines and of the table's others,
     which have no number there.
@@ -200,9 +206,9 @@ def pivot(frame: pandas.DataFrame, row: pandas.Series, digits: int = 1):
 
 
 def commands(columns: list[Column], root: Path = ROOT) -> list[str]:
-    """The commands that measured what the columns show, as their files have them."""
-    found = []
+    """List the commands that measured what the columns show, from their files."""
+    lines = []
     for run, cell in dict.fromkeys(file for c in columns for file in c.files):
         path = root / "data" / "results" / run / f"{cell}.json"
-        found.append(json.loads(path.read_text("utf-8"))["provenance"]["command"])
-    return [command for command in dict.fromkeys(found) if command]
+        lines.append(json.loads(path.read_text("utf-8"))["provenance"]["command"])
+    return [command for command in dict.fromkeys(lines) if command]

@@ -26,7 +26,7 @@ from ccfs_lib.errors import InputError
 
 
 def toc(root: Path = ROOT) -> dict:
-    """_toc.yml without pages that do not exist, with the runs it does not know.
+    """Return _toc.yml without pages that do not exist, with the runs it does not know.
 
     So a reader's own run in book/runs.yaml needs no second entry, and a clone builds
     before every run has been made.
@@ -34,9 +34,9 @@ def toc(root: Path = ROOT) -> dict:
     contents = yaml.safe_load((root / "_toc.yml").read_text("utf-8"))
     captions = {part["caption"] for part in contents["parts"]}
     extra = [
-        {"caption": run["title"], "chapters": [_chapter(p, root) for p in made]}
+        {"caption": run["title"], "chapters": [_chapter(p, root) for p in existing]}
         for name, run in declared(root).items()
-        if run["title"] not in captions and (made := pages(name, root))
+        if run["title"] not in captions and (existing := pages(name, root))
     ]
     parts = [*contents["parts"][:-1], *extra, contents["parts"][-1]]
     for part in parts:
@@ -81,8 +81,8 @@ def check(names: list[str], root: Path = ROOT) -> None:
     for name in names:
         for note in checks.notes(name, root):
             print(f"note: {note}")
-    if found := [p for name in names for p in checks.problems(name, root)]:
-        raise InputError("\n".join(found))
+    if faults := [p for name in names for p in checks.problems(name, root)]:
+        raise InputError("\n".join(faults))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -98,8 +98,8 @@ def main(arguments: list[str] | None = None) -> None:
         if options.command == "refresh":
             return execute.refresh()
         known = declared()
-        ours = [name for name, run in known.items() if not run["committed"]]
-        chosen = {"all": list(known), "": ours}.get(options.run, [options.run])
+        uncommitted = [name for name, run in known.items() if not run["committed"]]
+        chosen = {"all": list(known), "": uncommitted}.get(options.run, [options.run])
         if options.command in ("execute", "all"):
             for name in chosen:
                 execute.execute(name, options.force)

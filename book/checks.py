@@ -18,25 +18,25 @@ def problems(name: str, root: Path = ROOT) -> Iterator[str]:
     A run that is kept in git may be older than the library (see `notes`) and its prose
     may be; its code must be that of the notebook. If nobody made it, it has no pages.
     """
-    made, wanted = manifest(name, root), pages(name, root)
+    known, wanted = manifest(name, root), pages(name, root)
     if all(page.committed and not page.path.exists() for page in wanted):
         return
     for page in wanted:
-        if fault := _fault(page, made.get(page.path.stem, {})):
+        if fault := _fault(page, known.get(page.path.stem, {})):
             again = f"python book/build.py execute --run {name} --force"
             yield f"{page.name} {fault}: {again}"
 
 
 def notes(name: str, root: Path = ROOT) -> Iterator[str]:
-    """What is worth knowing of a run that is kept in git, without refusing it."""
-    made = manifest(name, root)
+    """Say what is worth knowing of a run that is kept in git, without refusing it."""
+    known = manifest(name, root)
     for page in pages(name, root):
-        library = made.get(page.path.stem, {}).get("library")
+        library = known.get(page.path.stem, {}).get("library")
         if page.committed and page.path.exists() and library != recipe(page)["library"]:
             yield f"{page.name} was executed with another state of ccfs_lib"
 
 
-def _fault(page: Page, made: dict) -> str | None:
+def _fault(page: Page, known: dict) -> str | None:
     if not page.path.exists():
         return "has not been executed"
     shown, source = nbformat.read(page.path, 4), nbformat.read(page.notebook, 4)
@@ -45,7 +45,7 @@ def _fault(page: Page, made: dict) -> str | None:
     if texts(shown, page.committed) != texts(source, page.committed):
         return f"shows another text than {page.notebook.name}"
     wanted = {"parameters": page.parameters} if page.committed else recipe(page)
-    if not wanted.items() <= made.items():
+    if not wanted.items() <= known.items():
         return "is older than the library or its parameters"
     return None
 

@@ -10,7 +10,7 @@ KEEP = ("CCFS", "IPC", "Curriculum Coarse-to-Fine Selection")
 
 
 def box(root: Path = ROOT) -> str:
-    """MyST: a box with the entry of this book and that of the paper it reproduces."""
+    """Write a MyST box with the entries of this book and of the paper it reproduces."""
     cff = yaml.safe_load((root / "CITATION.cff").read_text("utf-8"))
     entries = "\n\n".join([software(cff), *map(article, cff["references"])])
     head = f":::{{admonition}} Version {cff['version']}\n:class: tip\n"
@@ -18,7 +18,7 @@ def box(root: Path = ROOT) -> str:
 
 
 def software(cff: dict) -> str:
-    """The entry of a citation file's own work."""
+    """Write the entry of a citation file's own work."""
     values = {"title": title(cff), "author": authors(cff), "version": cff["version"]}
     if address := cff.get("repository-code"):
         values["url"] = address
@@ -28,7 +28,7 @@ def software(cff: dict) -> str:
 
 
 def article(reference: dict) -> str:
-    """The entry of a paper that a citation file refers to."""
+    """Write the entry of a paper that a citation file refers to."""
     first, year = reference["authors"][0]["family-names"], reference["year"]
     values = {"title": title(reference), "author": authors(reference)}
     values |= {"booktitle": reference["collection-title"], "year": year}
@@ -36,7 +36,7 @@ def article(reference: dict) -> str:
 
 
 def title(work: dict) -> str:
-    """A title whose names keep their capitals."""
+    """Protect the capitals of a title's names."""
     text = work["title"]
     for name in KEEP:
         text = text.replace(name, f"{{{name}}}")
@@ -44,7 +44,7 @@ def title(work: dict) -> str:
 
 
 def authors(work: dict) -> str:
-    """Names as BibTeX wants them; a group's name is not taken apart."""
+    """Format names as BibTeX wants them; a group's name is not taken apart."""
     return " and ".join(
         f"{{{who['name']}}}"
         if "name" in who
@@ -54,6 +54,6 @@ def authors(work: dict) -> str:
 
 
 def entry(kind: str, key: str, values: dict) -> str:
-    """One BibTeX entry."""
+    """Write one BibTeX entry."""
     lines = "".join(f"  {name} = {{{value}}},\n" for name, value in values.items())
     return f"@{kind}{{{key},\n{lines}}}"

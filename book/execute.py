@@ -29,7 +29,7 @@ ENVIRONMENT = {
 
 
 def environment(root: Path = ROOT) -> dict[str, str]:
-    """The environment of every kernel, whoever starts it (this runner or nbval)."""
+    """Return the environment of every kernel, started by this runner or by nbval."""
     home = root / "_build" / "ipython"
     config = home / "profile_default" / "ipython_kernel_config.py"
     if not config.exists():  # ipykernel 7 announces its TCP port on stderr otherwise
@@ -47,12 +47,12 @@ def execute(name: str, force: bool = False, root: Path = ROOT) -> None:
     os.environ.update(environment(root))
     # It warns of parameters that only the library has; `pages` has checked them.
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    wanted, made = pages(name, root), manifest(name, root)
+    wanted, known = pages(name, root), manifest(name, root)
     for stray in set(folder(name, root).glob("*.ipynb")) - {p.path for p in wanted}:
         stray.unlink()  # such as a phase that the run no longer has
     todo = []
     for page in wanted:
-        now, before = recipe(page), made.get(page.path.stem, {})
+        now, before = recipe(page), known.get(page.path.stem, {})
         if not force and page.path.exists() and now.items() <= before.items():
             print(f"{page.name}: up to date", flush=True)
         else:
@@ -64,9 +64,9 @@ def execute(name: str, force: bool = False, root: Path = ROOT) -> None:
             if job.exception() is not None:
                 pool.shutdown(wait=True, cancel_futures=True)
             (page, now), seconds = jobs[job], job.result()
-            made[page.path.stem] = now | {"seconds": seconds}
-            stems = [p.path.stem for p in wanted if p.path.stem in made]
-            text = json.dumps({stem: made[stem] for stem in stems}, indent=1)
+            known[page.path.stem] = now | {"seconds": seconds}
+            stems = [p.path.stem for p in wanted if p.path.stem in known]
+            text = json.dumps({stem: known[stem] for stem in stems}, indent=1)
             _write(folder(name, root) / "manifest.json", text + "\n")
             print(f"{page.name}: {seconds} s", flush=True)
 

@@ -44,7 +44,7 @@ NOTHING = "Nothing has been measured yet: `data/results` holds no results.\n"
 
 
 def write_up(folder: Path, declared: dict[str, dict]) -> str:
-    """MyST text: a section per run of book/runs.yaml, and how many others there are.
+    """Write a section per run of book/runs.yaml, and how many others there are (MyST).
 
     folder: data/results. declared: title and scale, by the name under which results are
     filed. Where there are no results, the text says so.
@@ -66,7 +66,7 @@ def write_up(folder: Path, declared: dict[str, dict]) -> str:
 
 
 def orderings(rows: pandas.DataFrame) -> str:
-    """What a run says of each ordering: a counting sentence, then a list.
+    """Say what a run shows of each ordering: a counting sentence, then a list.
 
     rows: those of one run. An ordering without both arms is left out; one whose arms
     were measured under different settings is listed with the reason, not with a number.
@@ -85,8 +85,8 @@ def orderings(rows: pandas.DataFrame) -> str:
         badge = f"[{words[-1]}]{{.verdict .{BADGES[words[-1]]}}}"
         badge = f"*{words[-1]}*:" if aside else badge
         # Spaces that may break: these lines are long, and a phone is narrow.
-        said = f"{told(d)}, {count(d.n_a, 'seed')}".replace(SPACE, " ")
-        lines.append(f"- {badge} **{claim}**: {said}.{_printed(left, right, rows)}")
+        result = f"{told(d)}, {count(d.n_a, 'seed')}".replace(SPACE, " ")
+        lines.append(f"- {badge} **{claim}**: {result}.{_printed(left, right, rows)}")
     if not lines:
         return ""
     yes, no, unclear = (words.count(word) for word in VERDICTS)
@@ -98,7 +98,7 @@ def orderings(rows: pandas.DataFrame) -> str:
 
 
 def matched(rows: pandas.DataFrame) -> str:
-    """How far matching trajectories moved its loss, where a run has matched any."""
+    """Say how far matching trajectories moved its loss, where a run has matched any."""
     if "first" not in rows or rows["first"].isna().all():
         return ""
     first, final = (rows[name].astype(float).mean() for name in ("first", "final"))
@@ -110,21 +110,21 @@ def matched(rows: pandas.DataFrame) -> str:
 
 
 def _printed(left: str, right: str, rows: pandas.DataFrame) -> str:
-    """The paper's own difference, where it has the same data set and IPC."""
+    """Quote the paper's own difference, where it has the same data set and IPC."""
     first = rows.iloc[0]
     where = printed_as(first), first.get("ipc")
-    ours, theirs = (paper.arm(arm, *where) for arm in (left, right))
-    if ours is None or theirs is None:
+    left_value, right_value = (paper.arm(arm, *where) for arm in (left, right))
+    if left_value is None or right_value is None:
         return ""
-    return f" The paper, with ResNet-18: {signed(ours - theirs)}."
+    return f" The paper, with ResNet-18: {signed(left_value - right_value)}."
 
 
 def others(rows: pandas.DataFrame) -> str:
-    """A table, folded, of all arms of runs that the book has no pages of."""
+    """Tabulate, folded, all arms of runs that the book has no pages of."""
     lines = ["| run | training set | last | seeds |", "|:--|:--|--:|--:|"]
-    for (run, arm), own in rows.groupby(["run", "cell"]):
-        name, last = TITLES.get(arm, arm), own["last"].astype(float)
-        lines.append(f"| {run} | {name} | {plus_minus(list(last))} | {len(own)} |")
+    for (run, arm), group in rows.groupby(["run", "cell"]):
+        name, last = TITLES.get(arm, arm), group["last"].astype(float)
+        lines.append(f"| {run} | {name} | {plus_minus(list(last))} | {len(group)} |")
     caption = (
         "Test accuracy in percent of runs with other settings, as in the tables above."
     )
@@ -134,7 +134,7 @@ def others(rows: pandas.DataFrame) -> str:
 
 
 def arms(name: str, rows: pandas.DataFrame) -> str:
-    """Table of a run: last and best test accuracy of every arm, mean and t interval."""
+    """Tabulate a run: last and best test accuracy of every arm, mean and t interval."""
     lines = ["| training set | last | best | seeds |", "|:--|--:|--:|--:|"]
     measured = set(rows["cell"])
     names = TITLES
@@ -151,6 +151,6 @@ def arms(name: str, rows: pandas.DataFrame) -> str:
 
 
 def captioned(caption: str, label: str, lines: list[str]) -> str:
-    """A numbered table, as MyST."""
+    """Number a table, as MyST."""
     body = "\n".join(lines)
     return f":::{{table}} {caption}\n:name: {label}\n\n{body}\n:::\n"

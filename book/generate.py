@@ -44,10 +44,10 @@ def write(root: Path = ROOT) -> None:
     folder = root / "book" / "_generated"
     folder.mkdir(exist_ok=True)
     # Results are filed under what was run; runs.yaml has the names that readers see.
-    told = {filed(name, root): run for name, run in declared(root).items()}
+    runs = {filed(name, root): run for name, run in declared(root).items()}
     texts = {
         "short": verdicts.short(root / "data" / "results"),
-        "summary": findings.write_up(root / "data" / "results", told),
+        "summary": findings.write_up(root / "data" / "results", runs),
         "claims": verdicts.claims(root / "data" / "results"),
         "paper": main_table(),
         "items": items.write_up(root),
@@ -63,7 +63,7 @@ def write(root: Path = ROOT) -> None:
 
 
 def filed(name: str, root: Path) -> str:
-    """The name under which a declared run's results are filed."""
+    """Return the name under which a declared run's results are filed."""
     run = declared(root)[name]
     if run.get("notebooks") == ["12_order"]:  # another kind of run: SelMatch's
         return motivation(**run["parameters"]).run
@@ -71,7 +71,7 @@ def filed(name: str, root: Path) -> str:
 
 
 def main_table() -> str:
-    """The paper's Table 1, for the methods that this book speaks of."""
+    """Write the paper's Table 1, for the methods that this book speaks of."""
     table = paper.table(1).set_index(["dataset", "ipc", "method"]).accuracy
     head = " | ".join(METHODS.values())
     lines = [f"| data set, IPC | {head} |", "|:--|" + "--:|" * len(METHODS)]
@@ -85,7 +85,7 @@ def main_table() -> str:
 
 
 def cards(root: Path) -> str:
-    """A grid of cards for each run that has pages: title, and its opening question."""
+    """Lay out a grid of cards for each run that has pages: title, opening question."""
     parts = []
     for name, run in declared(root).items():
         shown = [page for page in pages(name, root) if page.path.exists()]
@@ -97,7 +97,7 @@ def cards(root: Path) -> str:
 
 
 def _card(page: Page, root: Path) -> str:
-    """A page's card: its title and the question that its first paragraph opens with."""
+    """Write a page's card: its title and the question that it opens with."""
     cells = nbformat.read(page.path, 4).cells
     text = "\n\n".join(c.source for c in cells if c.cell_type == "markdown")
     title, _, rest = text.partition("\n")
@@ -111,19 +111,19 @@ def _card(page: Page, root: Path) -> str:
 
 
 def presets() -> str:
-    """Every setting of the presets, side by side."""
+    """Tabulate every setting of the presets, side by side."""
     scales = {scale: dict(preset("cifar10", scale).table()) for scale in SCALES[1:]}
     scales = {SCALES[0]: dict(preset().table()), **scales}  # digits know no cifar10
     lines = [f"| parameter | {' | '.join(scales)} |", "|:--|" + ":--|" * len(scales)]
     for name in scales[SCALES[0]]:
-        values = [told[name] or NONE for told in scales.values()]
+        values = [table[name] or NONE for table in scales.values()]
         lines.append(f"| `{name}` | {' | '.join(values)} |")
     caption = "All settings of the presets (the latter two: as for cifar10)."
     return findings.captioned(caption, "tab-presets", lines)
 
 
 def library() -> str:
-    """One section per module, in the reading order that `ccfs_lib` tells.
+    """Write one section per module, in the reading order of `ccfs_lib`'s docstring.
 
     Not of the command line: ``ccfs --help`` tells it better.
     """
@@ -139,21 +139,21 @@ def modules(folder: Path = PACKAGE) -> list[str]:
     What it does not name comes last.
     """
     source = ast.parse((folder / "__init__.py").read_text("utf-8"))
-    words, found = re.findall(r"\w+", ast.get_docstring(source) or ""), []
+    words, result = re.findall(r"\w+", ast.get_docstring(source) or ""), []
     names = [p.stem for p in folder.glob("[!_]*.py")]
     names += [p.parent.name for p in folder.glob("*/__init__.py")]
     for name in sorted(names, key=lambda n: [*words, n].index(n)):
         inner = folder / name
-        found += [f"{name}.{m}" for m in modules(inner)] if inner.is_dir() else [name]
-    return found
+        result += [f"{name}.{m}" for m in modules(inner)] if inner.is_dir() else [name]
+    return result
 
 
 def costs(root: Path) -> str:
-    """Seconds that each page of each run took when it was executed."""
+    """Tabulate the seconds that each page of each run took when it was executed."""
     lines = ["| page | seconds |", "|:--|--:|"]
     for name in declared(root):
-        for stem, made in manifest(name, root).items():
-            lines.append(f"| {name}/{stem} | {made['seconds']:.0f} |")
+        for stem, page in manifest(name, root).items():
+            lines.append(f"| {name}/{stem} | {page['seconds']:.0f} |")
     if len(lines) == 2:
         return "No page has been executed yet.\n"
     caption = "Seconds to execute each page; what was in the cache was only read."
@@ -161,12 +161,12 @@ def costs(root: Path) -> str:
 
 
 def mistakes() -> str:
-    """What the library answers to a few wrong parameters, word for word."""
+    """Quote what the library answers to a few wrong parameters, word for word."""
     lines = []
     for wrong in MISTAKES:
         try:
             preset(**wrong)
         except InputError as error:
-            told = ", ".join(f"{name}={value!r}" for name, value in wrong.items())
-            lines.append(f"`{told}`\n: {error}\n")
+            settings = ", ".join(f"{name}={value!r}" for name, value in wrong.items())
+            lines.append(f"`{settings}`\n: {error}\n")
     return "\n".join(lines)

@@ -18,26 +18,26 @@ from ccfs_lib.errors import InputError
 
 
 def write_up(root: Path = ROOT) -> str:
-    """MyST text: a list of all items, then a section for each."""
+    """Write a list of all items, then a section for each (MyST)."""
     try:
         rows = results.load(root / "data" / "results").copy()  # in one block: faster
     except InputError:  # nothing measured yet: the paper stands alone
         rows = pandas.DataFrame(columns=["run", "cell", "dataset", "ipc", "last"])
-    found = [*tables(rows), *figures(rows)]
+    items = [*tables(rows), *figures(rows)]
     shown = chapters(root)
-    places = {item.name: here(item, shown) for item in found}
+    places = {item.name: here(item, shown) for item in items}
     lines = ["| in the paper | what it shows | in this book |", "|:--|:--|:--|"]
-    for item in found:
+    for item in items:
         ours = "; ".join(dict.fromkeys(map(str, item.columns)))
         ours = ours or (NOT if places[item.name].startswith(NOT) else item.kind)
         lines.append(f"| [{item.name}](#{item.anchor}) | {item.title} | {ours} |")
     caption = "The paper's tables and figures, and what this book has beside them."
     parts = [findings.captioned(caption, "tab-paper-items", lines)]
-    return "\n".join([*parts, *(section(i, places[i.name], root) for i in found)])
+    return "\n".join([*parts, *(section(i, places[i.name], root) for i in items)])
 
 
 def section(item: Item, place: str, root: Path) -> str:
-    """An item's heading, what it shows, tables, pages and commands."""
+    """Write an item's heading, what it shows, tables, pages and commands."""
     parts = [f"({item.anchor})=", f"## {item.name}: {item.title}", "", item.shows, ""]
     parts += [item.body] if item.body else []
     parts += [f"**In this book:** {place}.", ""]
@@ -53,14 +53,14 @@ def section(item: Item, place: str, root: Path) -> str:
 
 
 def here(item: Item, shown: list[tuple[str, str, str]]) -> str:
-    """MyST: the pages that are an item's counterpart, or that it is not measured."""
-    own, others = [], []
+    """Name the pages that are an item's counterpart, or say that it is not measured."""
+    matching, others = [], []
     for stem, link, dataset in shown:
         if stem in item.chapters:
             same = item.dataset in ("", dataset.removesuffix("-jpeg"))
-            (own if same else others).append(link)
-    if item.where or own:
-        return "; ".join(filter(None, [item.where, ", ".join(own)]))
+            (matching if same else others).append(link)
+    if item.where or matching:
+        return "; ".join(filter(None, [item.where, ", ".join(matching)]))
     if item.columns:
         return "the table above"
     return f"{NOT}: the same on other data in {', '.join(others)}" if others else NOT
@@ -68,7 +68,7 @@ def here(item: Item, shown: list[tuple[str, str, str]]) -> str:
 
 def chapters(root: Path) -> list[tuple[str, str, str]]:
     """List (notebook, MyST link, data set) of all executed chapters, run by run."""
-    found = {}
+    result = {}
     for name, run in declared(root).items():
         dataset = (run["parameters"] or {}).get("dataset", "digits")
         for page in filter(lambda page: page.path.exists(), pages(name, root)):
@@ -77,5 +77,5 @@ def chapters(root: Path) -> list[tuple[str, str, str]]:
             number = stem.partition("_")[0].lstrip("0")
             link = f"{{doc}}`chapter {number}, {run['title']} <{where}>`"
             # Of a chapter with a page per phase, the first stands for all.
-            found.setdefault((name, stem), (stem, link, dataset))
-    return list(found.values())
+            result.setdefault((name, stem), (stem, link, dataset))
+    return list(result.values())

@@ -17,11 +17,8 @@ from ccfs_lib.experiment import SHORTHANDS, Experiment, preset
 
 ROOT = Path(__file__).resolve().parents[1]
 FIELDS = {"title", "scale", "committed", "parameters"}
-OWN = {
-    *(f.name for f in fields(Experiment)),
-    *SHORTHANDS,
-    "reading",
-}  # the experiment's
+# Parameters of an experiment; a chapter may have others.
+OF_EXPERIMENT = {*(f.name for f in fields(Experiment)), *SHORTHANDS, "reading"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class Page:
 
 
 def declared(root: Path = ROOT) -> dict[str, dict]:
-    """The runs of book/runs.yaml: title, scale, committed, parameters, notebooks."""
+    """Read book/runs.yaml: title, scale, committed, parameters, notebooks of a run."""
     runs = yaml.safe_load((root / "book" / "runs.yaml").read_text("utf-8")) or {}
     for name, run in runs.items():
         if odd := (set(run) - {"notebooks"}) ^ FIELDS:
@@ -53,7 +50,7 @@ def declared(root: Path = ROOT) -> dict[str, dict]:
 
 
 def experiment(name: str, root: Path = ROOT) -> Experiment:
-    """The experiment that a declared run is about, as its notebooks see it.
+    """Return the experiment that a declared run is about, as its notebooks see it.
 
     That is: their own defaults, then the run's parameters. Raises InputError for an
     unknown run, a parameter that neither a notebook nor the library has (papermill
@@ -65,18 +62,20 @@ def experiment(name: str, root: Path = ROOT) -> Experiment:
     given, defaults = runs[name]["parameters"] or {}, {}
     for parameters in _notebooks(root).values():
         defaults |= {k: v for k, v in parameters.items() if v is not None}
-    known = sorted({*defaults, *OWN} - {"phase"})
+    known = sorted({*defaults, *OF_EXPERIMENT} - {"phase"})
     if unknown := sorted(set(given) - set(known)):
         raise InputError(
             f"book/runs.yaml: run {name!r} sets {unknown[0]}, which is no parameter; "
             f"there are {', '.join(known)}"
         )
     # A chapter's own parameters, such as its phase, are none of the experiment.
-    return preset(**{k: v for k, v in {**defaults, **given}.items() if k in OWN})
+    return preset(
+        **{k: v for k, v in {**defaults, **given}.items() if k in OF_EXPERIMENT}
+    )
 
 
 def pages(name: str, root: Path = ROOT) -> list[Page]:
-    """The pages of a declared run: one per notebook, one per phase where it has one.
+    """List the pages of a declared run: one per notebook, or one per phase.
 
     Raises InputError as `experiment`.
     """
@@ -85,38 +84,38 @@ def pages(name: str, root: Path = ROOT) -> list[Page]:
     # A notebook gets the parameters that it has, and all those of the experiment: one
     # chapter that declares `image_size` must not take it from the others.
     phases = range(1, (setting.curricula if setting.real else 0) + 1)
-    found = []
+    result = []
     for notebook, has in notebooks.items():
         if notebook.stem not in run.get("notebooks", [notebook.stem]):
             continue
         given = (run["parameters"] or {}).items()
-        values = {k: v for k, v in given if k in has or k in OWN}
+        values = {k: v for k, v in given if k in has or k in OF_EXPERIMENT}
         for phase in phases if "phase" in has else [None]:
             stem = notebook.stem if phase is None else f"{notebook.stem}_{phase}"
-            own = values if phase is None else values | {"phase": phase}
+            parameters = values if phase is None else values | {"phase": phase}
             path = folder(name, root) / f"{stem}.ipynb"
-            found.append(Page(name, notebook, path, own, run["committed"]))
-    return found
+            result.append(Page(name, notebook, path, parameters, run["committed"]))
+    return result
 
 
 def _notebooks(root: Path) -> dict[Path, dict]:
-    """The notebooks in order, with the defaults of their parameters."""
+    """Read the notebooks in order, with the defaults of their parameters."""
     return {
         path: {
-            name: literal_eval(told["default"])
-            for name, told in papermill.inspect_notebook(path).items()
+            name: literal_eval(parameter["default"])
+            for name, parameter in papermill.inspect_notebook(path).items()
         }
         for path in sorted(root.glob("notebooks/*.ipynb"))
     }
 
 
 def folder(name: str, root: Path = ROOT) -> Path:
-    """Where the pages of a run are."""
+    """Return the folder of a run's pages."""
     return root / "book" / "runs" / name
 
 
 def manifest(name: str, root: Path = ROOT) -> dict[str, dict]:
-    """What a run's pages were made of, by file stem; empty where nothing is known."""
+    """Read what a run's pages were made of, by file stem; {} where nothing is known."""
     try:
         return json.loads((folder(name, root) / "manifest.json").read_text("utf-8"))
     except (OSError, ValueError):
@@ -124,14 +123,14 @@ def manifest(name: str, root: Path = ROOT) -> dict[str, dict]:
 
 
 def recipe(page: Page) -> dict:
-    """All that a page depends on: text of its notebook, parameters, library."""
+    """Collect all that a page depends on: text of its notebook, parameters, library."""
     text = json.dumps(texts(nbformat.read(page.notebook, 4)))
     source = hashlib.sha256(text.encode()).hexdigest()
     return {"source": source, "parameters": page.parameters, "library": library_hash()}
 
 
 def texts(notebook: NotebookNode, code_only: bool = False) -> list[tuple[str, str]]:
-    """The cells of a notebook, (type, text), without the one that papermill adds."""
+    """List a notebook's cells, (type, text), without the one that papermill adds."""
     return [
         (cell.cell_type, cell.source)
         for cell in notebook.cells
@@ -141,7 +140,7 @@ def texts(notebook: NotebookNode, code_only: bool = False) -> list[tuple[str, st
 
 
 def library_hash() -> str:
-    """sha256 over every module of the library: names and contents."""
+    """Compute sha256 over every module of the library: names and contents."""
     package, total = Path(ccfs_lib.__file__).parent, hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         total.update(path.relative_to(package).as_posix().encode() + b"\0")

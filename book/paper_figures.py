@@ -15,7 +15,7 @@ from ccfs_lib.report.text import DASH, plus_minus, signed
 
 
 def figures(rows: pandas.DataFrame) -> list[Item]:
-    """The eleven figures; rows: those of `results.load`, of all runs together."""
+    """Build the eleven figures; rows: those of `results.load`, of all runs together."""
     pair, loop = (
         Item(name, title, "", where="drawn again in {doc}`method`", kind="a diagram")
         for name, title in (
@@ -33,7 +33,7 @@ def figures(rows: pandas.DataFrame) -> list[Item]:
 
 
 def variants(rows: pandas.DataFrame) -> Item:
-    """Figure 2: SelMatch and its variants, over IPC and over the window's start."""
+    """Build Figure 2: SelMatch and its variants, over IPC and the window's start."""
     photos = [beside.of(rows, dataset) for dataset in DATASETS]
     arms = {name: {"cell": (name,)} for name in ("selmatch", "two-shot", "reverse")}
     ours = [column for own in photos for column in columns(own, arms, least=3)]
@@ -55,7 +55,7 @@ def variants(rows: pandas.DataFrame) -> Item:
 
 
 def _gains(ours: list[Column]) -> str:
-    """Figure 2(a): points over SelMatch, the paper's as far as its text has them."""
+    """Tabulate Figure 2(a): points over SelMatch, the paper's from its text."""
     known = paper.claims().set_index("id").paper_difference
     heads = ["paper, mean over IPC", "paper, largest"]
     heads += [f"ours, {column.head}" for column in ours]
@@ -73,10 +73,12 @@ def _gains(ours: list[Column]) -> str:
 
 
 def _windows(family: pandas.DataFrame) -> str:
-    """Figure 2(b) of one family of runs: accuracy against the window's start."""
+    """Tabulate Figure 2(b) of a family of runs: accuracy by the window's start."""
     lines = ["| window begins at | SelMatch | distilled first |", "|:--|--:|--:|"]
-    for beta, own in family.groupby("beta"):
-        both = [own[own["cell"] == cell]["last"] for cell in ("selmatch", "reverse")]
+    for beta, group in family.groupby("beta"):
+        both = [
+            group[group["cell"] == cell]["last"] for cell in ("selmatch", "reverse")
+        ]
         cells = [plus_minus([float(v) for v in x]) if len(x) else DASH for x in both]
         lines.append(f"| {beta:g} | {' | '.join(cells)} |")
     caption = f"For Figure 2(b): {Column(family, {})}. {LAST}."
@@ -85,7 +87,7 @@ def _windows(family: pandas.DataFrame) -> str:
 
 
 def inside(rows: pandas.DataFrame) -> Item:
-    """Figure 4: filters and difficulty, phase by phase."""
+    """Build Figure 4: filters and difficulty, phase by phase."""
     arm = {"CCFS": {"cell": (CCFS,)}}
     ours = [
         column
@@ -127,7 +129,7 @@ def _phases(column: Column) -> list[str]:
 
 
 def portions(rows: pandas.DataFrame) -> Item:
-    """Figure 5: accuracy against the distilled portion."""
+    """Build Figure 5: accuracy against the distilled portion."""
     alphas = sorted(set(map(float, rows.get("alpha", pandas.Series()).dropna())))
     arms = {f"{alpha:g}": ccfs("alpha", alpha) for alpha in alphas}
     ours = [
@@ -159,12 +161,12 @@ def portions(rows: pandas.DataFrame) -> Item:
 
 
 def pictures() -> list[Item]:
-    """Figures 6-11: finished sets as pictures, at the lowest and the highest IPC."""
-    main, found = paper.table(1), []
+    """Build Figures 6-11: finished sets as pictures, at the lowest and highest IPC."""
+    main, result = paper.table(1), []
     for dataset, title in DATASETS.items():
         ipc = main[(main.method == "ccfs") & (main.dataset == dataset)].ipc
         for number in (min(ipc), max(ipc)):
-            name = f"Figure {6 + len(found)}"
+            name = f"Figure {6 + len(result)}"
             item = Item(name, f"The set, {title}, IPC {number}", shows="")
             item.shows = (
                 f"Ten classes of the set for {title} at IPC {number}: two real images "
@@ -173,5 +175,5 @@ def pictures() -> list[Item]:
             item.chapters, item.dataset = ("03_distillation", "10_inside"), dataset
             item.kind = "galleries"
             item.commands = [f"{SWEEP} {dataset} --ipc {number} {ONE}"]
-            found.append(item)
-    return found
+            result.append(item)
+    return result

@@ -43,7 +43,7 @@ SCORES = {
 
 
 def tables(rows: pandas.DataFrame) -> list[Item]:
-    """The thirteen tables; rows: those of `results.load`, of all runs together."""
+    """Build the thirteen tables; rows: those of `results.load`, of all runs."""
     settings = [preset_table(number) for number in paper.SETTINGS]
     first = [main_results(rows), networks(rows), strategies(rows, 3)]
     first += [scores(rows), curricula(rows), *settings, matched(rows)]
@@ -51,12 +51,12 @@ def tables(rows: pandas.DataFrame) -> list[Item]:
 
 
 def titled(methods: pandas.Series) -> pandas.Series:
-    """Our names of the paper's methods."""
+    """Return our names of the paper's methods."""
     return methods.map(lambda method: METHODS[method][0])
 
 
 def main_results(rows: pandas.DataFrame) -> Item:
-    """Table 1: methods against IPC, a table per data set."""
+    """Build Table 1: methods against IPC, a table per data set."""
     # SelMatch has runs of its own kind, beside Table 10.
     arms = [arm for name, arm in METHODS.items() if name != "selmatch"]
     frame, arms = paper.table(1), dict([*arms, TEACHER])
@@ -79,42 +79,42 @@ def main_results(rows: pandas.DataFrame) -> Item:
 def by_dataset(
     rows, number, names, arms, first, apart=(), also=(), caption=LAST_OF_OURS
 ) -> tuple[str, list[Column]]:
-    """A table of the paper as one per data set, and the columns in it that are ours.
+    """Split a table of the paper by data set; return it with the columns that are ours.
 
     names: what each line of the paper's table is called; first: the head of these
     names. arms, apart, also: as for `columns`.
     """
     frame, parts, ours = paper.table(number), [], []
     for dataset in frame.dataset.unique():
-        own = frame[frame.dataset == dataset]
-        found = columns(beside.of(rows, dataset), arms, apart, also=also)
+        part = frame[frame.dataset == dataset]
+        shown = columns(beside.of(rows, dataset), arms, apart, also=also)
         title = f"Table {number} of the paper, {DATASETS[dataset]}, beside ours."
         label = f"tab-paper-{number}-{dataset}"
-        printed = beside.pivot(own, names)
-        text = beside.table(f"{title} {caption}", label, printed, found, first)
-        parts, ours = [*parts, text], [*ours, *found]
+        printed = beside.pivot(part, names)
+        text = beside.table(f"{title} {caption}", label, printed, shown, first)
+        parts, ours = [*parts, text], [*ours, *shown]
     return "\n".join(parts), ours
 
 
 def _cells(frame: pandas.DataFrame) -> list[str]:
-    """Options that name the cells of a table: a line per data set."""
+    """List options that name the cells of a table: a line per data set."""
     return [
-        f"{dataset} --ipc {' '.join(map(str, sorted(own.ipc.unique())))}"
-        for dataset, own in frame.groupby("dataset", sort=False)
+        f"{dataset} --ipc {' '.join(map(str, sorted(group.ipc.unique())))}"
+        for dataset, group in frame.groupby("dataset", sort=False)
     ]
 
 
 def networks(rows: pandas.DataFrame) -> Item:
-    """Table 2: other networks that learn from the finished sets."""
+    """Build Table 2: other networks that learn from the finished sets."""
     frame = paper.table(2)
     wide = frame.pivot(index="network", columns="method", values="accuracy")
     wide = wide.loc[frame.network.unique(), frame.method.unique()]
     printed = wide.map("{:.2f}".format).rename(columns=lambda m: METHODS[m][0])
     ours = []
     for dataset in DATASETS:
-        own = beside.of(rows, dataset, any_learner=True)
-        own = own.assign(learner=_learner(own))
-        for family in beside.groups(own, {LEARNER}):
+        selection = beside.of(rows, dataset, any_learner=True)
+        selection = selection.assign(learner=_learner(selection))
+        for family in beside.groups(selection, {LEARNER}):
             if family.learner.nunique() > 1:
                 ours += _sets(family)
     caption = f"Table 2 of the paper, Tiny-ImageNet, IPC 100, beside ours. {LAST}."
@@ -149,16 +149,16 @@ class Set(Column):
 
 
 def _sets(family: pandas.DataFrame) -> list[Set]:
-    found = []
+    result = []
     for name, arm in (METHODS["cda"], METHODS["ccfs"], TEACHER):
-        own = beside.pick(family, arm)
-        cells = {str(n): part for n, part in own.groupby("learner", sort=False)}
-        found += [Set(own, cells, name)] if cells else []
-    return found
+        selection = beside.pick(family, arm)
+        cells = {str(n): part for n, part in selection.groupby("learner", sort=False)}
+        result += [Set(selection, cells, name)] if cells else []
+    return result
 
 
 def strategies(rows: pandas.DataFrame, number: int) -> Item:
-    """Tables 3 and 11-13: the six ways to select."""
+    """Build Tables 3 and 11-13: the six ways to select."""
     frame = paper.table(number)
     (dataset,) = frame.dataset.unique()
     names = frame.fine + ", " + frame.coarse
@@ -176,7 +176,7 @@ def strategies(rows: pandas.DataFrame, number: int) -> Item:
 
 
 def scores(rows: pandas.DataFrame) -> Item:
-    """Table 4: the score that orders images, at a tenth of each data set."""
+    """Build Table 4: the score that orders images, at a tenth of each data set."""
     frame = paper.table(4)
     body, ours = by_dataset(rows, 4, frame.score, SCORES, "score", {"score"})
     values = "published-forgetting published-cscore logits"
@@ -189,7 +189,7 @@ def scores(rows: pandas.DataFrame) -> Item:
 
 
 def curricula(rows: pandas.DataFrame) -> Item:
-    """Table 5: the number of phases, at a tenth of each data set."""
+    """Build Table 5: the number of phases, at a tenth of each data set."""
     frame = paper.table(5)
     tried = {*frame.curricula, *rows.get("curricula", pandas.Series()).dropna()}
     arms = {str(j): ccfs("curricula", j) for j in sorted(map(int, tried))}
@@ -203,7 +203,7 @@ def curricula(rows: pandas.DataFrame) -> Item:
 
 
 def matched(rows: pandas.DataFrame) -> Item:
-    """Table 10: CCFS on images distilled by MTT, beside SelMatch."""
+    """Build Table 10: CCFS on images distilled by MTT, beside SelMatch."""
     frame, arms = paper.table(10), dict([METHODS["selmatch"], METHODS["ccfs-mtt"]])
     names = titled(frame.method)
     body, ours = by_dataset(rows, 10, names, arms, "method", caption=f"{LAST}.")
@@ -243,20 +243,20 @@ TITLES = {
 
 
 def _set(config: str, dataset: str, shares) -> list[str]:
-    """What each preset has of a setting, over some shares of the data set (percent)."""
+    """List what each preset has of a setting, over shares of the data set (percent)."""
     cells = []
     for given in PRESETS.values():
-        found = {}
+        values = {}
         for at in shares:
             ipc = presets.CLASS_SIZE[dataset] * at // 100
             value = SET[config](preset(dataset, ipc=ipc, **given), at)
-            found[str(value)] = None
-        cells.append(", ".join(found))
+            values[str(value)] = None
+        cells.append(", ".join(values))
     return cells
 
 
 def preset_table(number: int) -> Item:
-    """Tables 6-9: the paper's settings beside those of our presets."""
+    """Build Tables 6-9: the paper's settings beside those of our presets."""
     frame = paper.table(number)
     dataset = frame.dataset.iloc[0].replace("cifar", "cifar10")
     lines = [f"| setting | paper | {' | '.join(PRESETS)} |"]

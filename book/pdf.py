@@ -16,7 +16,7 @@ from pages import ROOT
 from ccfs_lib.errors import InputError
 
 # What means nothing on paper: links of the site, folded settings, what needs a script.
-IDLE = (
+OFF_PAPER = (
     ".headerlink, .downloads, .viewcode-link, details:not(.sd-dropdown), script, dialog"
 )
 # Headings go down one level, below those of the parts: that makes the PDF's outline.
@@ -42,20 +42,20 @@ def pdf(root: Path = ROOT) -> Path:
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:
         raise InputError("printing needs chromium: apt-get install chromium")
-    whole = root / "_build" / "print.html"
+    document = root / "_build" / "print.html"
     contents = yaml.safe_load((root / "_build" / "_toc.yml").read_text("utf-8"))
-    whole.write_text(str(one(contents, pages)), "utf-8")
-    made = _print(whole, root / "_build" / "book.pdf", browser)
-    offer(made, pages)
-    return made
+    document.write_text(str(one(contents, pages)), "utf-8")
+    printed = _print(document, root / "_build" / "book.pdf", browser)
+    offer(printed, pages)
+    return printed
 
 
-def offer(made: Path, pages: Path) -> None:
+def offer(printed: Path, pages: Path) -> None:
     """Put the PDF beside the pages, and a link to it below each of them."""
-    shutil.copy(made, pages / made.name)
+    shutil.copy(printed, pages / printed.name)
     for path in pages.rglob("*.html"):
         text = path.read_text("utf-8")
-        link = rf', <a href="\1{made.name}" download>PDF</a>\g<0>'
+        link = rf', <a href="\1{printed.name}" download>PDF</a>\g<0>'
         # Once: a second printing finds the link before the place.
         changed = re.sub(r"(?<!PDF</a>)<!-- pdf ([./]*) -->", link, text)
         if changed != text:
@@ -63,7 +63,7 @@ def offer(made: Path, pages: Path) -> None:
 
 
 def one(contents: dict, folder: Path) -> BeautifulSoup:
-    """All pages of a table of contents in one document, links between them included.
+    """Join all pages of a table of contents into one document, their links included.
 
     contents: _toc.yml as read. folder: the built pages; the document is to lie beside
     it, and takes pictures, styles and formulas from there.
@@ -72,19 +72,19 @@ def one(contents: dict, folder: Path) -> BeautifulSoup:
     order += [c["file"] for part in contents["parts"] for c in part["chapters"]]
     known = {(folder / f"{name}.html").resolve(): i for i, name in enumerate(order)}
     start = _head(folder / f"{contents['root']}.html", folder)
-    whole = BeautifulSoup(start, "html.parser")
-    body, chapters = whole.body, {}
+    document = BeautifulSoup(start, "html.parser")
+    body, chapters = document.body, {}
     for name in order:
         chapters[name] = _chapter(folder / f"{name}.html", known, folder)
     body.append(chapters[contents["root"]])
-    body.append(_contents(whole, contents, chapters, order))
+    body.append(_contents(document, contents, chapters, order))
     for part in contents["parts"]:
-        heading = whole.new_tag("h1", attrs={"class": "part"})
+        heading = document.new_tag("h1", attrs={"class": "part"})
         heading.string = part["caption"]
         first, *rest = (chapters[c["file"]] for c in part["chapters"])
         first.insert(0, heading)
         body.extend([first, *rest])
-    return whole
+    return document
 
 
 def _read(path: Path) -> BeautifulSoup:
@@ -92,13 +92,13 @@ def _read(path: Path) -> BeautifulSoup:
 
 
 def _inside(address: str, page: Path, folder: Path) -> str:
-    """A page's address of another file, as seen from beside the folder of all pages."""
-    found = (page.parent / address.partition("?")[0]).resolve()
-    return f"{folder.name}/{found.relative_to(folder.resolve())}"
+    """Rewrite a page's address of another file, as seen beside the pages' folder."""
+    target = (page.parent / address.partition("?")[0]).resolve()
+    return f"{folder.name}/{target.relative_to(folder.resolve())}"
 
 
 def _head(path: Path, folder: Path) -> str:
-    """The start of the document: the site's styles, and the script for its formulas."""
+    """Write the start of the document: the site's styles, the script for formulas."""
     front, here = _read(path), f"{folder.name}/"
     styles = [link["href"] for link in front.select("link[rel=stylesheet]")]
     links = "".join(
@@ -118,17 +118,18 @@ def _head(path: Path, folder: Path) -> str:
 
 
 def _chapter(path: Path, known: dict[Path, int], folder: Path) -> Tag:
-    """The article of a page, with identifiers and addresses that fit the whole."""
-    article, mine = _read(path).select_one("article.bd-article"), known[path.resolve()]
-    for idle in article.select(IDLE):
-        idle.decompose()
+    """Cut the article out of a page; identifiers and addresses fit the document."""
+    article = _read(path).select_one("article.bd-article")
+    number = known[path.resolve()]
+    for element in article.select(OFF_PAPER):
+        element.decompose()
     for explorer in article.select(".ccfs-explorer"):
         explorer.string = "The explorer answers clicks: it is in the HTML book."
     for level in LEVELS:
         for heading in article.find_all(f"h{level}"):
             heading.name = f"h{level + 1}"
     for element in article.select("[id]"):
-        element["id"] = f"p{mine}-{element['id']}"
+        element["id"] = f"p{number}-{element['id']}"
     for link in article.select("a[href]"):
         _redirect(link, path, known)
     for picture in article.select("img[src]"):
@@ -136,7 +137,7 @@ def _chapter(path: Path, known: dict[Path, int], folder: Path) -> Tag:
         picture["loading"] = "eager"
     for fold in article.select("details"):
         fold["open"] = ""
-    article["id"] = f"p{mine}"
+    article["id"] = f"p{number}"
     return article
 
 
@@ -152,8 +153,8 @@ def _redirect(link: Tag, path: Path, known: dict[Path, int]) -> None:
     link["href"] = f"#p{known[target]}" + (f"-{fragment}" if fragment else "")
 
 
-def _contents(whole, contents: dict, chapters: dict[str, Tag], order: list) -> Tag:
-    """The table of contents, a link per chapter, and a place for its page's number."""
+def _contents(document, contents: dict, chapters: dict[str, Tag], order: list) -> Tag:
+    """Write the table of contents: a link per chapter, a place for its page number."""
     lines = []
     for part in contents["parts"]:
         lines.append(f"<p>{part['caption']}</p><ul>")
@@ -166,21 +167,21 @@ def _contents(whole, contents: dict, chapters: dict[str, Tag], order: list) -> T
     return BeautifulSoup(text, "html.parser").nav
 
 
-def _print(whole: Path, to: Path, program: str) -> Path:
+def _print(document: Path, to: Path, program: str) -> Path:
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
         raise InputError("printing needs playwright: pip install playwright") from None
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
-        return on_paper(browser, whole, to)
+        return on_paper(browser, document, to)
 
 
-def on_paper(browser, whole: Path, to: Path) -> Path:
+def on_paper(browser, document: Path, to: Path) -> Path:
     """Print one HTML file, with playwright's browser, into a PDF."""
     page, part = browser.new_page(), to.with_name(f".{to.name}.part")
     page.set_default_timeout(600_000)  # one page of megabytes, on any machine
-    page.goto(whole.as_uri())
+    page.goto(document.as_uri())
     page.evaluate("MathJax.startup.promise.then(() => null)")
     layout = {"format": "A4", "margin": MARGIN, "outline": True, "tagged": True}
     layout |= {"display_header_footer": True, "header_template": "<span></span>"}
@@ -194,11 +195,11 @@ def on_paper(browser, whole: Path, to: Path) -> Path:
 
 
 def numbers(printed: bytes) -> dict[str, int]:
-    """The page on which each target of a link begins: identifier -> number, from 1.
+    """Find the page on which each target of a link begins: identifier -> number.
 
-    printed: a PDF of Chromium's, which writes its objects in plain text and its pages
-    in order.
+    Numbers are from 1. printed: a PDF of Chromium's, which writes its objects in plain
+    text and its pages in order.
     """
     pages = re.findall(rb"(\d+) 0 obj\s*<</Type /Page\s", printed)
-    found = re.findall(rb"/([\w-]+) \[(\d+) 0 R /XYZ", printed)
-    return {name.decode(): pages.index(page) + 1 for name, page in found}
+    targets = re.findall(rb"/([\w-]+) \[(\d+) 0 R /XYZ", printed)
+    return {name.decode(): pages.index(page) + 1 for name, page in targets}

@@ -42,16 +42,16 @@ NONE = "CCFS with its distilled images beats CCFS without any (alpha 0)."
 
 
 def short(folder: Path) -> str:
-    """MyST text: how many claims hold in every run, and which differ where."""
+    """Say how many claims hold in every run, and which differ where (MyST)."""
     try:
         rows = results.load(folder)
-        found = ledger(rows)
+        table = ledger(rows)
     except InputError:
         return NOTHING
     known = {claim.id: claim for claim in paper.claims().itertuples()}
-    lines = {name: found[found["claim"] == name] for name in known}
-    badges = {name: badge(name, own) for name, own in lines.items()}
-    text = [_counted(badges, found), "", _multiplicity(found), ""]
+    lines = {name: table[table["claim"] == name] for name in known}
+    badges = {name: badge(name, group) for name, group in lines.items()}
+    text = [_counted(badges, table), "", _multiplicity(table), ""]
     for name, b in badges.items():
         if b.verdict not in (UNTESTED, OPEN):
             text.append(_short(known[name], b, lines[name]))
@@ -60,11 +60,11 @@ def short(folder: Path) -> str:
     return "\n".join(text) + "\n"
 
 
-def _counted(badges: dict[str, Badge], found: pandas.DataFrame) -> str:
+def _counted(badges: dict[str, Badge], lines: pandas.DataFrame) -> str:
     words = [b.verdict for b in badges.values()]
-    own = found[found["counts"].astype(bool)]
+    evidence = lines[lines["counts"].astype(bool)]
     aside = sum(b.verdict == UNTESTED and b.shown_only > 0 for b in badges.values())
-    teachers = count(own["source"].nunique(), "independent teacher")
+    teachers = count(evidence["source"].nunique(), "independent teacher")
     text = (
         f"Of the {len(words)} claims of the paper that can be checked, "
         f"{len(words) - words.count(UNTESTED)} are tested here on photographs, with "
@@ -77,29 +77,29 @@ def _counted(badges: dict[str, Badge], found: pandas.DataFrame) -> str:
     return text + " {doc}`verdict` has them all."
 
 
-def _multiplicity(found: pandas.DataFrame) -> str:
-    """How many tests there are, and how many clear ones are left after correction."""
-    own = found[found["counts"].astype(bool)]
-    clear = own[own["verdict"] != OPEN]
+def _multiplicity(lines: pandas.DataFrame) -> str:
+    """Count the tests, and the clear ones that are left after correction."""
+    evidence = lines[lines["counts"].astype(bool)]
+    clear = evidence[evidence["verdict"] != OPEN]
     return (
-        f"There are {count(len(own), 'test')}: were nothing true, about "
-        f"{0.05 * len(own):.0f} would look clear by chance. Of the {len(clear)} clear "
-        f"results {int(_kept(clear).sum())} remain where 5 % of all that is kept may "
-        "be expected to be false (Benjamini and Hochberg)."
+        f"There are {count(len(evidence), 'test')}: were nothing true, about "
+        f"{0.05 * len(evidence):.0f} would look clear by chance. Of the {len(clear)} "
+        f"clear results {int(_kept(clear).sum())} remain where 5 % of all that is "
+        "kept may be expected to be false (Benjamini and Hochberg)."
     )
 
 
 def _kept(lines: pandas.DataFrame) -> pandas.Series:
-    """Whether a clear verdict remains; one without spread was no test, and does."""
+    """Decide whether a clear verdict remains; one without spread does, as no test."""
     adjusted = lines["adjusted"].astype(float)
     return (lines["verdict"] != OPEN) & ~(adjusted > RATE)
 
 
 def _short(claim, b: Badge, lines: pandas.DataFrame) -> str:
-    """What was run, with the badge of all runs that count, and how many say what."""
-    own = lines[lines["counts"].astype(bool)]
-    parts = [_tally(own), _covers(claim, b, own), f"on {_places(own)}"]
-    if sizes := _sizes(own):
+    """Say what was run: the badge of all runs that count, and how many say what."""
+    evidence = lines[lines["counts"].astype(bool)]
+    parts = [_tally(evidence), _covers(claim, b, evidence), f"on {_places(evidence)}"]
+    if sizes := _sizes(evidence):
         parts.insert(1, f"size {sizes}")
     return f"- {_mark(b.verdict)} {claim.tested} *({'; '.join(parts)})*"
 
@@ -126,7 +126,7 @@ def _places(lines: pandas.DataFrame) -> str:
 
 
 def _controls(rows: pandas.DataFrame) -> list[str]:
-    """Verdicts on what the paper does not show, of runs that count: a line each.
+    """List verdicts on what the paper does not show, of runs that count: a line each.
 
     Of the presets' own runs, since an ablation changes CCFS and not the claim; and of
     those in which another network learns from the very same sets.
@@ -136,50 +136,54 @@ def _controls(rows: pandas.DataFrame) -> list[str]:
         f"{TEACHER}.": r".*-ipc\d+",
         f"{TEACHER}, on a network that took no part in choosing.": r".*-ipc\d+-on-.+",
     }
-    said = {}
+    outcomes_of = {}
     for claim, name in asked.items():
-        own = rows[rows["run"].str.fullmatch(name)]
-        both = [r for _, r in own.groupby("run") if {CCFS, "random"} <= set(r["cell"])]
-        said[claim] = [
+        selection = rows[rows["run"].str.fullmatch(name)]
+        both = [
+            r for _, r in selection.groupby("run") if {CCFS, "random"} <= set(r["cell"])
+        ]
+        outcomes_of[claim] = [
             (verdict(compare.compare(run, CCFS, "random")), source(run.iloc[0]))
             for run in both
         ]
-    said[NONE] = _without(rows)
-    return [_control(claim, found) for claim, found in said.items() if found]
+    outcomes_of[NONE] = _without(rows)
+    return [
+        _control(claim, outcomes) for claim, outcomes in outcomes_of.items() if outcomes
+    ]
 
 
 def _without(rows: pandas.DataFrame) -> list[tuple[str, str]]:
-    """The preset's own portion of distilled images against none, run by run."""
-    found, own = [], rows[rows["cell"] == CCFS]
-    for name, run in own[own["run"].str.fullmatch(r".*-ipc\d+")].groupby("run"):
-        none = own[own["run"] == f"{name}-alpha0"]
+    """Test the preset's own portion of distilled images against none, run by run."""
+    outcomes, ccfs = [], rows[rows["cell"] == CCFS]
+    for name, run in ccfs[ccfs["run"].str.fullmatch(r".*-ipc\d+")].groupby("run"):
+        none = ccfs[ccfs["run"] == f"{name}-alpha0"]
         if len(none):
             d = difference(*compare.by_seed(run, none), paired=True)
-            found.append((verdict(d), source(run.iloc[0])))
-    return found
+            outcomes.append((verdict(d), source(run.iloc[0])))
+    return outcomes
 
 
-def _control(claim: str, found: list[tuple[str, str]]) -> str:
-    words = [word for word, _ in found]
+def _control(claim: str, outcomes: list[tuple[str, str]]) -> str:
+    words = [word for word, _ in outcomes]
     word = words[0] if len(set(words)) == 1 else MIXED
     tally = _tally(pandas.DataFrame({"verdict": words}))
-    teachers = count(len({name for _, name in found}), "teacher")
+    teachers = count(len({name for _, name in outcomes}), "teacher")
     return f"- {_mark(word)} {claim} *({tally}; {teachers})*"
 
 
 def claims(folder: Path) -> str:
-    """MyST text: every claim of the paper, and below it the runs that test it.
+    """Write every claim of the paper, and below it the runs that test it (MyST).
 
     folder: data/results. Claims in the order of the paper's ledger, those that no run
     tests at the end: they are never left out.
     """
     try:
         rows = results.load(folder)
-        found = ledger(rows)
+        table = ledger(rows)
     except InputError as error:  # no results, or rows that contradict each other
         return f"No claim is tested: {error}.\n"
     known = {claim.id: claim for claim in paper.claims().itertuples()}
-    tested = found[found["verdict"] != UNTESTED]
+    tested = table[table["verdict"] != UNTESTED]
     seen = [name for name in known if name in set(tested["claim"])]
     evidence = tested[tested["counts"].astype(bool)]
     letters = {
@@ -189,19 +193,19 @@ def claims(folder: Path) -> str:
     lines = [
         f"{evidence['claim'].nunique()} of the paper's {len(known)} claims are tested "
         f"here on photographs, {len(seen) - evidence['claim'].nunique()} on digits "
-        f"only. {_multiplicity(found) if len(evidence) else ''}",
+        f"only. {_multiplicity(table) if len(evidence) else ''}",
         "",
-        overview(found),
+        overview(table),
         _sources(rows, letters),
         _digits(rows),
         "## Tested, one by one",
         "",
     ]
     for name in seen:
-        own = tested[tested["claim"] == name]
-        lines += [_claim(known[name], own, letters), ""]
+        group = tested[tested["claim"] == name]
+        lines += [_claim(known[name], group, letters), ""]
     lines += ["## Not tested here", ""]
-    missing = found.drop_duplicates("claim").set_index("claim")["missing"]
+    missing = table.drop_duplicates("claim").set_index("claim")["missing"]
     for name in (name for name in known if name not in seen):
         why = missing[name].removeprefix("the claim ")
         lines.append(f"- {known[name].claim} *({known[name].place})*: {why}.")
@@ -209,24 +213,31 @@ def claims(folder: Path) -> str:
 
 
 def _first(evidence: pandas.DataFrame) -> dict[str, str]:
-    """The experiment of the first claim that each teacher or set of experts tests."""
+    """Map each teacher or set of experts to the experiment of its first claim."""
     known = paper.claims().set_index("id")["tested_by"]
     first = evidence.drop_duplicates("source")
     return dict(zip(first["source"], first["claim"].map(known), strict=True))
 
 
-def overview(found: pandas.DataFrame) -> str:
-    """Table: every claim, and how many tests say what; digits stand apart."""
+def overview(table: pandas.DataFrame) -> str:
+    """Tabulate every claim, and how many tests say what; digits stand apart."""
     head = ["claim", "size", "sign", "corrected", "digits"]
     lines = [f"| {' | '.join(head)} |", "|:--|" + ":-:|" * (len(head) - 1)]
-    for claim, every in found.groupby("claim", sort=False):
+    for claim, every in table.groupby("claim", sort=False):
         tested = every[every["verdict"] != UNTESTED]
         counts = tested["counts"].astype(bool)
-        own, aside = tested[counts], tested[~counts]
+        evidence, aside = tested[counts], tested[~counts]
         sizes = [
-            f"{SIZE_SIGNS[w]} {n}" for w in SIZES if (n := list(own["size"]).count(w))
+            f"{SIZE_SIGNS[w]} {n}"
+            for w in SIZES
+            if (n := list(evidence["size"]).count(w))
         ]
-        cells = [", ".join(sizes), _signs(own), _signs(own[_kept(own)]), _signs(aside)]
+        cells = [
+            ", ".join(sizes),
+            _signs(evidence),
+            _signs(evidence[_kept(evidence)]),
+            _signs(aside),
+        ]
         cells = " | ".join(cell or DASH for cell in cells)
         lines.append(f"| {claim.replace('-', ' ')} | {cells} |")
     signs = ", ".join(f"{SIGNS[word]} {word}" for word in VERDICTS)
@@ -251,17 +262,17 @@ def _sign(word: str, times: int) -> str:
 
 def _sources(rows: pandas.DataFrame, letters: dict[str, str]) -> str:
     """List of the teachers and experts that evidence comes from, by their letters."""
-    found = {}
+    rows_of = {}
     for _, row in rows.drop_duplicates("run").iterrows():
-        found.setdefault(source(row), row)
-    lines = [f"- {letter}: {_made_of(found[s])}" for s, letter in letters.items()]
+        rows_of.setdefault(source(row), row)
+    lines = [f"- {letter}: {_made_of(rows_of[s])}" for s, letter in letters.items()]
     return "\n".join(
         ["Teachers and experts, by the letters used below:", "", *lines, ""]
     )
 
 
 def _digits(rows: pandas.DataFrame) -> str:
-    """How much matching there is in the tests of Section 3 that are no evidence."""
+    """Say how much matching there is in the tests of Section 3 that are no evidence."""
     text = findings.matched(rows[rows["dataset"].isin(SHOWN_ONLY)])
     return f"On digits,{text.replace(' Matching', ' matching', 1)}\n" if text else ""
 
@@ -275,21 +286,21 @@ def _made_of(row: pandas.Series) -> str:
         return f"{several:.0f} trajectories of {row['matcher']}, {data}."
     name = row.get("teacher_network", row.get("network", ""))
     accuracy = row.get("teacher_last", math.nan)
-    told = (
+    accuracy_text = (
         ""
         if math.isnan(accuracy)
         else f", which gets {percent(accuracy)} of the test images right"
     )
-    return f"{name}, {data}{told}."
+    return f"{name}, {data}{accuracy_text}."
 
 
 def _claim(claim, lines: pandas.DataFrame, letters: dict[str, str]) -> str:
-    """A claim, what all its runs say together, and each of them."""
+    """Write a claim, what all its runs say together, and each of them."""
     b, counts = badge(claim.id, lines), lines["counts"].astype(bool)
     text = [f"**{claim.claim}** *({claim.place})*", ""]
     if b.verdict != UNTESTED:
-        own = lines[counts]
-        text += [f"{_tally(own)}; {_covers(claim, b, own)}.", ""]
+        evidence = lines[counts]
+        text += [f"{_tally(evidence)}; {_covers(claim, b, evidence)}.", ""]
     text += [_tested(claim, line, letters) for line in lines[counts].itertuples()]
     if not counts.all():
         text += ["", "On digits, which show the method and are no evidence:", ""]
@@ -318,7 +329,7 @@ def _part(here: int, known: int, noun: str) -> str:
 
 
 def _tested(claim, line, letters: dict[str, str]) -> str:
-    """One test of a claim: sign and difference, its size, where it comes from."""
+    """Write one test of a claim: sign and difference, its size, where it comes from."""
     # Difficulties differ by thousandths, accuracies by points.
     digits = 4 if claim.unit == "score" else 1
     word = _mark(line.verdict) if line.counts else f"*{line.verdict}*,"
@@ -347,7 +358,7 @@ def _p(value: float) -> str:
 
 
 def _budget(line) -> str:
-    """IPC, and which part of a class that is."""
+    """Format IPC, and which part of a class that is."""
     several = math.isnan(line.ipc)
     each = [line.ipc] if not several else line.levels
     if not each:
@@ -360,7 +371,7 @@ def _budget(line) -> str:
 
 
 def _size(claim, line) -> str:
-    """How the interval lies to the number that the paper prints, and which that is."""
+    """Say how the interval lies to the number that the paper prints, and name that."""
     number = claim.paper_difference if math.isnan(line.paper) else line.paper
     if math.isnan(number):
         return ""
@@ -368,8 +379,8 @@ def _size(claim, line) -> str:
     if math.isnan(line.paper):
         where = f"on {_cell(claim)}"
     than = {"consistent": "with", "opposite": "to"}.get(line.size, "than")
-    theirs = f"the paper's {signed(number)} {where}"
-    text = f"Size {line.size} {than} {theirs}" if line.size else f"Of {theirs}"
+    printed = f"the paper's {signed(number)} {where}"
+    text = f"Size {line.size} {than} {printed}" if line.size else f"Of {printed}"
     if line.verdict == OPEN and line.needed > line.seeds:
         seeds = f"{line.needed}" if line.needed < 1000 else "1,000 or more"
         text += f"; to detect so much takes {seeds} seeds"
@@ -377,14 +388,14 @@ def _size(claim, line) -> str:
 
 
 def _cell(claim) -> str:
-    """Where the number stands that the claim itself prints."""
+    """Say where the number stands that the claim itself prints."""
     dataset, ipc = claim.left.split("@")[1].rsplit("-", 1)
     means = {"mean": "mean over IPC", "max": "highest of its IPC"}
     return f"{dataset}, {means.get(ipc, f'IPC {ipc}')}"
 
 
 def _sets(line) -> str:
-    """Seeds, and the images in both sets, made and wanted."""
+    """Count seeds, and the images in both sets, made and wanted."""
     sides = [(line.made, line.wanted), (line.made_right, line.wanted_right)]
     sides = list(dict.fromkeys(side for side in sides if not math.isnan(side[0])))
     seeds = count(line.seeds, "seed")

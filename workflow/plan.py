@@ -70,19 +70,19 @@ class Grid:
     @cached_property
     def settings(self) -> dict[str, dict]:
         """Settings of every variant, under the name that its results are filed by."""
-        found: dict[str, dict] = {}
+        settings_of: dict[str, dict] = {}
         for axes in self.axes:
             for values in product(*axes.values()):
                 point = self.base | dict(zip(axes, values, strict=True))
-                made = experiment(point)
-                twin = found.setdefault(made.run, point)
-                if experiment(twin) != made:  # axes may meet, not collide
+                variant = experiment(point)
+                twin = settings_of.setdefault(variant.run, point)
+                if experiment(twin) != variant:  # axes may meet, not collide
                     raise InputError(
-                        f"grid: {told(twin)} and {told(point)} would both be filed "
-                        f"under {made.run}; measure them in two grids, each with a "
-                        "$CCFS_RESULTS of its own"
+                        f"grid: {encoded(twin)} and {encoded(point)} would both be "
+                        f"filed under {variant.run}; measure them in two grids, each "
+                        "with a $CCFS_RESULTS of its own"
                     )
-        return found
+        return settings_of
 
     @cached_property
     def experiments(self) -> dict[str, Experiment]:
@@ -97,39 +97,39 @@ class Grid:
         return [f"cells/{run}/{arm}/{seed}.json" for run, arm, seed in cells]
 
     @cached_property
-    def told(self) -> str:
-        """This description as a word of a command line, for the jobs."""
-        return told({f.name: getattr(self, f.name) for f in fields(self)})
+    def encoded(self) -> str:
+        """Encode this description as a word of a command line, for the jobs."""
+        return encoded({f.name: getattr(self, f.name) for f in fields(self)})
 
     def parameters(self, run: str) -> str:
-        """A variant as the parameters of a notebook, in YAML."""
-        return told(complete({**self.settings[run], "seeds": self.seeds}))
+        """Encode a variant as the parameters of a notebook, in YAML."""
+        return encoded(complete({**self.settings[run], "seeds": self.seeds}))
 
     def needs(self, run: str, arm: str, seeds: Iterable[int]) -> list[str]:
-        """Shared stages to finish first, lest cells wait for each other's locks."""
+        """List the shared stages to finish before cells, which would wait for locks."""
         e = self.experiments[run]
         row = parse(arm)
         if not row.needs_phases:
             return self.images(run, row.distilled(e))
-        files, own = self.start(run), f"{e.fine}-{e.coarse}"
+        files, strategy = self.start(run), f"{e.fine}-{e.coarse}"
         if e.real:
             files += [f"filter/{self.name('filter', run)}/{n}.json" for n in seeds]
-        if row.strategy is None and own in self.arms:  # the same filters
-            files += [f"cells/{run}/{own}/{n}.json" for n in seeds]
+        if row.strategy is None and strategy in self.arms:  # the same filters
+            files += [f"cells/{run}/{strategy}/{n}.json" for n in seeds]
         return files
 
     def start(self, run: str) -> list[str]:
-        """What the first filter of a variant needs: images, and runs for the scores."""
+        """List what a variant's first filter needs: images, and runs for the scores."""
         images = self.images(run, self.experiments[run].distilled)
         return list(dict.fromkeys(images + self.teachers(run)))
 
     def teachers(self, run: str) -> list[str]:
-        """Trainings on all data: the teacher, and those that count forgetting."""
+        """List trainings on all data: the teacher, and those that count forgetting."""
         e, name = self.experiments[run], self.name("squeeze", run)
         return [f"squeeze/{name}/{seed}.json" for seed in e.squeeze_seeds]
 
     def images(self, run: str, count: int) -> list[str]:
-        """Recovered images, `count` of each class; the teacher where there are none."""
+        """List recovered images, `count` of a class; of none, the teacher."""
         if self.experiments[run].distilled_from or not count:
             return self.teachers(run)[:1]
         folder, parts = f"recover/{self.name('recover', run)}", self.recovery
@@ -145,7 +145,7 @@ class Grid:
         return key(e.part(*SHARED[stage]) | count)[:8]
 
     def owner(self, stage: str, name: str) -> str:
-        """Some variant that has the shared stage of this name."""
+        """Find some variant that has the shared stage of this name."""
         return next(run for run in self.experiments if self.name(stage, run) == name)
 
 
@@ -173,7 +173,7 @@ def read(config: dict) -> Grid:
 
 
 def experiment(settings: dict) -> Experiment:
-    """A preset with these settings: fields of Experiment, and epochs and reading.
+    """Return a preset with these settings: fields of Experiment, epochs and reading.
 
     What a recipe, a dict, leaves out stays the preset's. Raises InputError as `preset`.
     """
@@ -181,7 +181,7 @@ def experiment(settings: dict) -> Experiment:
 
 
 def complete(settings: dict) -> dict:
-    """These settings with whole recipes, as `preset` and a notebook take them."""
+    """Complete settings with whole recipes, as `preset` and a notebook take them."""
     nested = {k: v for k, v in settings.items() if isinstance(v, dict)}
     if not nested:
         return settings
@@ -189,8 +189,8 @@ def complete(settings: dict) -> dict:
     return settings | {k: plain.get(k, {}) | v for k, v in nested.items()}
 
 
-def told(settings: dict) -> str:
-    """Settings as one word, the same for equal settings."""
+def encoded(settings: dict) -> str:
+    """Encode settings as one word, the same for equal settings."""
     return json.dumps(settings, sort_keys=True)
 
 

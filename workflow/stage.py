@@ -63,8 +63,8 @@ def run(grid: Grid, job: argparse.Namespace) -> None:
     if grid.gpu and not torch.cuda.is_available():
         raise InputError(f"gpu is {grid.gpu}, but torch finds no GPU here")
     stages = Pipeline(grid.experiments[job.run], deadline=deadline)
-    found = STAGES[job.stage](stages, grid, job)
-    for path, value in zip(job.out, found, strict=True):
+    values = STAGES[job.stage](stages, grid, job)
+    for path, value in zip(job.out, values, strict=True):
         write(path, value)
     if job.file:
         # Equal results stay the bytes they were, but Snakemake goes by the time stamp.
@@ -72,7 +72,7 @@ def run(grid: Grid, job: argparse.Namespace) -> None:
 
 
 def allowed(limit: float) -> float:
-    """Seconds of a job's limit after which to stop at the next epoch boundary.
+    """Compute the seconds after which a job is to stop at the next epoch boundary.
 
     A tenth is kept to reach that, 10 minutes at most; a minute at least, as by now the
     job's clock has run since before Snakemake started.
@@ -102,10 +102,10 @@ def card(names: list[str]) -> Iterator[str | None]:
     folder.mkdir(exist_ok=True)
     # flock: a killed job gives its card back.
     locks = [FileLock(folder / name) for name in names]
-    while not (mine := next(filter(_taken, locks), None)):
+    while not (lock := next(filter(_taken, locks), None)):
         time.sleep(0.5)
-    with mine:
-        os.environ["CUDA_VISIBLE_DEVICES"] = name = Path(mine.lock_file).name
+    with lock:
+        os.environ["CUDA_VISIBLE_DEVICES"] = name = Path(lock.lock_file).name
         yield name
 
 
@@ -118,7 +118,7 @@ def _taken(lock: FileLock) -> bool:
 
 
 def cards() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    """List the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     if (given := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in given.split(",") if name]
     import torch
@@ -127,7 +127,7 @@ def cards() -> list[str]:
 
 
 def parsed(words: list[str] | None = None) -> argparse.Namespace:
-    """The command line of a job."""
+    """Parse the command line of a job."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--grid", required=True, help="the grid description, as JSON")

@@ -56,17 +56,17 @@ def tell(app, doctree):
         return
     data, settings, scale = stamp.groups()
     settings = settings.split(", ")
-    said = [data, *filter(KEPT.match, settings)]
-    said += [f"{scale} scale"] * (scale != data)
+    facts = [data, *filter(KEPT.match, settings)]
+    facts += [f"{scale} scale"] * (scale != data)
     seeds = [*filter(SEEDS.match, settings)] or ["a single run"]
     for caption in _captions(doctree):
         if not FOREIGN.match(text := caption.astext()):
-            words = said if FIRST.search(text) else said + seeds
+            words = facts if FIRST.search(text) else facts + seeds
             caption += nodes.inline("", f" ({', '.join(words)})", classes=["told"])
 
 
 def _captions(doctree) -> list:
-    """Titles of tables and captions of figures, in the order of the page."""
+    """List titles of tables and captions of figures, in the order of the page."""
     return [
         node
         for node in doctree.findall()
@@ -76,7 +76,7 @@ def _captions(doctree) -> list:
 
 
 def _outputs(path: str) -> list[dict]:
-    """The mime bundles of a page's outputs; none of a page that is no notebook."""
+    """List the mime bundles of a page's outputs; none of a page that is no notebook."""
     if not str(path).endswith(".ipynb"):
         return []
     cells = nbformat.read(path, 4).cells
@@ -84,7 +84,7 @@ def _outputs(path: str) -> list[dict]:
 
 
 def collect(app, env):
-    """Once all pages are read: number, files and hash of everything with a caption."""
+    """Collect number, files and hash of all captioned, once all pages are read."""
     folder = Path(app.outdir) / FOLDER
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -102,12 +102,12 @@ def collect(app, env):
 
 
 def _order(env) -> list[str]:
-    """All pages, in the order in which they are read."""
-    found = [env.config.root_doc]
-    for docname in found:  # grows: a page's children come right after it
-        at = found.index(docname) + 1
-        found[at:at] = env.toctree_includes.get(docname, [])
-    return found
+    """List all pages, in the order in which they are read."""
+    order = [env.config.root_doc]
+    for docname in order:  # grows: a page's children come right after it
+        at = order.index(docname) + 1
+        order[at:at] = env.toctree_includes.get(docname, [])
+    return order
 
 
 def _item(env, docname: str, node, drawings: dict, folder: Path) -> Item | None:
@@ -171,7 +171,7 @@ def link(app, doctree, docname):
 
 
 def setup(app):
-    """The numbers are known only when all pages are read."""
+    """Connect to the events; the numbers are known only when all pages are read."""
     app.add_node(listing.Place)
     app.add_directive("figure-list", listing.FigureList)
     app.connect("doctree-read", tell)

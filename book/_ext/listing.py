@@ -21,54 +21,57 @@ COLUMNS += ("sha256", "library", "files")
 
 
 def rows(env):
-    """The lines of manifest.csv, with their head."""
+    """Yield the lines of manifest.csv, with their head."""
     yield COLUMNS
     for docname, items in env.ccfs_figures.items():
-        made = _made(docname)
+        provenance = _provenance(docname)
         for item in items:
-            told = {"number": item.name, "caption": item.caption, "page": docname}
-            told |= {"sha256": item.sha256, "files": " ".join(item.files.values())}
-            yield [(told | made)[column] for column in COLUMNS]
+            values = {"number": item.name, "caption": item.caption, "page": docname}
+            values |= {"sha256": item.sha256, "files": " ".join(item.files.values())}
+            yield [(values | provenance)[column] for column in COLUMNS]
 
 
-def _made(docname: str) -> dict[str, str]:
-    """Notebook, command, minutes and library of a page."""
+def _provenance(docname: str) -> dict[str, str]:
+    """Return notebook, command, minutes and library of a page."""
     keys = ("notebook", "command", "minutes", "library")
     if not docname.startswith("book/runs/"):
-        told = ("", "python book/build.py html", "", pages.library_hash())
-        return dict(zip(keys, told, strict=True))
+        values = ("", "python book/build.py html", "", pages.library_hash())
+        return dict(zip(keys, values, strict=True))
     run, stem = Path(docname).parts[-2:]
     page = next(p for p in pages.pages(run) if p.path.stem == stem)
     notebook, known = f"notebooks/{page.notebook.name}", pages.manifest(run).get(stem)
     given = [f"-p {k} {shlex.quote(str(v))}" for k, v in page.parameters.items()]
     command = " ".join(["papermill --cwd notebooks", notebook, "out.ipynb", *given])
     took = f"{known['seconds'] / 60:.2g}" if known else ""
-    told = (notebook, command, took, known["library"] if known else "")
-    return dict(zip(keys, told, strict=True))
+    values = (notebook, command, took, known["library"] if known else "")
+    return dict(zip(keys, values, strict=True))
 
 
 def links(item, docname: str) -> str:
-    """The links to a figures.Item's files, as a page of that name sees them."""
+    """Link to a figures.Item's files, as a page of that name sees them."""
     up = "../" * docname.count("/")
-    found = (
+    anchors = (
         f'<a href="{up}{to}" download="{name}" title="{item.name} as {kind}">{kind}</a>'
         for kind, to, name in item.links
     )
-    return f'<p class="downloads">{" ".join(found)}</p>'
+    return f'<p class="downloads">{" ".join(anchors)}</p>'
 
 
 def shown(app, docname: str) -> str:
-    """The manifest as a page shows it: pages with their tables and figures."""
+    """Show the manifest as a page does: pages with their tables and figures."""
     up, parts = "../" * docname.count("/"), []
     for name, items in app.env.ccfs_figures.items():
-        made, to = _made(name), app.builder.get_relative_uri(docname, name)
+        provenance, to = _provenance(name), app.builder.get_relative_uri(docname, name)
         title = html.escape(app.env.titles[name].astext())
         where = name.removeprefix("book/").removeprefix("runs/")
         lines = [f'<p class="made"><a href="{to}">{title}</a> <code>{where}</code>']
-        told = [made["minutes"] and f"{made['minutes']} minutes"]
-        told += [made["library"] and f"library <code>{made['library'][:8]}</code>"]
-        lines += [f"{', '.join(filter(None, told))}</p>"]
-        lines += [f"<pre>{html.escape(made['command'])}</pre><ul>"]
+        facts = [provenance["minutes"] and f"{provenance['minutes']} minutes"]
+        facts += [
+            provenance["library"]
+            and f"library <code>{provenance['library'][:8]}</code>"
+        ]
+        lines += [f"{', '.join(filter(None, facts))}</p>"]
+        lines += [f"<pre>{html.escape(provenance['command'])}</pre><ul>"]
         for item in items:
             text = html.escape(item.caption)
             hashed = f'<code title="{item.sha256}">{item.sha256[:8]}</code>'
@@ -87,5 +90,5 @@ class FigureList(Directive):
     """``figure-list``: every table and figure of the book, and what it is made of."""
 
     def run(self):
-        """A place only: other pages may not have been read yet."""
+        """Return a place only: other pages may not have been read yet."""
         return [Place()]

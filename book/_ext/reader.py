@@ -60,9 +60,9 @@ def describe(app, pagename, templatename, context, doctree):
 
 
 def first(doctree) -> str:
-    """A page's first paragraph, cut after a word."""
-    found = (node.astext() for node in doctree.findall(nodes.paragraph))
-    text = " ".join(next(filter(str.strip, found), "").split())
+    """Return a page's first paragraph, cut after a word."""
+    paragraphs = (node.astext() for node in doctree.findall(nodes.paragraph))
+    text = " ".join(next(filter(str.strip, paragraphs), "").split())
     return text if len(text) < LENGTH else text[:LENGTH].rpartition(" ")[0] + " …"
 
 
@@ -76,7 +76,7 @@ def source(app, pagename, templatename, context, doctree):
 
 
 def setup(app):
-    """The theme makes its buttons at priority 501."""
+    """Connect to the events; the theme makes its buttons at priority 501."""
     app.connect("config-inited", configure, priority=100)
     app.connect("env-updated", title)
     app.connect("html-page-context", describe)

@@ -79,7 +79,7 @@ def test_axes_multiply_and_lists_of_axes_join():
     assert {(e.alpha, e.seeds) for e in grid.experiments.values()} == {(0.4, 5)}
     arms = STRATEGIES + CONTROLS
     assert len(grid.rows) == len(set(grid.rows)) == 3 * len(arms) * 5
-    assert plan.read(json.loads(grid.told)) == grid  # what a job is told is all
+    assert plan.read(json.loads(grid.encoded)) == grid  # what a job is told is all
 
 
 def test_axes_may_meet_in_one_variant():
@@ -167,7 +167,7 @@ RUN, OTHER = plan.read(TINY).experiments  # of 4 and of 8 images per class
 
 def job(monkeypatch, *words) -> int:
     """A job in this process; its exit code."""
-    told = plan.read(TINY).told
+    told = plan.read(TINY).encoded
     monkeypatch.setattr(sys, "argv", ["stage.py", *words, "--grid", told])
     try:
         stage.main()
