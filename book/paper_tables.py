@@ -44,7 +44,7 @@ SCORES = {
 
 def tables(rows: pandas.DataFrame) -> list[Item]:
     """Build the thirteen tables; rows: those of `results.load`, of all runs."""
-    settings = [preset_table(number) for number in paper.SETTINGS]
+    settings = [preset_table(number) for number in paper.HYPERPARAMETERS]
     first = [main_results(rows), networks(rows), strategies(rows, 3)]
     first += [scores(rows), curricula(rows), *settings, matched(rows)]
     return first + [strategies(rows, number) for number in (11, 12, 13)]

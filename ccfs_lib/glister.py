@@ -143,6 +143,7 @@ def _greedy(pool: LastLayer, validation: LastLayer, quota, eta, update, twice):
     features, seen = (features @ seen.T, None) if few else (features, seen)
 
     def gain_of(logits):
+        """Compute the gain of every image at these validation logits."""
         errors = residuals(logits, validation.labels, twice).T / len(logits)
         return gains(residual, features, errors if few else errors @ seen)
 

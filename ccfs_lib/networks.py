@@ -275,6 +275,7 @@ def count(network: nn.Module, image_size: int) -> Cost:
     macs = []
 
     def hook(layer, _, output):
+        """Count the multiply-adds of one layer."""
         # A weight (out, in / groups, ...) costs its row once per output element.
         macs.append(output[0].numel() * layer.weight[0].numel())
 

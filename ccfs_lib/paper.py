@@ -11,9 +11,9 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import presets
 from ccfs_lib.runtime import paths
 
-NUMBERS = range(1, 14)
+TABLES = range(1, 14)
 # Hyperparameters (Tables 6-9) mix "SGD", "5e-4" and "<=5%": kept as the paper's text.
-SETTINGS = range(6, 10)
+HYPERPARAMETERS = range(6, 10)
 # What a table reports; every other column says which cell is meant.
 REPORTED = ("accuracy", "std", "value", "note")
 STRATEGIES = {"cifar10": 11, "cifar100": 12, "tiny-imagenet": 13}  # six ways to select
@@ -26,11 +26,13 @@ def table(number: int) -> pd.DataFrame:
     empty ("-") have no row. Tables 6-9 hold text, the others numbers (percent).
     Raises InputError for a number outside 1-13, or where the file cannot be read.
     """
-    if number not in NUMBERS:
+    if number not in TABLES:
         raise InputError(
             f"number must be a table of the paper, 1 to 13, not {number!r}"
         )
-    return _read(f"table{int(number):02d}.csv", str if number in SETTINGS else None)
+    return _read(
+        f"table{int(number):02d}.csv", str if number in HYPERPARAMETERS else None
+    )
 
 
 def value(number: int, **where) -> float:
@@ -55,7 +57,7 @@ def value(number: int, **where) -> float:
             f"Table {number} has {len(rows)} entries for {cell or 'no condition'}: "
             f"exactly one is wanted, so give {unset} too"
         )
-    entry = rows.iloc[0]["value" if number in SETTINGS else "accuracy"]
+    entry = rows.iloc[0]["value" if number in HYPERPARAMETERS else "accuracy"]
     try:
         return float(entry)
     except ValueError:

@@ -207,6 +207,7 @@ def _revision(folder: Path) -> tuple[str, bool | None]:
     """Return the commit of the folder's code, and whether the code differs from it."""
 
     def git(*words: str) -> str:
+        """Run git in the folder; return what it prints."""
         command = ["git", "--no-optional-locks", "-C", str(folder), *words]
         return subprocess.run(
             command, capture_output=True, text=True, check=True

@@ -156,11 +156,13 @@ def build(
     begin = train.subset(cut.initial, "initial")
 
     def chosen(images: ImageSet) -> np.ndarray:
+        """Select the real images beside these by Algorithm 1."""
         if not real:
             return cut.real
         rounds = two_shot(train, images, difficulty, real, answer, excluded=cut.initial)
         return np.concatenate(rounds)
 
+    # Section 3.2: select in the window; in two shots; or distil first, then select.
     if setting == "reverse":
         distilled = distil(begin, train.subset([]))
         kept = chosen(distilled)

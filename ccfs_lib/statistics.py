@@ -210,13 +210,14 @@ def minimum_detectable(
         return error  # no spread: any difference shows; nan: none can
     from scipy.optimize import brentq
 
-    def missing(shift: float) -> float:
+    def excess(shift: float) -> float:
+        """Compute the power above the wanted one, for a difference in errors."""
         return _power(shift, df, level) - power
 
     high = 4.0
-    while missing(high) < 0:
+    while excess(high) < 0:
         high *= 2
-    return float(brentq(missing, 0, high)) * error
+    return float(brentq(excess, 0, high)) * error
 
 
 def _power(shift: float, df: float, level: float) -> float:

@@ -38,14 +38,14 @@ def sweep(
         parse(arm, experiment)
     worker_count(workers, False)
     deadline = None if time_limit is None else time.monotonic() + time_limit
-    stages = Pipeline(experiment, deadline=deadline)
+    pipeline = Pipeline(experiment, deadline=deadline)
     if threads is None:
-        threads = stages.device == "cuda"
+        threads = pipeline.device == "cuda"
     most = max([experiment.distilled, *(parse(a).distilled(experiment) for a in arms)])
     with executor(worker_count(workers, threads), threads) as pool:
         # What every cell needs comes first: workers would only wait for each other.
-        _prepare(pool, stages, most)
-        return _measured(pool, stages, (experiment, deadline), _cell, arms, command)
+        _prepare(pool, pipeline, most)
+        return _measured(pool, pipeline, (experiment, deadline), _cell, arms, command)
 
 
 def match(
@@ -67,46 +67,48 @@ def match(
         known(arm)
     worker_count(workers, False)
     deadline = None if time_limit is None else time.monotonic() + time_limit
-    stages = Section3Pipeline(motivation, deadline=deadline)
+    pipeline = Section3Pipeline(motivation, deadline=deadline)
     shared = motivation, deadline
-    threads = stages.device == "cuda"
+    threads = pipeline.device == "cuda"
     with executor(worker_count(workers, threads), threads) as pool:
-        _ = stages.train, stages.test, stages.difficulty  # as in `_prepare`
-        stages.window()  # one that leaves its class is refused before anything trains
+        _ = pipeline.train, pipeline.test, pipeline.difficulty  # as in `_prepare`
+        pipeline.window()  # one that leaves its class is refused before anything trains
         if "ccfs-mtt" in arms:
-            _ = stages.ranking  # so is a missing file
+            _ = pipeline.ranking  # so is a missing file
         experts = [(_expert, number) for number in range(motivation.experts)]
         run_all(pool, shared, experts, "experts", "expert")
-        return _measured(pool, stages, shared, _match, arms, command)
+        return _measured(pool, pipeline, shared, _match, arms, command)
 
 
-def _prepare(pool: Executor, stages, per_class: int) -> None:
+def _prepare(pool: Executor, pipeline, per_class: int) -> None:
     """Compute teacher, scores and recovered images into the store, for all cells."""
-    if stages.experiment.score != "forgetting":
-        _ = stages.difficulty  # a missing file is refused before anything is trained
-    _ = stages.train, stages.test  # decoded once, not by every worker
-    stages.recover.check()
-    shared = stages.experiment, stages.trainings.deadline
-    missing = [(_squeeze, n) for n in stages.squeeze.seeds if not stages.squeeze.has(n)]
+    if pipeline.experiment.score != "forgetting":
+        _ = pipeline.difficulty  # a missing file is refused before anything is trained
+    _ = pipeline.train, pipeline.test  # decoded once, not by every worker
+    pipeline.recover.check()
+    shared = pipeline.experiment, pipeline.trainings.deadline
+    missing = [
+        (_squeeze, n) for n in pipeline.squeeze.seeds if not pipeline.squeeze.has(n)
+    ]
     # Bits do not depend on who trains, for a portable experiment; for others they may
     # depend on the number of threads, as they do from machine to machine.
     if len(missing) > 1:
         run_all(pool, shared, missing, "squeeze", "training")
     # One alone is trained here, by all cores.
-    _ = stages.teacher, stages.evaluator, stages.difficulty
-    tasks = [(_recover, per_class, n) for n in stages.recover.batches(per_class)]
+    _ = pipeline.teacher, pipeline.evaluator, pipeline.difficulty
+    tasks = [(_recover, per_class, n) for n in pipeline.recover.batches(per_class)]
     run_all(pool, shared, tasks, "recover", "batch")
 
 
-def _measured(pool: Executor, stages, shared, cell, arms, command) -> list[Path]:
+def _measured(pool: Executor, pipeline, shared, cell, arms, command) -> list[Path]:
     """Give every cell to the pool; write an arm's results when its last is done."""
-    seeds = range(stages.experiment.seeds)
+    seeds = range(pipeline.experiment.seeds)
     tasks = [(cell, arm, seed) for arm in arms for seed in seeds]
     left, paths = dict.fromkeys(arms, len(seeds)), []
     for _, arm, _ in completed(pool, shared, tasks, "sweep", "cell"):
         left[arm] -= 1
         if not left[arm]:
-            paths.append(stages.measure(arm, command))
+            paths.append(pipeline.measure(arm, command))
     return paths
 
 

@@ -31,7 +31,7 @@ NETWORKS = {"R18": "resnet18", "R50": "resnet50", "R101": "resnet101"}
 NETWORKS |= {"DenseNet-121": "densenet121", "RegNet-Y-8GF": "regnet_y_8gf"}
 SCORES = {"Logits": "logits", "C-score": "cscore", "Forgetting": "forgetting"}
 ROWS = [124, 15, 6, 8, 12, 8, 4, 3, 10, 16, 24, 24, 12]
-NAMES = [*(f"table{number:02d}" for number in paper.NUMBERS), "claims"]
+NAMES = [*(f"table{number:02d}" for number in paper.TABLES), "claims"]
 
 
 @pytest.fixture(autouse=True)
@@ -185,13 +185,13 @@ def test_tables_11_to_13_are_the_text(text, dataset):
 # ---- without the text: shape and the tables against each other -------------------
 
 
-@pytest.mark.parametrize("number", paper.NUMBERS)
+@pytest.mark.parametrize("number", paper.TABLES)
 def test_rows_and_keys(number):
     frame = paper.table(number)
     assert len(frame) == ROWS[number - 1]
     keys = [column for column in frame if column not in paper.REPORTED]
     assert not frame.duplicated(keys).any()
-    if number in paper.SETTINGS:
+    if number in paper.HYPERPARAMETERS:
         assert all(isinstance(entry, str) for entry in frame.to_numpy().flat)
     else:
         assert frame.accuracy.between(5, 96).all()

@@ -21,33 +21,33 @@ from plan import Grid, read
 from ccfs_lib.errors import InputError, TimeUp
 
 
-def squeeze(stages, grid, job) -> Iterator[dict]:
+def squeeze(pipeline, grid, job) -> Iterator[dict]:
     """Train on all data: the teacher (seed 0), or once more to count forgetting in."""
     for seed in job.seeds:
-        done = stages.squeeze.run(seed)
+        done = pipeline.squeeze.run(seed)
         yield {"key": done.key, "seed": seed, "last": done.meta["last"]}
 
 
-def recover(stages, grid, job) -> Iterator[dict]:
+def recover(pipeline, grid, job) -> Iterator[dict]:
     """Recover this part's share of the batches of distilled images."""
     # Backwards: the first batches are also those of a smaller recovery beside this one.
-    for number in reversed(stages.recover.batches(job.count)):
+    for number in reversed(pipeline.recover.batches(job.count)):
         if number % grid.recovery == job.part:
-            stages.recover.batch(job.count, number)
+            pipeline.recover.batch(job.count, number)
     yield {"images": job.count, "part": job.part, "parts": grid.recovery}
 
 
-def first_filter(stages, grid, job) -> Iterator[dict]:
+def first_filter(pipeline, grid, job) -> Iterator[dict]:
     """Train the first phase's filter, with which every strategy begins."""
     for seed in job.seeds:
-        record = next(stages.phases(seed))
+        record = next(pipeline.phases(seed))
         yield {"seed": seed, "last": record.filter.test_accuracy}
 
 
-def cell(stages, grid, job) -> Iterator[dict]:
+def cell(pipeline, grid, job) -> Iterator[dict]:
     """Measure an arm with some seeds: rows of its results."""
     for seed in job.seeds:
-        yield {"arm": job.arm, **stages.evaluate(job.arm, seed)}
+        yield {"arm": job.arm, **pipeline.evaluate(job.arm, seed)}
 
 
 STAGES = {"squeeze": squeeze, "recover": recover, "filter": first_filter, "cell": cell}
@@ -62,13 +62,13 @@ def run(grid: Grid, job: argparse.Namespace) -> None:
 
     if grid.gpu and not torch.cuda.is_available():
         raise InputError(f"gpu is {grid.gpu}, but torch finds no GPU here")
-    stages = Pipeline(grid.experiments[job.run], deadline=deadline)
-    values = STAGES[job.stage](stages, grid, job)
+    pipeline = Pipeline(grid.experiments[job.run], deadline=deadline)
+    values = STAGES[job.stage](pipeline, grid, job)
     for path, value in zip(job.out, values, strict=True):
         write(path, value)
     if job.file:
         # Equal results stay the bytes they were, but Snakemake goes by the time stamp.
-        os.utime(stages.measure(job.arm, f"make grid GRID={grid.grid}"))
+        os.utime(pipeline.measure(job.arm, f"make grid GRID={grid.grid}"))
 
 
 def allowed(limit: float) -> float:

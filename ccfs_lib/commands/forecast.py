@@ -27,18 +27,18 @@ class Missing(Exception):
     """A stage that has not been computed."""
 
 
-class Looking(Store):
-    """A store that computes nothing, and counts the trainings that it finds."""
+class ReadOnlyStore(Store):
+    """A store that computes nothing, and counts the trainings that it holds."""
 
-    found = 0
+    trainings = 0
 
     def get(self, kind, recipe, compute) -> Artefact:
         """Read; raises Missing where there is nothing to read."""
         if not self.has(kind, recipe):
             raise Missing(kind)
-        read = super().get(kind, recipe, _missing)
-        self.found += kind == "train"
-        return read
+        artefact = super().get(kind, recipe, _missing)
+        self.trainings += kind == "train"
+        return artefact
 
 
 def _missing():
@@ -47,7 +47,7 @@ def _missing():
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a forecast: `done` of `total` are there; seconds for the rest."""
+    """One line of a forecast: `done` of `total` are stored; seconds for the rest."""
 
     name: str
     done: int
@@ -95,7 +95,7 @@ def forecast_matching(
     counted: set = set()
     lines = {}
     for run in progress(runs, "forecast", "run"):
-        store = Looking(paths.cache(), paths.shipped())
+        store = ReadOnlyStore(paths.cache(), paths.shipped())
         pipeline = Section3Pipeline(run, store)
         with suppress(Missing):  # forgetting that is not counted yet
             pipeline.window()  # InputError if it leaves its class or lacks a file
@@ -154,8 +154,8 @@ def _size(pipeline) -> cost.Size:
 class _Forecast:
     def __init__(self, experiment: Experiment, counted: set):
         self.e, self.counted = experiment, counted
-        self.store = Looking(paths.cache(), paths.shipped())
-        self.stages = s = Pipeline(experiment, self.store)
+        self.store = ReadOnlyStore(paths.cache(), paths.shipped())
+        self.pipeline = s = Pipeline(experiment, self.store)
         size = _size(s)
         self.each = cost.seconds(experiment, s.device, size)
         # Of all the images, whatever alpha: "distilled" wants as many.
@@ -163,9 +163,10 @@ class _Forecast:
         self.recovery = all_["recovery"]
 
     def lines(self, arms: Sequence[str]) -> list[Line]:
+        """List the lines of the experiment: teacher, recovered batches, arms."""
         if self.e.score not in ("forgetting", "logits"):
             # A missing file is an error now; a function's scores may be missing.
-            self._is_stored(lambda: self.stages.difficulty)
+            self._is_stored(lambda: self.pipeline.difficulty)
         most = max([self.e.distilled, *(parse(a).distilled(self.e) for a in arms)])
         return [self._teacher(), self._recovery(most), *map(self._arm, arms)]
 
@@ -181,7 +182,7 @@ class _Forecast:
         return seconds
 
     def _teacher(self) -> Line:
-        s, each = self.stages, self.each["teacher"]
+        s, each = self.pipeline, self.each["teacher"]
         missing = [seed for seed in s.squeeze.seeds if not s.squeeze.has(seed)]
         seconds = sum(self._once(self.e.part(*TEACHER), each, n) for n in missing)
         total = len(s.squeeze.seeds)
@@ -196,7 +197,7 @@ class _Forecast:
     def _recovery(self, most: int) -> Line:
         if self.e.distilled_from or not most:
             return Line("recovered batches", 0, 0, 0.0)
-        recover = self.stages.recover
+        recover = self.pipeline.recover
         todo = recover.batches(most)
         missing = [n for n in todo if not self._is_stored(recover.batch, most, n)]
         share = self.recovery * most / self.e.ipc / len(todo)
@@ -207,7 +208,7 @@ class _Forecast:
     def _is_stored(self, stage, *arguments) -> bool:
         # The stages themselves are asked, not a list of keys: the key of a second
         # filter holds the images that the first one chose.
-        self.store.found = 0
+        self.store.trainings = 0
         try:
             stage(*arguments)
         except Missing:
@@ -217,16 +218,16 @@ class _Forecast:
     def _arm(self, arm: str) -> Line:
         done, seconds = 0, 0.0
         for seed in range(self.e.seeds):
-            if self._is_stored(self.stages.evaluate, arm, seed):
+            if self._is_stored(self.pipeline.evaluate, arm, seed):
                 done += 1
             else:
-                seconds += self._cell(arm, seed, self.store.found)
+                seconds += self._cell(arm, seed, self.store.trainings)
         return Line(arm, done, self.e.seeds, seconds)
 
     def _cell(self, name: str, seed: int, filters: int) -> float:
         """Sum the seconds of a cell of which `filters` filters are in the store."""
         e, each, arm = replace(self.e, seeds=1), self.each, parse(name)
-        train, last = self.stages.train, each["evaluation"]
+        train, last = self.pipeline.train, each["evaluation"]
         if arm.set == "full":
             last *= len(train) / (e.ipc * train.num_classes)
         last += each["tests"]

@@ -151,15 +151,18 @@ class Squeeze(Long):
 
         limit = self.time_limit
         deadline = None if limit is None else time.monotonic() + limit
-        stages = Pipeline(experiment, deadline=deadline)
-        teacher, network = stages.teacher, experiment.teacher_network
+        pipeline = Pipeline(experiment, deadline=deadline)
+        teacher, network = pipeline.teacher, experiment.teacher_network
         shown = {"last": teacher.last, "best": teacher.best}
         shown["train"] = teacher.train_accuracy
         figures = ", ".join(f"{name} {value:.2f} %" for name, value in shown.items())
         print(f"teacher {teacher.key}: {figures}")
         if self.out is not None:
             card = {"key": teacher.key, "network": network, **shown}
-            card |= {"data": stages.train.name, "normalisation": stages.normalisation}
+            card |= {
+                "data": pipeline.train.name,
+                "normalisation": pipeline.normalisation,
+            }
             files = weights.write(teacher.network.state_dict(), self.out, card)
             print(f"wrote {len(files)} files to {self.out}")
 

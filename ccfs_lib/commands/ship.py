@@ -58,11 +58,11 @@ def ship(
     InputError if one of them has not been computed.
     """
     store = Shipping(paths.cache(), to or paths.shipped())
-    stages = Pipeline(experiment, store)
-    _ = stages.difficulty
+    pipeline = Pipeline(experiment, store)
+    _ = pipeline.difficulty
     for arm in arms:
         for seed in range(experiment.seeds):
-            stages.evaluate(arm, seed)
+            pipeline.evaluate(arm, seed)
     return store.kept
 
 
@@ -72,8 +72,8 @@ def ship_matches(motivation: Motivation, to: Path | None = None) -> set[Path]:
     Arguments, result and errors as for `ship`.
     """
     store = Shipping(paths.cache(), to or paths.shipped())
-    stages = Section3Pipeline(motivation, store)
+    pipeline = Section3Pipeline(motivation, store)
     for arm in ("selmatch", "reverse"):
         for seed in range(motivation.experiment.seeds):
-            stages.alone_or_beside(arm, seed)
+            pipeline.alone_or_beside(arm, seed)
     return store.kept

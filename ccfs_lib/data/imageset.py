@@ -103,7 +103,7 @@ def concat(a: ImageSet, b: ImageSet) -> ImageSet:
 
 
 def split(data: ImageSet, share: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Split a set in two by lots: (kept, held out), indices, int64 ascending.
+    """Split a set in two at random: (kept, held out), indices, int64 ascending.
 
     share: part of each class that is held out, above 0 and below 1, rounded to at least
     one image. Raises InputError where a class would keep none.

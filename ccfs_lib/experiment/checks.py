@@ -17,7 +17,7 @@ from ccfs_lib.runtime import plugins
 if TYPE_CHECKING:
     from ccfs_lib.experiment.settings import Experiment
 
-# The names that `networks.build` knows, told here without importing torch.
+# The names that `networks.build` knows, listed here without importing torch.
 NETWORKS = re.compile(
     r"convnet(-in|(-[1-9]\d*)+)?|resnet(18|50|101)|resnet18-(s2|imagenet)"
     r"|resnet(10|18)-w[1-9]\d*|(densenet121|regnet_y_8gf)(-s1)?"

@@ -96,7 +96,7 @@ class Matching:
         return range(self.min_start_epoch, self.first_max_epoch + int(rise))
 
 
-# MTT, from its readme's table: (iterations 5000, expert_epochs 2 unless said). The
+# MTT, from its readme's table: (iterations 5000, expert_epochs 2 unless given). The
 # table prints 1e5 for lr_img of (cifar10, 10), a typo by its author's own word.
 #   syn_steps, expert_epochs, max_start_epoch, batch_syn, lr_img, lr_lr, lr_init
 _MTT = {

@@ -28,7 +28,7 @@ def read_selected(path: str | Path) -> Selected:
     try:
         content = json.loads(Path(path).read_text("utf-8"))
         ipc, alpha, listed = (content[k] for k in ("ipc", "alpha", "idx_selected"))
-        # "6", 6.0 and true are told apart from 6: whoever wrote them meant no number,
+        # "6", 6.0 and true are not taken for 6: whoever wrote them meant no number,
         # or another one, and the comparison with the experiment would be by accident.
         if type(ipc) is not int:
             raise TypeError(f"ipc is {ipc!r}, which is no whole number")

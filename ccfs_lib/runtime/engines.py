@@ -47,7 +47,7 @@ class Graph:
         self.graph = torch.cuda.CUDAGraph()
         # Every replay then draws on from where the generator stands.
         self.graph.register_generator_state(self.step.generator)
-        # torch refuses SGD in a capture unless told; the fused one never asks the host.
+        # torch captures no SGD without this flag; the fused one never asks the host.
         self.step.optimiser.param_groups[0]["capturable"] = True
         stream = torch.cuda.current_stream()
         with self.lock:

@@ -1,4 +1,4 @@
-"""Out of memory, said usefully: which batch size would have fitted."""
+"""Out of memory: which batch size would have fitted."""
 
 import resource
 from pathlib import Path
@@ -25,6 +25,7 @@ def saved_bytes(step: "Step", count: int = 2) -> float:
     kept = {}
 
     def pack(tensor):
+        """Record the size of a tensor that is kept for the backward pass."""
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
