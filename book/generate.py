@@ -123,10 +123,14 @@ def presets() -> str:
 
 
 def library() -> str:
-    """One section per module, in the reading order that `ccfs_lib` tells."""
+    """One section per module, in the reading order that `ccfs_lib` tells.
+
+    Not of the command line: ``ccfs --help`` tells it better.
+    """
+    names = [n for n in modules() if n.partition(".")[0] not in ("cli", "commands")]
     options = "   :members:\n   :exclude-members: set\n"  # matplotlib gives figures one
     section = "## {0}\n\n```{{eval-rst}}\n.. automodule:: ccfs_lib.{0}\n{1}```\n"
-    return "\n".join(section.format(name, options) for name in modules())
+    return "\n".join(section.format(name, options) for name in names)
 
 
 def modules(folder: Path = PACKAGE) -> list[str]:

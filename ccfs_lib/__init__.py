@@ -12,6 +12,9 @@ distill     SRe2L and CDA; MTT, DATM, DSA, DM
 select      coarse-to-fine selection: Eq. 5 and Eq. 6
 curriculum  Algorithm 1
 selmatch    Section 3: windows and the two variants
+coresets    the other selections of Table 1
+glister     Glister, one of them
+arms        what is compared: one table
 metrics     fair scores of a distilled set
 paper       the numbers and sentences that it prints
 experiment  all settings

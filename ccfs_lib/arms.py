@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ccfs_lib.errors import InputError
+from ccfs_lib.runtime import plugins
 
 CCFS = "simple-misclassified"
 # What an arm may change of the recipe by which its set is learnt.
@@ -31,6 +32,11 @@ class Arm:
     ]
     strategy: tuple[str, str] | None = None  # (coarse, fine); None: the experiment's
     training: tuple = AS_IT_IS  # changes of the last training's recipe
+    # "selmatch": the last training is SelMatch's of real images (`selmatch.DsaStep`).
+    protocol: Literal["", "selmatch"] = ""
+    # The user's own selection in place of the coarse and fine stage: module:function of
+    # labels, predictions, scores, quota and excluded indices, which returns indices.
+    rule: str = ""
     colour: str = "green"  # of the book's palette
     printed: str = ""  # the method of Table 1 that it is compared with
 
@@ -82,6 +88,12 @@ ARMS = (
     Arm("ccfs-plain", "CCFS, not augmented", "phases", None, PLAIN),
     Arm("random-plain", "random, not augmented", "random", None, PLAIN),
     Arm("distilled-plain", "distilled only, not augmented", "distilled", None, PLAIN),
+    # The Random row of Table 1: SelMatch's protocol, at every IPC as many steps.
+    Arm(
+        *("random-selmatch", "random, SelMatch's training", "random"),
+        protocol="selmatch",
+        printed="random",
+    ),
     # What `selected_from` lists.
     Arm("selected", "selected elsewhere", "selected"),
     Arm("selected-hard", "selected elsewhere, hard labels", "selected", None, HARD),
@@ -91,6 +103,7 @@ ARMS = (
     Arm("reverse", "reverse", "section3", colour="blue"),
     Arm("ccfs-mtt", "CCFS on MTT", "section3"),
 )
+RULE = ("labels", "predictions", "scores", "quota", "excluded")  # what a rule takes
 BY_NAME = {arm.name: arm for arm in ARMS}
 TITLES = {arm.name: arm.title for arm in ARMS}
 SECTION3 = tuple(arm.name for arm in ARMS if arm.set == "section3")
@@ -106,15 +119,21 @@ FURTHER = tuple(
 
 
 def parse(name: str, experiment=None) -> Arm:
-    """Find the arm of a name.
+    """Find the arm of a name, or make one of a selection rule, ``module:function``.
 
     experiment: what is to be measured. Raises InputError for an unknown name, and for
     an arm that needs what the experiment does not have.
     """
+    if plugins.named(name):
+        plugins.check(name, "arm")
+        return Arm(name.replace(":", "."), name, "phases", rule=name)
     arm = BY_NAME.get(name)
     if arm is None or arm.set == "section3":
         known = ", ".join(STRATEGIES + CONTROLS + FURTHER)
-        raise InputError(f"arm is {name!r}, but must be one of {known}")
+        raise InputError(
+            f"arm is {name!r}, but must be one of {known}, or module:function, your "
+            "own selection rule"
+        )
     lists = experiment is None or experiment.selected_from
     if arm.set == "selected" and not lists:
         raise InputError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ccfs_lib.data import ImageSet, concat
+from ccfs_lib.errors import InputError
 from ccfs_lib.select import ShortfallWarning, candidates, coarse_to_fine, ranking
 from ccfs_lib.store import Artefact
 
@@ -62,6 +63,8 @@ def ignorant(train: ImageSet) -> Filter:
 
 
 TrainFilter = Callable[[ImageSet, int], Filter]
+# (labels, predictions, scores, quota, excluded) -> indices
+Rule = Callable[[np.ndarray, np.ndarray, np.ndarray, int, np.ndarray], np.ndarray]
 
 
 def run(
@@ -76,6 +79,7 @@ def run(
     coarse: str = "misclassified",
     fine: str = "simple",
     ties: np.ndarray | None = None,
+    rule: Rule | None = None,
     seed: int = 0,
 ) -> Iterator[PhaseRecord]:
     """Run Algorithm 1: yield one PhaseRecord per quota; stop early by not asking on.
@@ -84,7 +88,8 @@ def run(
     logits (Table 4). train_filter(synthetic set, phase) trains and answers. excluded:
     indices that are never chosen. teacher_predictions: int (N,) to keep only images
     that the teacher gets right (the authors' code), or None (the paper). ties: float
-    (N,), `difficulty` with its ties broken; None breaks them by the index. A class that
+    (N,), `difficulty` with its ties broken; None breaks them by the index. rule: the
+    user's own, in place of the fine stage and the coarse one. A class that
     runs short stays short: neither paper nor code refills it later, and the record says
     how many are missing.
     """
@@ -102,12 +107,12 @@ def run(
         with warnings.catch_warnings():
             # The record tells it, class by class; a warning per class would drown it.
             warnings.simplefilter("ignore", ShortfallWarning)
-            picked = coarse_to_fine(  # lines 7 and 8, Eq. 6
-                *(labels, answer.predictions, order, quota),
-                **rules,
-                fine=fine,
-                seed=draw,
-            )
+            state = labels, answer.predictions, order, quota
+            picked = (
+                _by_rule(rule, *state, rules)
+                if rule
+                else coarse_to_fine(*state, **rules, fine=fine, seed=draw)
+            )  # lines 7 and 8, Eq. 6
         got = np.bincount(labels[picked], minlength=train.num_classes)
         yield PhaseRecord(
             phase=phase,
@@ -125,6 +130,34 @@ def run(
             fine=fine,
         )
         chosen = np.concatenate([chosen, picked])  # line 9: S_j
+
+
+def _by_rule(rule: Rule, labels, predictions, scores, quota: int, rules: dict):
+    """What the user's rule chooses, checked: int64 indices, classes ascending."""
+    barred, teacher = rules["excluded"], rules["teacher_predictions"]
+    if teacher is not None:  # nor what the teacher gets wrong
+        barred = np.union1d(barred, np.flatnonzero(teacher != labels))
+    picked = np.asarray(rule(labels, predictions, scores, quota, barred))
+    whole = picked.ndim == 1 and (picked.dtype.kind in "iu" or not len(picked))
+    known = whole and np.isin(picked, np.arange(len(labels))).all()
+    if not known or len(np.unique(picked)) < len(picked):
+        raise InputError(
+            f"the selection rule returned {picked.dtype} {picked.shape}, but must "
+            f"return different indices from 0 to {len(labels) - 1}"
+        )
+    picked = picked.astype(np.int64)
+    if taken := np.intersect1d(picked, barred).size:
+        raise InputError(
+            f"the selection rule returned {taken} of the indices that it was told to "
+            "leave out (excluded)"
+        )
+    most = np.bincount(labels[picked], minlength=1).max(initial=0)
+    if most > quota:
+        raise InputError(
+            f"the selection rule returned {most} images of one class, but the quota is "
+            f"{quota}"
+        )
+    return picked[np.argsort(labels[picked], kind="stable")]
 
 
 def selected(records: list[PhaseRecord]) -> np.ndarray:

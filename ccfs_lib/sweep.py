@@ -85,6 +85,7 @@ def _shared(pool: Executor, stages, per_class: int) -> None:
     if stages.experiment.score != "forgetting":
         _ = stages.difficulty  # a missing file is told before anything is trained
     _ = stages.train, stages.test  # decoded once, not by every worker
+    stages.recover.check()
     how = stages.experiment, stages.trainings.deadline
     missing = [(_squeeze, n) for n in stages.squeeze.seeds if not stages.squeeze.has(n)]
     # Bits do not depend on who trains, for a portable experiment; for others they may

@@ -439,7 +439,9 @@ def test_our_arms_among_the_papers():
     assert paper.arm("random-hard", "cifar10", 500) == 79.3  # its random: hard labels
     assert paper.arm("distilled", "cifar100", 50) == 59.7  # by CDA
     # It has no random images with a teacher, no CCFS without, and no other cells.
-    for name in ("random", "ccfs-hard", "no-such", "selmatch"):
+    assert paper.arm("random-selmatch", "cifar10", 500) == 79.3  # its own protocol
+    assert paper.arm("selmatch", "cifar10", 500) == 85.9
+    for name in ("random", "ccfs-hard", "no-such", "two-shot"):
         assert paper.arm(name, "cifar10", 500) is None
     for cell in (("cifar10", 123), ("digits", 20), ("cifar100", 250)):
         assert paper.arm("simple-misclassified", *cell) is None

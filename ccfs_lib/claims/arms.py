@@ -58,7 +58,8 @@ ARMS = {
     "ccfs": {"cell": (CCFS,), "distillation.method": ("cda",), **RECOVERED},
     "cda": {"cell": ("distilled",), "distillation.method": ("cda",), **RECOVERED},
     "sre2l": {"cell": ("distilled",), "distillation.method": ("sre2l",), **RECOVERED},
-    "random": {"cell": ("random-hard",)},  # the paper's random images: hard labels
+    # SelMatch's protocol, as the paper's; else hard labels by CCFS's own recipe.
+    "random": {"cell": ("random-selmatch", "random-hard")},
     # Its accuracy is that of the run's teacher: the paper's full-data numbers are those
     # of its teachers, not of a training under the student's recipe.
     FULL: {"cell": (CCFS,), "distillation.method": ("cda",), **RECOVERED},

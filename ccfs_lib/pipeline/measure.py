@@ -34,14 +34,15 @@ def measure(pipeline, settings, arm: str, config: dict, command: str | None) -> 
     config |= {"train": t.train.fingerprint, "test": t.test.fingerprint}
     sources = plugins.sources((k, config[k]) for k in NAMES if k in config)
     config |= {"sources": sources} if sources else {}
-    found = results.find(paths.results(), settings.run, arm, config)
+    cell = arm.replace(":", ".")  # a rule of the user's, as a file's name
+    found = results.find(paths.results(), settings.run, cell, config)
     if found and not pipeline.experiment.portable:
         return found
     rows = [pipeline.evaluate(arm, s) for s in progress(range(seeds), arm, "seed")]
     return results.write(
         paths.results(),
         settings.run,
-        arm,
+        cell,
         config=config,
         rows=rows,
         provenance=results.provenance(t.device, command),

@@ -13,15 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ccfs_lib import arms, curriculum, data, scores
+from ccfs_lib import arms, curriculum, data, scores, selmatch
 from ccfs_lib.curriculum import Filter, PhaseRecord
 from ccfs_lib.data import ImageSet, exchange
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import Experiment, Recipe
+from ccfs_lib.experiment import Experiment, Recipe, presets
 from ccfs_lib.pipeline.measure import EVALUATION, measure, row
 from ccfs_lib.pipeline.recover import Recover
 from ccfs_lib.pipeline.squeeze import Squeeze, Teacher
 from ccfs_lib.pipeline.trainings import Trainings
+from ccfs_lib.runtime import plugins
 from ccfs_lib.select import quotas
 from ccfs_lib.store import Artefact, Store
 
@@ -84,19 +85,22 @@ class Pipeline:
     def phases(
         self, seed: int = 0, strategy: str | None = None
     ) -> Iterator[PhaseRecord]:
-        """Run Algorithm 1 for one seed, by a strategy of Table 3 or the experiment's.
+        """Run Algorithm 1 for one seed.
 
-        Raises InputError for another strategy or a negative seed.
+        strategy: one of Table 3, or a rule of the user's, module:function; default the
+        experiment's. Raises InputError for another strategy or a negative seed.
         """
-        e = self.experiment
-        if strategy is not None and strategy not in arms.STRATEGIES:
-            known = ", ".join(arms.STRATEGIES)
-            raise InputError(f"strategy is {strategy!r}, but must be one of {known}")
+        e, rule = self.experiment, None
         if seed < 0:
             raise InputError(f"seed is {seed}, but must be 0 or more")
         coarse, fine = e.coarse, e.fine
-        if strategy:
+        if strategy in arms.STRATEGIES:
             coarse, fine = arms.parse(strategy).strategy
+        elif strategy and plugins.named(strategy):
+            rule = plugins.resolve(strategy, "strategy", arms.RULE)
+        elif strategy is not None:
+            known = ", ".join(arms.STRATEGIES)
+            raise InputError(f"strategy is {strategy!r}, but must be one of {known}")
         difficulty = self.difficulty  # first: a missing file is told before training
         ties = scores.untied(difficulty, seed) if e.ties == "random" else None
         return curriculum.run(
@@ -109,6 +113,7 @@ class Pipeline:
             coarse=coarse,
             fine=fine,
             ties=ties,
+            rule=rule,
             seed=seed,
         )
 
@@ -163,7 +168,7 @@ class Pipeline:
             path, labels = e.selected_from, self.train.labels
             chosen, _ = exchange.read_indices(path, e.ipc, len(labels), labels, e.real)
             return self._beside(chosen)
-        return self._beside(self.chosen(seed, arm.strategy and arm.name))
+        return self._beside(self.chosen(seed, arm.rule or (arm.strategy and arm.name)))
 
     def chosen(self, seed: int, strategy: str | None = None) -> np.ndarray:
         """Indices that Algorithm 1 chooses, int64, in the order of choice."""
@@ -195,11 +200,26 @@ class Pipeline:
         recipe, synthetic = replace(e.recipe, **arm.changes), self.synthetic(name, seed)
         # Table 2: filters of `network` selected the set, whatever learns from it.
         seeded = 1000 * seed + EVALUATION
-        how = {"network": e.evaluation_network, "teacher": self.evaluator}
-        done = self.trained(synthetic, recipe, seeded, **how)
+        if arm.protocol == "selmatch":
+            done = self._as_selmatch(synthetic, seeded)
+        else:
+            how = {"network": e.evaluation_network, "teacher": self.evaluator}
+            done = self.trained(synthetic, recipe, seeded, **how)
         full = arm.set == "full"
         wanted = len(self.train) if full else e.ipc * self.train.num_classes
         return row(seed, done, synthetic, wanted) | self._course(name, seed)
+
+    def _as_selmatch(self, real: ImageSet, seed: int) -> Artefact:
+        """Train on real images as SelMatch does, from which Table 1's Random row is."""
+        e = self.experiment
+        return self.trainings.trained(
+            real,
+            presets.evaluation(e.dataset, e.scale, e.ipc),
+            seed,
+            network=e.evaluation_network or e.network,
+            entries={"dsa": "every image, an operation a batch"},
+            make=selmatch.DsaStep,
+        )
 
     def _course(self, name: str, seed: int) -> dict:
         """Figure 4 in numbers: CCFS's filters and picks, by phase; of other arms none.
@@ -229,10 +249,11 @@ class Pipeline:
 
         Raises InputError for an arm that cannot be measured here.
         """
-        arms.parse(name, self.experiment)
-        teacher = self.teacher
+        arm, teacher = arms.parse(name, self.experiment), self.teacher
         config = {"teacher_last": teacher.last, "teacher_best": teacher.best}
         config["teacher_train"] = teacher.train_accuracy
         if self.evaluator is not teacher:
             config["evaluator_last"] = self.evaluator.last
+        if arm.rule:
+            config |= {"rule": arm.rule, "rule_source": plugins.source_hash(arm.rule)}
         return measure(self, self.experiment, name, config, command)

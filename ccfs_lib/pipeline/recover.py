@@ -1,17 +1,20 @@
 """Recover: distilled images, synthesised from the teacher batch by batch, or read."""
 
+import math
 import time
+from contextlib import suppress
 
 from torch import Tensor
 
 from ccfs_lib.data import ImageSet, exchange
 from ccfs_lib.distill import sre2l
-from ccfs_lib.errors import TimeUp
+from ccfs_lib.errors import InputError, TimeUp
 from ccfs_lib.experiment import essential
 from ccfs_lib.pipeline.squeeze import Squeeze
 from ccfs_lib.pipeline.trainings import Trainings
 from ccfs_lib.runtime.device import arithmetic
 from ccfs_lib.runtime.progress import progress
+from ccfs_lib.train import predict
 
 
 class Recover:
@@ -19,6 +22,7 @@ class Recover:
 
     def __init__(self, trainings: Trainings, squeeze: Squeeze):
         self.trainings, self.squeeze = trainings, squeeze
+        self._agreed: dict[int, float] = {}
         self.experiment = trainings.experiment
 
     def images(self, per_class: int) -> ImageSet:
@@ -27,11 +31,31 @@ class Recover:
         if not per_class:
             return train.subset([], "none")
         if e.distilled_from:
-            return exchange.read_folder(e.distilled_from, train.classes, per_class)
+            return self._given(per_class)
         todo = self.batches(per_class)
         done = [self.batch(per_class, i) for i in progress(todo, "recover", "batch")]
         name = f"{e.distillation.method} x{per_class}"
         return sre2l.assemble(done, todo.values(), train.classes, name)
+
+    def check(self) -> None:
+        """Raise InputError where given images cannot be those of these classes.
+
+        To be asked before a teacher is trained.
+        """
+        if folder := self.experiment.distilled_from:
+            exchange.class_folders(folder, self.trainings.train.classes)
+
+    def _given(self, per_class: int) -> ImageSet:
+        """Read distilled images of others; a Notice where the teacher knows none."""
+        e, t = self.experiment, self.trainings
+        images = exchange.read_folder(e.distilled_from, t.train.classes, per_class)
+        if per_class not in self._agreed:  # said once
+            self._agreed[per_class] = math.nan
+            with suppress(InputError):  # only the answers of a shipped teacher are here
+                network = self.squeeze.teacher.network
+                answers = predict(network, images.images, t.device).argmax(1)
+                self._agreed[per_class] = exchange.agreement(images, answers)
+        return images
 
     def batches(self, per_class: int) -> dict[int, Tensor]:
         """List the batches to recover, number -> targets, int (B,); none if given."""

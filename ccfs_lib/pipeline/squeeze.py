@@ -18,7 +18,7 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.experiment.datasets import score_file
 from ccfs_lib.pipeline.trainings import Trainings
 from ccfs_lib.runtime import plugins, weights
-from ccfs_lib.runtime.device import arithmetic
+from ccfs_lib.runtime.device import arithmetic, place
 from ccfs_lib.store import Artefact, Store
 from ccfs_lib.store import key as store_key
 from ccfs_lib.train import accuracy, predict
@@ -131,6 +131,8 @@ class Squeeze:
         state, card = weights.load(path)
         network = t.network(self.network, normalisation=self._constants(card))
         weights.fit_into(network, state)
+        # Before `predict`: tensors that it moved could not be differentiated through.
+        network = place(network, t.device)
         seed, named = self.seeds[0], card.get("key", "")
         if named and named == store_key(self._key(seed)) and self.has(seed):
             artefact = self.run(seed)  # its answers, from the weights as trained

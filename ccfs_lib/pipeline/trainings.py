@@ -70,15 +70,16 @@ class Trainings:
         if e.holdout:
             out = np.setdiff1d(np.arange(len(self._reduced)), self.kept)
             return self._reduced.subset(out, f"{self._reduced.name}-holdout")
-        test = self._load("test")
-        kinds = [(s.num_classes, s.image_size, s.classes) for s in (self.whole, test)]
+        test = reduced(self._load("test"), e.classes, e.image_size)
+        splits = self._reduced, test
+        kinds = [(s.num_classes, s.image_size, s.classes) for s in splits]
         if kinds[0] != kinds[1]:  # a label, or a pixel, would mean something else
             text = ["{} classes at {} px".format(*kind) for kind in kinds]
             raise InputError(
                 f"dataset is {e.dataset!r}, but its splits do not have the same "
                 f"classes in one order, and one size: train {text[0]}, test {text[1]}"
             )
-        return reduced(test, e.classes, e.image_size)
+        return test
 
     @cached_property
     def whole(self) -> ImageSet:

@@ -336,7 +336,9 @@ def test_every_module_has_a_section_in_the_api():
     named = re.findall(r"automodule:: ccfs_lib\.(\S+)", generate.library())
     paths = (ROOT / "ccfs_lib").rglob("[!_]*.py")
     assert sorted(named) == sorted(
-        ".".join(p.relative_to(ROOT / "ccfs_lib").with_suffix("").parts) for p in paths
+        ".".join(p.relative_to(ROOT / "ccfs_lib").with_suffix("").parts)
+        for p in paths
+        if "commands" not in p.parts and p.stem != "cli"  # `ccfs --help` tells them
     )
 
 

@@ -563,7 +563,7 @@ def test_one_missing_training_is_no_business_of_the_pool(house, mini, monkeypatc
     sweep.sweep(e, **how)
     assert seen == [1, 2]  # the teacher was there
     (
-        Pipeline(e).store.path("squeeze", Pipeline(e)._squeeze_key(2)) / "recipe.json"
+        Pipeline(e).store.path("squeeze", Pipeline(e).squeeze._key(2)) / "recipe.json"
     ).unlink()
     with pytest.warns(StoreWarning, match="damaged"):
         sweep.sweep(e, **how)

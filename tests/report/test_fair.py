@@ -48,9 +48,9 @@ def stages(dataset="digits", **changes):
             return self.images
 
     train = Set(images=known.train, num_classes=known.classes, image_size=known.size)
-    squeezes = range(e.score_runs if e.score == "forgetting" else 1)
+    squeeze = SimpleNamespace(seeds=e.squeeze_seeds)
     test = Set(images=known.test)
-    return SimpleNamespace(experiment=e, train=train, test=test, squeezes=squeezes)
+    return SimpleNamespace(experiment=e, train=train, test=test, squeeze=squeeze)
 
 
 def scaled(x):

@@ -411,7 +411,9 @@ def test_logits_have_a_stand_in(images, values):
             tensors = {"events": events, "learned": events > 0}  # one image never
             one = SimpleNamespace(tensors=tensors)
             known = None if experiment.score == "logits" else values
-            options = {"store": store, "device": device, "squeeze": lambda seed: one}
+            seeds = experiment.squeeze_seeds
+            squeeze = SimpleNamespace(run=lambda seed: one, seeds=seeds)
+            options = {"store": store, "device": device, "squeeze": squeeze}
             super().__init__(experiment=experiment, difficulty=known, **options)
 
     stages = Fake(preset(score="logits"), None, "cpu")

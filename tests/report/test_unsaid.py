@@ -10,12 +10,12 @@ import pytest
 from scipy import stats
 
 from ccfs_lib import scores
+from ccfs_lib.arms import parse
 from ccfs_lib.claims.compare import CCFS
 from ccfs_lib.commands.options import Choice
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import FURTHER, essential, preset
 from ccfs_lib.pipeline import Pipeline
-from ccfs_lib.pipeline.pipeline import parts
 from ccfs_lib.report import arms, effects, evidence, unsaid
 from ccfs_lib.report.effects import Effect, effect
 
@@ -260,11 +260,11 @@ def test_a_short_random_set_has_ccfs_numbers_and_random_images(shared, mini):
 
 def test_named_arms_change_the_last_training_alone(shared, mini):
     run = Pipeline(mini())
-    assert [parts(arm)[0] for arm in FURTHER] == [
-        *("random-short", "full", "distilled", "ccfs", "random", "distilled"),
+    assert [parse(arm).set for arm in FURTHER] == [
+        *("short", "full", "distilled", "phases", "random", "distilled", "random"),
         *("selected", "selected"),
     ]
-    assert parts("hard-misclassified") == ("hard-misclassified", {})
+    assert parse("hard-misclassified").changes == {}
     for arm, same in (("ccfs-plain", CCFS), ("random-plain", "random")):
         assert run.synthetic(arm, 0).fingerprint == run.synthetic(same, 0).fingerprint
     row = run.evaluate("full-hard", 0)
