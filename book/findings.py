@@ -14,7 +14,7 @@ from ccfs_lib.claims import compare
 from ccfs_lib.claims.compare import CCFS, PAIRED, VERDICTS, printed_as, verdict
 from ccfs_lib.claims.evidence import SHOWN_ONLY
 from ccfs_lib.errors import InputError
-from ccfs_lib.report.text import SPACE, count, plus_minus, signed, told
+from ccfs_lib.report.text import SPACE, count, interval, plus_minus, signed
 
 # Orderings that the paper claims or that its claims need; left should be higher.
 ORDERINGS = (
@@ -85,7 +85,7 @@ def orderings(rows: pandas.DataFrame) -> str:
         badge = f"[{words[-1]}]{{.verdict .{BADGES[words[-1]]}}}"
         badge = f"*{words[-1]}*:" if aside else badge
         # Spaces that may break: these lines are long, and a phone is narrow.
-        said = f"{told(d)}, {count(d.n_a, 'seed')}".replace(SPACE, " ")
+        said = f"{interval(d)}, {count(d.n_a, 'seed')}".replace(SPACE, " ")
         lines.append(f"- {badge} **{claim}**: {said}.{_printed(left, right, rows)}")
     if not lines:
         return ""

@@ -30,7 +30,7 @@ ALSO = {
 # bound. Ours is ten times the largest change that it calls marginal (0.1), and coarse:
 # of the six steps that Table 5 calls a rise, four are smaller (0.2, 0.5, 0.7, 0.9).
 MARGINS = {"curricula-after-three": (-1.0, 1.0)}
-# "Within 0.3 points of": the sentence's own bound, and no harm in being above.
+# "Within 0.3 points of": the sentence's bound, and no harm in being above.
 MARGINS |= {"full-data-gap": (-math.inf, 0.3)}
 # Portions in which Figure 5 is not contradicted: it shows no set without distilled
 # images, so alpha 0 is our reading of where the axis ends.
@@ -50,8 +50,8 @@ FIGURES = {
     "fig4b": ("tiny-imagenet", (50, 100)),
     "table2": ("tiny-imagenet", (100,)),
 }
-# Rows of an arm: column -> allowed values, the first that is there. Images of the
-# user's own (`distilled_from`) are neither CDA's nor SRe2L's.
+# Rows of an arm: column -> allowed values, the first that is there. Images that
+# the user gives (`distilled_from`) are neither CDA's nor SRe2L's.
 RECOVERED = {"distilled_from": ("",)}
 FULL = "full"
 ARMS = {
@@ -75,7 +75,7 @@ ARMS = {
 
 
 def sides(claim) -> tuple[list[str], list[str]]:
-    """The paper's names of the arms on both sides, left the one said to be higher.
+    """Return the paper's names of the arms on both sides, the higher one left.
 
     claim: a row of `paper.claims()`, as for all functions here.
     """
@@ -83,14 +83,14 @@ def sides(claim) -> tuple[list[str], list[str]]:
 
 
 def cell(claim) -> tuple[str, int]:
-    """Data set and IPC of the selected set in a claim, for those of OWN_CELL."""
+    """Return data set and IPC of the selected set in a claim, for those of OWN_CELL."""
     side = claim.right if claim.left.startswith("full") else claim.left
     dataset, ipc = side.split("@")[1].rsplit("-", 1)
     return dataset, int(ipc)
 
 
 def cells(claim) -> set[tuple[str, int]]:
-    """Data sets and IPC of which the paper says it; empty for Figure 5, without any."""
+    """List data sets and IPC of which the paper says it; empty for Figure 5."""
     if claim.id in OWN_CELL:
         return {cell(claim)}
     figure = claim.tested_by + "b" * claim.place.endswith("Figure 4(b)")
@@ -103,19 +103,19 @@ def cells(claim) -> set[tuple[str, int]]:
         numbers = [TABLES[claim.tested_by][0]] if claim.tested_by in TABLES else []
     tables = [paper.table(number) for number in numbers]
     # The full data sets have a row in Table 1, but are no cell of it.
-    own = [t[t["method"] != "full"] if "method" in t else t for t in tables]
-    return {(row.dataset, int(row.ipc)) for t in own for row in t.itertuples()}
+    parts = [t[t["method"] != "full"] if "method" in t else t for t in tables]
+    return {(row.dataset, int(row.ipc)) for t in parts for row in t.itertuples()}
 
 
 def learners(claim) -> set[str]:
-    """Networks of which the paper says it, where it speaks of more than one."""
+    """List the networks of which the paper says it, where they are more than one."""
     return {*paper.table(2).network} if claim.tested_by == "table2" else set()
 
 
 def rows_of(claim, name: str) -> dict[str, tuple]:
-    """Which rows are the arm that a claim calls `name`: column -> values, best first.
+    """Return which rows are a claim's arm `name`: column -> values, best first.
 
-    Methods without an arm of ours are cells of their own name ("selmatch", "glister"),
+    Methods without an arm of ours are cells of the same name ("selmatch", "glister"),
     and count as measured once there are rows of such a cell.
     """
     if claim.tested_by == "strategies":
@@ -127,22 +127,22 @@ def rows_of(claim, name: str) -> dict[str, tuple]:
 
 
 def apart(claim) -> set[str]:
-    """Settings in which the claim's own arms differ; all others have to be equal."""
+    """List settings in which the claim's arms differ; all others have to be equal."""
     if claim.tested_by == "alpha":  # Figure 5 names its rivals "other"
         return {"alpha"}
     if claim.id in TRENDS:
         return {TRENDS[claim.id].over}
-    found: dict[str, set] = {}
+    allowed: dict[str, set] = {}
     for name in [name for side in sides(claim) for name in side]:
         for column, values in rows_of(claim, name).items():
-            found.setdefault(column.split(".")[0], set()).add(values)
-    return {setting for setting, values in found.items() if len(values) > 1}
+            allowed.setdefault(column.split(".")[0], set()).add(values)
+    return {setting for setting, values in allowed.items() if len(values) > 1}
 
 
 def printed(claim, dataset: str, ipc: float) -> float:
-    """The paper's own difference in another cell, points: left minus its best rival.
+    """Return the paper's difference in another cell, points: left minus best rival.
 
-    nan where it prints none there; claims.csv has the one of the claim's own cell.
+    nan where it prints none there; claims.csv has the one of the claim's cell.
     """
     if FULL in sides(claim)[0]:  # its two sides stand at two IPC
         return claim.paper_difference if (dataset, ipc) == cell(claim) else math.nan

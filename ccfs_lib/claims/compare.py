@@ -43,7 +43,7 @@ SETTINGS |= {"beta", "start", "matcher", "experts", "expert", "matching"}
 
 
 def verdict(d: Difference) -> str:
-    """One of VERDICTS for "left is higher": whether the interval excludes zero.
+    """Return one of VERDICTS for "left is higher": does the interval exclude zero?
 
     An interval that touches zero, and a single seed, which has none, stay open.
     """
@@ -53,7 +53,7 @@ def verdict(d: Difference) -> str:
 
 
 def size(low: float, high: float, printed: float) -> str:
-    """One of SIZES for an interval and a printed difference, or "" without either.
+    """Return one of SIZES for an interval and a printed difference, or "" without.
 
     Consistent: the printed number is inside, which a wide interval easily achieves.
     Opposite: all of the interval is on the other side of zero. Smaller: nearer to zero
@@ -71,12 +71,12 @@ def size(low: float, high: float, printed: float) -> str:
 
 
 def level(d: Difference) -> bool:
-    """Whether two means are equal, but for the rounding of their sums."""
+    """Return whether two means are equal, but for the rounding of their sums."""
     return abs(d.mean) < 1e-9
 
 
 def values(rows: "pandas.DataFrame", arm: str, column: str = "last") -> list[float]:
-    """One number per seed of an arm, in the order of the rows (that of the seeds).
+    """Return one number per seed of an arm, in the order of the rows (and seeds).
 
     rows: a table of `results.load`. column: "last" or "best" (percent), "images", ...
     """
@@ -86,22 +86,22 @@ def values(rows: "pandas.DataFrame", arm: str, column: str = "last") -> list[flo
 def matched(
     rows: "pandas.DataFrame", left: str, right: str
 ) -> tuple[list[float], list[float]]:
-    """Last accuracies of two arms, percent, of the seeds that both have, by seed.
+    """Return last accuracies of two arms, percent, of their common seeds, by seed.
 
     A seed that only one of them has is left out: it has nothing to be compared with.
     Raises InputError for an arm without rows, arms without a common seed, a seed that
     an arm has twice, or settings that differ between the two.
     """
     one, other = (rows[rows["cell"] == arm] for arm in (left, right))
-    for arm, own in ((left, one), (right, other)):
-        if own.empty:
+    for arm, part in ((left, one), (right, other)):
+        if part.empty:
             raise InputError(f"{arm!r} has no rows; measure it first")
-        once(own, repr(arm))
+        once(part, repr(arm))
     if differ := contradiction(one, other):
         raise InputError(f"{left!r} and {right!r} differ in {differ}")
-    if not (found := by_seed(one, other))[0]:
+    if not (pairs := by_seed(one, other))[0]:
         raise InputError(f"{left!r} and {right!r} have no seed in common")
-    return found
+    return pairs
 
 
 def once(rows: "pandas.DataFrame", name: str) -> None:
@@ -109,43 +109,44 @@ def once(rows: "pandas.DataFrame", name: str) -> None:
     twice = rows[rows["seed"].duplicated(keep=False)]
     if len(twice):
         same = twice[twice["seed"] == twice["seed"].iloc[0]]
-        said = " and ".join(f"{value:.2f}" for value in same["last"])
-        raise InputError(f"{name} has seed {same['seed'].iloc[0]} twice, with {said}")
+        accuracies = " and ".join(f"{value:.2f}" for value in same["last"])
+        seed = same["seed"].iloc[0]
+        raise InputError(f"{name} has seed {seed} twice, with {accuracies}")
 
 
 def by_seed(
     one: "pandas.DataFrame", other: "pandas.DataFrame"
 ) -> tuple[list[float], list[float]]:
-    """Last accuracies of two sets of rows, percent, of their common seeds, by seed."""
+    """Return last accuracies of two sets of rows, percent, by common seed."""
     one, other = (
-        own[["seed", "last"]].set_index("seed")["last"].astype(float)
-        for own in (one, other)
+        part[["seed", "last"]].set_index("seed")["last"].astype(float)
+        for part in (one, other)
     )
     common = sorted(set(one.index) & set(other.index))
     return list(one[common]), list(other[common])
 
 
 def contradiction(one: "pandas.DataFrame", other: "pandas.DataFrame") -> str:
-    """The first setting that rows do not share, as "recipe.epochs (30, 60)", or ''."""
+    """Return the first setting that differs, as "recipe.epochs (30, 60)", or ''."""
     for column in settings(one):
-        found = {str(v) for part in (one, other) for v in part[column].dropna()}
+        distinct = {str(v) for part in (one, other) for v in part[column].dropna()}
         # A new option is filed only where it is not at its default: absent differs.
         gaps = {bool(v) for part in (one, other) for v in part[column].isna()}
-        if len(found) > 1 or len(gaps) > 1:
-            found |= {"absent"} if True in gaps else set()
-            return f"{column} ({', '.join(sorted(found))})"
+        if len(distinct) > 1 or len(gaps) > 1:
+            distinct |= {"absent"} if True in gaps else set()
+            return f"{column} ({', '.join(sorted(distinct))})"
     return ""
 
 
 def settings(rows: "pandas.DataFrame", apart: Sequence[str] = ()) -> list[str]:
-    """Columns of `rows` that hold settings, nested ones too, but for those `apart`."""
+    """List columns of `rows` that hold settings, nested ones too, except `apart`."""
     shared = SETTINGS - set(apart)
     # "sources.network" is the text of a network of the user's.
     return [c for c in rows if c.removeprefix("sources.").split(".")[0] in shared]
 
 
 def printed_as(row) -> str:
-    """The data set whose numbers the paper prints beside a row; "" for a part of one.
+    """Return the data set whose numbers the paper prints; "" for a part of one.
 
     row: of a table of `results.load`; its settings are absent or nan at their default.
     """
@@ -156,7 +157,7 @@ def printed_as(row) -> str:
 
 
 def compare(rows: "pandas.DataFrame", left: str, right: str) -> Difference:
-    """Last accuracy of one arm minus another's, points, paired by seed.
+    """Compute the last accuracy of one arm minus another's, points, paired by seed.
 
     rows: those of one run, from `results.load`. Raises InputError as `matched`.
     """
@@ -164,7 +165,7 @@ def compare(rows: "pandas.DataFrame", left: str, right: str) -> Difference:
 
 
 def detectable(rows: "pandas.DataFrame", left: str, right: str) -> float:
-    """The true difference, points, that `compare` would show four times in five.
+    """Compute the true difference, points, that `compare` shows four times in five.
 
     Raises InputError as `matched`.
     """

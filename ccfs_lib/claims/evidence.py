@@ -1,6 +1,6 @@
 """What the lines of a claim say together: which are independent, and which count.
 
-A claim is said to hold only if every run that tests it says so; where runs differ it is
+A claim holds only if every run that tests it says so; where runs differ it is
 mixed. Runs are independent evidence only where another teacher was trained (in Section
 3: other experts): IPC settings and ablations that share one have its distilled images,
 and scores counted with it, in common. Even then runs of one data set share what others
@@ -23,7 +23,7 @@ UNTESTED = "not tested here"
 MIXED = "mixed"
 # Data that show how the method works, in seconds: nothing follows for the paper's.
 SHOWN_ONLY = {"digits"}
-# What a teacher or a set of experts is made of, but for its seed, which never changes.
+# What determines a teacher or a set of experts, but for its seed, which never changes.
 SOURCE = ("train", "test", "teacher_network", "teacher", "matcher", "experts", "expert")
 
 
@@ -44,9 +44,9 @@ def source(row) -> str:
     setting of teacher and experts.
     """
     names = [n for n in row.index if n.split(".")[0] in SOURCE and _there(row[n])]
-    told = {name: str(row[name]) for name in sorted(names)}
-    told = told or {"dataset": str(row.get("dataset", ""))}
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
+    settings = {name: str(row[name]) for name in sorted(names)}
+    settings = settings or {"dataset": str(row.get("dataset", ""))}
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
 
 
 def _there(value) -> bool:
@@ -56,75 +56,75 @@ def _there(value) -> bool:
 def badge(claim: str, lines: pandas.DataFrame) -> Badge:
     """Sum up the lines of one claim, of `ledger.ledger`; digits never decide."""
     lines = lines[lines["verdict"] != UNTESTED]
-    own = lines[lines["counts"].astype(bool)]
-    aside = len(lines) - len(own)
-    if own.empty:
+    counted = lines[lines["counts"].astype(bool)]
+    aside = len(lines) - len(counted)
+    if counted.empty:
         return Badge(claim, UNTESTED, shown_only=aside)
-    words = set(own["verdict"])
+    words = set(counted["verdict"])
     word = words.pop() if len(words) == 1 else MIXED
-    return Badge(claim, word, len(own), own["source"].nunique(), aside)
+    return Badge(claim, word, len(counted), counted["source"].nunique(), aside)
 
 
 def covered(claim, lines: pandas.DataFrame) -> tuple[int, int]:
-    """How many of the paper's cells (data set, IPC) were measured, and how many it has.
+    """Count the paper's cells (data set, IPC) that were measured, and all of them.
 
-    claim: a row of `paper.claims()`; lines: its own, of `ledger.ledger`. The network is
-    ours in all of them. A part of a data set, and digits, are no cell of the paper.
+    claim: a row of `paper.claims()`; lines: those of it in `ledger.ledger`. The network
+    is ours in all of them. A part of a data set, and digits, are no cell of the paper.
     """
-    cells, found = arms.cells(claim), set()
+    cells, measured = arms.cells(claim), set()
     over_ipc = claim.id in TRENDS and TRENDS[claim.id].over == "ipc"
     for line in lines[lines["verdict"] != UNTESTED].itertuples():
         every = line.levels if over_ipc else (line.ipc,)
         if not line.part:
-            found |= {(line.dataset.removesuffix("-jpeg"), ipc) for ipc in every}
-    return len(cells & found), len(cells)
+            measured |= {(line.dataset.removesuffix("-jpeg"), ipc) for ipc in every}
+    return len(cells & measured), len(cells)
 
 
 def learners(claim, lines: pandas.DataFrame) -> tuple[int, int]:
-    """How many of the paper's evaluation networks were measured, and how many it has.
+    """Count the paper's evaluation networks that were measured, and all of them.
 
     claim and lines: as for `covered`. Both are 0 for claims of one network.
     """
     known = arms.learners(claim)
-    found = {name for levels in lines["levels"] for name in levels}
-    return len(known & found), len(known)
+    measured = {name for levels in lines["levels"] for name in levels}
+    return len(known & measured), len(known)
 
 
-def where(claim, own: Sequence[Sequence[Pair]], rows: Pair) -> dict:
+def where(claim, pairs: Sequence[Sequence[Pair]], rows: Pair) -> dict:
     """Say where a line comes from, as entries of `ledger.Line`.
 
-    claim: a row of `paper.claims()`; own: all pairs of the claim's sides; rows: the
-    pair whose difference is shown.
+    claim: a row of `paper.claims()`; pairs: all of the claim's sides; rows: the pair
+    whose difference is shown.
     """
     first = rows[0].iloc[0]
-    told = {k: str(first.get(k, "")) for k in ("run", "dataset", "scale", "network")}
+    place = {k: str(first.get(k, "")) for k in ("run", "dataset", "scale", "network")}
     if isinstance(learner := first.get(LEARNER), str) and learner:
-        told["network"] = f"{learner}, filters {told['network']}"
-    told["part"] = ", ".join(
+        place["network"] = f"{learner}, filters {place['network']}"
+    place["part"] = ", ".join(
         f"{first[name]:.0f} {unit}"
         for name, unit in (("classes", "classes"), ("image_size", "pixels"))
         if first.get(name, 0) > 0  # absent or nan: whole
     )
-    return told | {
+    return place | {
         "ipc": float(first.get("ipc", math.nan)),
-        "levels": _levels(claim, own),
-        "class_size": float(SMALLEST_CLASS.get(told["dataset"], math.nan)),
+        "levels": _levels(claim, pairs),
+        "class_size": float(SMALLEST_CLASS.get(place["dataset"], math.nan)),
         "source": source(first),
-        "counts": told["dataset"] not in SHOWN_ONLY,
+        "counts": place["dataset"] not in SHOWN_ONLY,
     }
 
 
-def _levels(claim, own: Sequence[Sequence[Pair]]) -> tuple:
-    """Values of the setting that a claim is tested over; () for other claims."""
-    over, found = TRENDS[claim.id].over if claim.id in TRENDS else "", set()
-    for first in (pair[0].iloc[0] for row in own for pair in row if over):
+def _levels(claim, pairs: Sequence[Sequence[Pair]]) -> tuple:
+    """List values of the setting that a claim is tested over; () for other claims."""
+    over, levels = TRENDS[claim.id].over if claim.id in TRENDS else "", set()
+    for first in (pair[0].iloc[0] for row in pairs for pair in row if over):
         several = first.get("levels")
-        value = first[over] or first["network"]  # "": the filters' own learner
-        found |= {*several} if isinstance(several, tuple) else {value}
-    return tuple(sorted(found))
+        value = first[over] or first["network"]  # "": the filters' network
+        levels |= {*several} if isinstance(several, tuple) else {value}
+    return tuple(sorted(levels))
 
 
-def made(rows: Pair) -> dict:
+def set_sizes(rows: Pair) -> dict:
     """Count the images of both sets and those that were wanted, means over seeds."""
     left, right = ({n: _mean(part, n) for n in ("images", "wanted")} for part in rows)
     return {

@@ -2,7 +2,7 @@
 
 A run is all rows of results under equal settings. A claim is tested in each run that
 holds every arm it names, and nowhere else, so that what was not measured cannot hold.
-"Holds" is said of that run, its data set and its scale; how far they are from the
+"Holds" is about that run, its data set and its scale; how far they are from the
 paper's is in the columns beside it. Differences are those of `ccfs_lib.claims.compare`,
 and what the lines of a claim say together is in `ccfs_lib.claims.evidence`.
 """
@@ -15,7 +15,7 @@ import pandas
 from ccfs_lib import paper
 from ccfs_lib.claims import arms, compare
 from ccfs_lib.claims.compare import FAILS, HOLDS, OPEN
-from ccfs_lib.claims.evidence import UNTESTED, made, where
+from ccfs_lib.claims.evidence import UNTESTED, set_sizes, where
 from ccfs_lib.claims.pairs import Pairs, pairs_of, runs
 from ccfs_lib.statistics import (
     Extreme,
@@ -30,7 +30,7 @@ Seeds = tuple[list[float], list[float]]  # one number per seed on either side
 
 
 class Line(NamedTuple):
-    """One line of the ledger. Points unless said otherwise; nan where there is none."""
+    """One line of the ledger. In points, or as noted; nan where there is none."""
 
     claim: str  # id in claims.csv
     verdict: str  # one of compare.VERDICTS, or UNTESTED
@@ -72,10 +72,10 @@ def ledger(rows: pandas.DataFrame) -> pandas.DataFrame:
     lines = [
         line for claim in paper.claims().itertuples() for line in weigh(claim, rows)
     ]
-    found = pandas.DataFrame(lines, columns=Line._fields)
+    table = pandas.DataFrame(lines, columns=Line._fields)
     # What is no evidence is no part of the family either.
-    found["adjusted"] = false_discovery(found["p"].where(found["counts"]))
-    return found
+    table["adjusted"] = false_discovery(table["p"].where(table["counts"]))
+    return table
 
 
 def weigh(claim, rows: pandas.DataFrame) -> list[Line]:
@@ -92,9 +92,9 @@ def weigh(claim, rows: pandas.DataFrame) -> list[Line]:
         return [_untested(claim, f"the claim {arms.BEYOND[claim.id]}")]
     lines, lacking = [], None
     for run in runs(claim, rows):
-        own, also, missing = pairs_of(claim, run)
+        pairs, also, missing = pairs_of(claim, run)
         if not missing:
-            lines.append(_line(claim, own, also))
+            lines.append(_line(claim, pairs, also))
         elif lacking is None or len(missing) < len(lacking):
             lacking = missing  # the run that is nearest to a test says what it lacks
     if lines:
@@ -108,24 +108,24 @@ def _untested(claim, why: str) -> Line:
     return Line(claim.id, UNTESTED, paper=claim.paper_difference, missing=why)
 
 
-def _line(claim, own: Pairs, also: Pairs) -> Line:
-    seeds, further = _seeds(own), _seeds(also)
+def _line(claim, pairs: Pairs, also: Pairs) -> Line:
+    seeds, further = _seeds(pairs), _seeds(also)
     shown = extreme(seeds)
     decides = _decides(claim, seeds, further) if also else shown
-    pair, rows = seeds[shown.row][shown.column], own[shown.row][shown.column]
-    place = where(claim, own, rows)
+    pair, rows = seeds[shown.row][shown.column], pairs[shown.row][shown.column]
+    place = where(claim, pairs, rows)
     data = compare.printed_as(rows[0].iloc[0]).removesuffix("-jpeg")
     printed = arms.printed(claim, data, place["ipc"])
     number = claim.paper_difference if math.isnan(printed) else printed
-    # "By so much" is said by the sentence: a cell's number alone is no claim to a size.
+    # "By so much" comes from the sentence: a cell's number alone is no claim to a size.
     number = math.nan if math.isnan(claim.paper_difference) else number
-    level = 1 - 0.05 / len(own)
+    level = 1 - 0.05 / len(pairs)
     return Line(
         claim.id,
         _verdict(claim, decides),
         compare.size(shown.low, shown.high, number),
         **place,
-        **made(rows),
+        **set_sizes(rows),
         seeds=len(pair[0]),
         paper=printed,
         difference=shown.mean,
@@ -143,16 +143,16 @@ def _seeds(pairs: Pairs) -> list[list[Seeds]]:
 
 
 def _decides(claim, seeds: list[list[Seeds]], further: list[list[Seeds]]) -> Extreme:
-    """What a sentence says besides its own sides decides, and is not the number."""
+    """Return what decides: all parts of the sentence, not only the number shown."""
     every = extreme([one + more for one, more in zip(seeds, further, strict=True)])
     if claim.tested_by != "alpha":
         return every
-    own = extreme(seeds)  # what is ours alone may withhold a "holds", and no more
-    return every._replace(high=own.high, below=own.below)
+    named = extreme(seeds)  # what is ours alone may withhold a "holds", and no more
+    return every._replace(high=named.high, below=named.below)
 
 
 def _verdict(claim, d: Extreme) -> str:
-    """One of compare.VERDICTS: of a margin where the claim has one, else of the sign.
+    """Return one of compare.VERDICTS, of a margin where there is one, else of the sign.
 
     "Higher" is strict: an interval that ends at zero, as where every seed has the very
     same two figures, refutes it.
@@ -166,7 +166,7 @@ def _verdict(claim, d: Extreme) -> str:
 
 
 def _p(claim, d: Extreme, pair: Seeds) -> float:
-    """Two-sided p value of the question that `_verdict` answers.
+    """Compute the two-sided p value of the question that `_verdict` answers.
 
     nan where figures without any spread answer it: they are no test. Of a margin: both
     "inside" and "outside" are tested, and the clearer of the two counts.
@@ -182,7 +182,7 @@ def _p(claim, d: Extreme, pair: Seeds) -> float:
 
 
 def _note(claim, shown: Extreme, decides: Extreme) -> str:
-    """What decides, where it is not the number that the line shows."""
+    """Say what decides, where it is not the number that the line shows."""
     if claim.id == "full-data-gap":
         return "the teacher is one network, and adds nothing to the interval"
     if decides.high == 0 and claim.id not in arms.MARGINS:

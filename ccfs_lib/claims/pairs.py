@@ -25,10 +25,10 @@ def runs(claim, rows: pandas.DataFrame) -> Iterator[pandas.DataFrame]:
         here = rows["dataset"].astype(str).str.removesuffix("-jpeg") == dataset
         rows = rows[here & (rows["ipc"] == ipc)]
     if claim.id in TRENDS and not TRENDS[claim.id].over:
-        # An ablation changes the method that the claim is about, and the preset's own
+        # An ablation changes the method that the claim is about, and the preset's
         # run, whose name says no more than data and IPC, is there beside it.
-        own = rows["run"].str.fullmatch(r".*-ipc\d+")
-        rows = rows[own] if own.any() else rows
+        preset_run = rows["run"].str.fullmatch(r".*-ipc\d+")
+        rows = rows[preset_run] if preset_run.any() else rows
     if LEARNER in rows and LEARNER not in arms.apart(claim):
         # Another network that learns from the very same sets tests another claim.
         rows = rows[rows[LEARNER].fillna("") == ""]
@@ -39,54 +39,54 @@ def runs(claim, rows: pandas.DataFrame) -> Iterator[pandas.DataFrame]:
 
 
 def pairs_of(claim, run: pandas.DataFrame) -> tuple[Pairs, Pairs, list[str]]:
-    """List rows to compare (left, right): own sides, what it says also, the missing.
+    """List rows to compare (left, right): main sides, further ones, missing arms.
 
-    run: rows of one run, of `runs`. What it says also has as many rows as the own
-    sides, or none. The missing are names of arms; where there are any, the pairs are
-    not to be used.
+    run: rows of one run, of `runs`. The further sides have as many rows as the main
+    ones, or none. The missing are names of arms; where there are any, the pairs are not
+    to be used.
     """
     if claim.tested_by == "alpha":
         return _alphas(claim, run)
     if claim.id in TRENDS:
         trend = TRENDS[claim.id]
         there = not trend.over or trend.over in run
-        own = trend.pairs(run) if there else []
-        shared = own and all(compare.by_seed(*pair)[0] for pair in own)
-        pairs = [[pair] for pair in own] if trend.most else [own]
+        main = trend.pairs(run) if there else []
+        shared = main and all(compare.by_seed(*pair)[0] for pair in main)
+        pairs = [[pair] for pair in main] if trend.most else [main]
         return pairs, [], [] if shared else [trend.needs]
     left, right = arms.sides(claim)
     further = arms.ALSO.get(claim.id, [])
     names = list(dict.fromkeys([*left, *right, *(n for pair in further for n in pair)]))
-    found = {name: _arm(claim, run, name) for name in names}
-    missing = [name for name, rows in found.items() if rows.empty]
-    own = [(found[one], found[other]) for one in left for other in right]
-    also = [(found[one], found[other]) for one, other in further]
-    if not missing and not all(compare.by_seed(*pair)[0] for pair in own + also):
+    by_arm = {name: _arm(claim, run, name) for name in names}
+    missing = [name for name, rows in by_arm.items() if rows.empty]
+    main = [(by_arm[one], by_arm[other]) for one in left for other in right]
+    also = [(by_arm[one], by_arm[other]) for one, other in further]
+    if not missing and not all(compare.by_seed(*pair)[0] for pair in main + also):
         missing = ["one seed with all arms"]
-    return [own], [also] if also else [], missing
+    return [main], [also] if also else [], missing
 
 
 def _arm(claim, run: pandas.DataFrame, name: str) -> pandas.DataFrame:
-    """The rows of an arm; those of all data have the accuracy of their teacher."""
-    own = _pick(run, arms.rows_of(claim, name))
+    """Return the rows of an arm; those of all data have their teacher's accuracy."""
+    rows = _pick(run, arms.rows_of(claim, name))
     if name != arms.FULL:
-        return own
-    if "teacher_last" not in own:
-        return own.iloc[:0]
-    own = own[own["teacher_last"].notna()]
-    return own.assign(last=own["teacher_last"], images=math.nan)
+        return rows
+    if "teacher_last" not in rows:
+        return rows.iloc[:0]
+    rows = rows[rows["teacher_last"].notna()]
+    return rows.assign(last=rows["teacher_last"], images=math.nan)
 
 
 def _alphas(claim, run: pandas.DataFrame) -> tuple[Pairs, Pairs, list[str]]:
-    """Figure 5: each portion of those named, against all others that the paper has.
+    """List the pairs of Figure 5: each portion named, against all others it has.
 
     The best of the first is above the best of the others where one of them is above all
     others. Whichever side has more values has more chances, and `extreme` pays for it.
     What is ours alone, alpha 0, has to be beaten too, but contradicts nobody.
     """
     named = [float(name.removeprefix("alpha-")) for name in arms.sides(claim)[0]]
-    own = run[run["cell"] == CCFS] if "alpha" in run else run.iloc[:0].assign(alpha=0)
-    parts = {a: _pick(own, {"alpha": (a,)}) for a in sorted(set(own["alpha"]))}
+    ccfs = run[run["cell"] == CCFS] if "alpha" in run else run.iloc[:0].assign(alpha=0)
+    parts = {a: _pick(ccfs, {"alpha": (a,)}) for a in sorted(set(ccfs["alpha"]))}
     left = [rows for a, rows in parts.items() if a in named]
     ours = [rows for a, rows in parts.items() if a in arms.OURS]
     right = [rows for a, rows in parts.items() if a not in [*named, *arms.OURS]]
@@ -99,7 +99,7 @@ def _alphas(claim, run: pandas.DataFrame) -> tuple[Pairs, Pairs, list[str]]:
 
 
 def _pick(rows: pandas.DataFrame, arm: dict[str, tuple]) -> pandas.DataFrame:
-    """The rows of an arm, a seed each once; none where a column or value is missing."""
+    """Return the rows of an arm, each seed once; none where a column or value lacks."""
     keep = np.ones(len(rows), bool)
     for column, values in arm.items():  # masks: frames of a hundred columns are slow
         there = rows[column].to_numpy() if column in rows else np.array([])

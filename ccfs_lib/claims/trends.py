@@ -28,32 +28,32 @@ class Trend(NamedTuple):
 
 
 def _values(rows: pandas.DataFrame, arm: str, column: str = "last") -> pandas.Series:
-    """One number per seed of an arm."""
-    own = rows.loc[(rows["cell"] == arm) & rows[column].notna(), ["seed", column]]
-    return own.set_index("seed")[column].astype(float)
+    """Return one number per seed of an arm."""
+    measured = rows.loc[(rows["cell"] == arm) & rows[column].notna(), ["seed", column]]
+    return measured.set_index("seed")[column].astype(float)
 
 
 def _levels(rows: pandas.DataFrame, column: str, arms: Iterable[str]) -> list:
-    """Values of a setting at which every one of the arms was measured."""
-    found = [set(rows.loc[rows["cell"] == arm, column]) for arm in arms]
-    return sorted(set.intersection(*found))
+    """List values of a setting at which every one of the arms was measured."""
+    measured = [set(rows.loc[rows["cell"] == arm, column]) for arm in arms]
+    return sorted(set.intersection(*measured))
 
 
 SIZES = ("images", "wanted")  # of a set, in every row of results
 
 
 def _table(
-    rows: pandas.DataFrame, series: pandas.Series, *arms: str, **told
+    rows: pandas.DataFrame, series: pandas.Series, *arms: str, **settings
 ) -> pandas.DataFrame:
-    """Rows with what was computed within a seed from the sets of `arms` as accuracy.
+    """Build rows whose accuracy was computed within a seed from the sets of `arms`.
 
     Sizes are those of the sets together. `levels` are the values of the setting that
     the numbers come from, where there are several.
     """
-    own = rows[rows["cell"].isin(arms)]
-    first = own.iloc[0].to_dict() | told
-    there = [name for name in SIZES if name in own]
-    sizes = own.groupby("seed")[there].sum(min_count=1)
+    part = rows[rows["cell"].isin(arms)]
+    first = part.iloc[0].to_dict() | settings
+    there = [name for name in SIZES if name in part]
+    sizes = part.groupby("seed")[there].sum(min_count=1)
     lines = [
         first | sizes.loc[seed].to_dict() | {"seed": seed, "last": value}
         for seed, value in series.items()
@@ -62,22 +62,22 @@ def _table(
 
 
 def _each(left: str, right: str, over: str):
-    """A claim that one arm is higher than another at every value of a setting."""
+    """Return pairs(rows) of: one arm is higher than another at every value."""
 
     def pairs(rows: pandas.DataFrame) -> list[Pair]:
-        found = []
+        result = []
         levels = _levels(rows, over, (left, right))
         for level in levels if len(levels) > 1 else []:
-            own = rows[rows[over] == level]
-            both = [(a, _values(own, a)) for a in (left, right)]
-            found.append(tuple(_table(own, values, a) for a, values in both))
-        return found
+            part = rows[rows[over] == level]
+            both = [(a, _values(part, a)) for a in (left, right)]
+            result.append(tuple(_table(part, values, a) for a, values in both))
+        return result
 
     return pairs
 
 
 def _mean(left: str, right: str, over: str = "ipc"):
-    """A claim about the mean difference over a setting."""
+    """Return pairs(rows) of a claim about the mean difference over a setting."""
 
     def pairs(rows: pandas.DataFrame) -> list[Pair]:
         levels = _levels(rows, over, (left, right))
@@ -95,16 +95,17 @@ class _Over(NamedTuple):
 
 
 def _over(rows: pandas.DataFrame, arm: str, over: str, levels: list) -> _Over:
-    """An arm's mean and standard deviation over a setting, within a seed."""
+    """Compute an arm's mean and standard deviation over a setting, within a seed."""
     parts = [_values(rows[rows[over] == level], arm) for level in levels]
     wide = pandas.concat(parts, axis=1, keys=levels).dropna()
-    told, own = {over: np.nan, "levels": tuple(levels)}, rows[rows[over].isin(levels)]
+    part = rows[rows[over].isin(levels)]
+    settings = {over: np.nan, "levels": tuple(levels)}
     both = wide.mean(axis=1), wide.std(axis=1)
-    return _Over(*(_table(own, s, arm, **told) for s in both), wide)
+    return _Over(*(_table(part, s, arm, **settings) for s in both), wide)
 
 
 def _steady(calm: str, other: str, over: str = "beta"):
-    """A claim that one arm depends less on a setting than the other."""
+    """Return pairs(rows) of: one arm depends less on a setting than the other."""
 
     def pairs(rows: pandas.DataFrame) -> list[Pair]:
         levels = _levels(rows, over, (calm, other))
@@ -116,66 +117,66 @@ def _steady(calm: str, other: str, over: str = "beta"):
 
 
 def _grows(arms: tuple[str, ...], base: str, over: str = "ipc"):
-    """A claim that the mean gain of some arms grows: its slope per doubling."""
+    """Return pairs(rows) of: the mean gain of some arms grows (slope per doubling)."""
 
     def pairs(rows: pandas.DataFrame) -> list[Pair]:
         levels = _levels(rows, over, (*arms, base))
         if len(levels) < 3:
             return []
-        own = [_over(rows, arm, over, levels).values for arm in arms]
-        gain = sum(own) / len(own) - _over(rows, base, over, levels).values
+        values = [_over(rows, arm, over, levels).values for arm in arms]
+        gain = sum(values) / len(values) - _over(rows, base, over, levels).values
         gain = gain.dropna()
         x = np.log2(np.array(levels, float))
         slopes = pandas.Series(
             [np.polyfit(x, line, 1)[0] for line in gain.to_numpy(float)], gain.index
         )
-        told = {over: np.nan, "levels": tuple(levels)}
+        settings = {over: np.nan, "levels": tuple(levels)}
         both = (slopes, arms), (slopes * 0, (base,))
-        return [tuple(_table(rows, s, *names, **told) for s, names in both)]
+        return [tuple(_table(rows, s, *names, **settings) for s, names in both)]
 
     return pairs
 
 
 def _rises(*names: str):
-    """A claim that figures of CCFS's phases rise from every phase to the next."""
+    """Return pairs(rows) of: figures of CCFS rise from every phase to the next."""
 
     def pairs(rows: pandas.DataFrame) -> list[Pair]:
-        found = []
+        result = []
         for name in names:
             series = []
             while (column := f"phases.{len(series) + 1}.{name}") in rows:
                 series.append(_values(rows, CCFS, column))
             series = [s for s in series if len(s)]  # other runs may have more phases
             for earlier, later in pairwise(series):
-                found.append(tuple(_table(rows, s, CCFS) for s in (later, earlier)))
-        return found
+                result.append(tuple(_table(rows, s, CCFS) for s in (later, earlier)))
+        return result
 
     return pairs
 
 
 def _harder(rows: pandas.DataFrame) -> list[Pair]:
-    """In every phase a higher IPC picks harder images than the next lower one."""
-    found = []
+    """List pairs of: a higher IPC picks harder images, phase by phase."""
+    result = []
     levels = _levels(rows, "ipc", (CCFS,))
     for low, high in pairwise(levels):
-        own = [rows[rows["ipc"] == level] for level in (high, low)]
+        by_ipc = [rows[rows["ipc"] == level] for level in (high, low)]
         phase = 1
         while (column := f"phases.{phase}.mean") in rows:
-            pair = [_values(part, CCFS, column) for part in own]
+            pair = [_values(part, CCFS, column) for part in by_ipc]
             if all(len(s) for s in pair):
-                parts, told = zip(own, pair, strict=True), {"levels": tuple(levels)}
-                told |= {"ipc": np.nan}
-                found.append(tuple(_table(p, s, CCFS, **told) for p, s in parts))
+                parts = zip(by_ipc, pair, strict=True)
+                settings = {"levels": tuple(levels), "ipc": np.nan}
+                result.append(tuple(_table(p, s, CCFS, **settings) for p, s in parts))
             phase += 1
-    return found
+    return result
 
 
 def _networks(rows: pandas.DataFrame) -> list[Pair]:
-    """CCFS over CDA, whose images it begins with, on every evaluation network."""
+    """List pairs of: CCFS over CDA, its initial images, on every network."""
     if "distillation.method" not in rows:
         return []
     cda = rows[rows["distillation.method"] == "cda"]
-    # The filters' own network is the default, and defaults are not filed.
+    # The filters' network is the default, and defaults are not filed.
     return _each(CCFS, "distilled", LEARNER)(cda.fillna({LEARNER: ""}))
 
 

@@ -36,7 +36,7 @@ class Buffer:
         return len(self.trajectories)
 
     def read(self) -> "Buffer":
-        """Itself: it has been read."""
+        """Return self: it has been read."""
         return self
 
     @property
@@ -45,15 +45,15 @@ class Buffer:
         return min(len(t) for t in self.trajectories) - 1
 
     def network(self, seed: int | None = None) -> networks.Network:
-        """A fresh network of the experts' kind."""
+        """Build a fresh network of the experts' kind."""
         i = self.identity
         shape = i["network"], i["classes"], i["size"]
-        made = networks.build(*shape, mean=i["mean"], std=i["std"], seed=seed)
-        made.normalize = self.whiten or made.normalize
-        return made
+        network = networks.build(*shape, mean=i["mean"], std=i["std"], seed=seed)
+        network.normalize = self.whiten or network.normalize
+        return network
 
     def state(self, expert: int, epoch: int, like: Tensor) -> Tensor:
-        """Weights (P,) of an expert after `epoch` epochs, on the device of `like`."""
+        """Return weights (P,) of an expert after `epoch` epochs, placed as `like`."""
         return self.trajectories[expert][epoch].to(like.device, like.dtype)
 
     def check(
@@ -83,9 +83,9 @@ class Buffer:
         held = tuple(self.identity[k] for k in ("network", "classes", "size"))
         asked = network or held[0], images.num_classes, images.image_size
         if held != asked:
-            told = ["{} for {} classes at {} px".format(*s) for s in (held, asked)]
+            texts = ["{} for {} classes at {} px".format(*s) for s in (held, asked)]
             raise InputError(
-                f"buffer holds experts of {told[0]}, but {told[1]} is needed"
+                f"buffer holds experts of {texts[0]}, but {texts[1]} is needed"
             )
 
     def reaches(self, epochs: int) -> "Buffer":
@@ -121,14 +121,14 @@ class Later:
 
 
 def read(path: str | Path) -> Buffer:
-    """A buffer that `Buffer.save` wrote. Raises InputError for any other file."""
+    """Read a buffer that `Buffer.save` wrote. Raises InputError for any other file."""
     try:
         with safe_open(path, "pt") as file:
             identity = json.loads(file.metadata()["identity"])
-            found = {name: file.get_tensor(name) for name in sorted(file.keys())}
-        whiten = {k[4:]: found.pop(k) for k in list(found) if k.startswith("zca.")}
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+        whiten = {k[4:]: tensors.pop(k) for k in list(tensors) if k.startswith("zca.")}
         return Buffer(
-            tuple(found.values()), identity, Whiten(**whiten) if whiten else None
+            tuple(tensors.values()), identity, Whiten(**whiten) if whiten else None
         )
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is not a buffer of experts: {error}") from None

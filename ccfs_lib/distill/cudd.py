@@ -5,8 +5,8 @@ the batches before, gets wrong. They are moved as SRe2L moves noise, with two te
 more: an anchor to the real image, and an adversarial term that keeps the student wrong
 where the teacher is right. Then the student learns the batch, too.
 
-The public code is for ImageNet-1K. What is ours is said at `experiment.cudd`, and here:
-the student is asked on whole, not augmented images, and draws come from a seed.
+The public code is for ImageNet-1K. What is ours is in `experiment.cudd`, and here: the
+student is asked on whole, not augmented images, and random draws come from a seed.
 """
 
 import copy
@@ -170,7 +170,7 @@ def terms(
     loss = recipe.anchor * F.mse_loss(x, view(real))
     if student is None or not recipe.adversarial:  # none before the first batch
         return loss
-    # From the teacher's constants to the student's own.
+    # From the teacher's constants to the student's.
     answers = student(space.normalize.inverse(x))
     return loss + recipe.adversarial * adversarial(answers, logits, targets)
 
@@ -216,5 +216,5 @@ def learn(
 
 
 def _right(network: nn.Module, train: ImageSet, device) -> np.ndarray:
-    """Which training images the network classifies right, bool (N,)."""
+    """Return which training images the network classifies right, bool (N,)."""
     return (predict(network, train.images, device).argmax(1) == train.labels).numpy()

@@ -73,7 +73,7 @@ def distill(
 def means(
     network: networks.Network, x: Tensor, labels: Tensor, draws: Draws | None
 ) -> Tensor:
-    """Mean embedding of each class, (C, D), of normalised images (N, 3, H, W).
+    """Compute the mean embedding of each class, (C, D), of normalised (N, 3, H, W).
 
     All classes at once: batch norm would take away just what tells one from another.
     """
@@ -86,7 +86,7 @@ def means(
 
 
 def real_batch(train: ImageSet, per_class: int, generator) -> Tensor:
-    """Indices of random images, up to `per_class` of each class, class by class."""
+    """Draw indices of random images, up to `per_class` of each class, by class."""
     parts = []
     for c in range(train.num_classes):
         members = (train.labels == c).nonzero()[:, 0]
@@ -96,7 +96,7 @@ def real_batch(train: ImageSet, per_class: int, generator) -> Tensor:
 
 
 def class_draws(train: ImageSet, dsa: Strengths | None, generator) -> Draws | None:
-    """One operation and one set of numbers for each class: the code goes by class."""
+    """Draw one operation and its numbers for each class: the code goes by class."""
     size = train.image_size
     if dsa is None:
         return None
@@ -105,7 +105,7 @@ def class_draws(train: ImageSet, dsa: Strengths | None, generator) -> Draws | No
 
 
 def of_class(draws: Draws, labels: Tensor) -> Draws:
-    """The draw of each image's class: siamese within it."""
+    """Return the random draw of each image's class: siamese within it."""
     return Draws(*(part.to(labels.device)[labels] for part in draws))
 
 

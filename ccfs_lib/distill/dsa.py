@@ -97,14 +97,14 @@ def distance(flat: Flat, one: Tensor, other: Tensor) -> Tensor:
 
 
 def _match(flat, theta, pixels, labels, train, recipe, generator):
-    """d distance / d pixels, summed over the classes, and the mean distance."""
+    """Compute d distance / d pixels, summed over classes, and the mean distance."""
     draws = dm.class_draws(train, recipe.dsa, generator)
     batch = dm.real_batch(train, recipe.batch_real, generator)
     slopes, total = torch.zeros_like(pixels), 0.0
     for c in range(train.num_classes):
-        own = (labels == c).nonzero()[:, 0]
+        index = (labels == c).nonzero()[:, 0]
         real = flat.normalised(train.images[batch[train.labels[batch] == c]])
-        x, leaf = pixels[own].requires_grad_(True), theta.clone().requires_grad_(True)
+        x, leaf = pixels[index].requires_grad_(True), theta.clone().requires_grad_(True)
         views = [x, real]
         if draws is not None:
             views = [
@@ -112,16 +112,16 @@ def _match(flat, theta, pixels, labels, train, recipe, generator):
                 for view in views
             ]
         target, _ = flat.descent(theta, views[1], labels.new_full((len(real),), c))
-        loss = flat.loss(leaf, views[0], labels[own], twice=True)
+        loss = flat.loss(leaf, views[0], labels[index], twice=True)
         (pull,) = torch.autograd.grad(loss, leaf, create_graph=True)
         apart = distance(flat, pull, target)
-        slopes[own] = torch.autograd.grad(apart, x)[0]
+        slopes[index] = torch.autograd.grad(apart, x)[0]
         total += apart.item()
     return slopes, total / train.num_classes
 
 
 def _train(flat, theta, pixels, labels, recipe, generator) -> Tensor:
-    """The network's own steps on the synthetic images, one epoch each."""
+    """Train the network on the synthetic images, `recipe.inner` epochs."""
     # Here one operation for a mixed batch, with numbers for each image.
     views = recipe.dsa and replace(recipe.dsa, choice="batch", siamese=False)
     for _ in range(recipe.inner):

@@ -1,9 +1,9 @@
 """Differentiable siamese augmentation: one of six operations, drawn for every image.
 
 Zhao and Bilen (ICML 2021). All images go through the same arithmetic (colour, one
-bilinear sampling, one mask), each with its own numbers; those of operations that
-were not drawn are neutral. So a batch needs no loop and no indexing by operation. What
-is drawn is a value of its own: the same draws on real and synthetic images make the
+bilinear sampling, one mask), each with separate numbers; those of operations that
+were not drawn are neutral. So a batch needs no loop and no indexing by operation. The
+random draws are a value: the same ones on real and synthetic images make the
 augmentation siamese, and a step can be repeated exactly.
 """
 
@@ -19,7 +19,7 @@ from ccfs_lib.experiment.strengths import OPS as OPS
 
 
 class Draws(NamedTuple):
-    """Numbers for n images (n = 1: shared by any batch), float unless said."""
+    """Numbers for n images (n = 1: shared by any batch), float unless noted."""
 
     brightness: Tensor  # (n,), added
     saturation: Tensor  # (n,), factor
@@ -29,7 +29,7 @@ class Draws(NamedTuple):
     hole: Tensor  # int (n, 4), rows from, to, columns from, to; empty if from = to
 
     def to(self, like: Tensor) -> "Draws":
-        """On another tensor's device; floats in its type."""
+        """Move to another tensor's device, floats to its type."""
         kinds = [like.dtype if x.is_floating_point() else x.dtype for x in self]
         return Draws(*(x.to(like.device, k) for x, k in zip(self, kinds, strict=True)))
 
@@ -37,8 +37,8 @@ class Draws(NamedTuple):
 def draw(count: int, height: int, width: int, strengths: Strengths, generator) -> Draws:
     """Draw an operation, and its numbers, for `count` images of a size in pixels.
 
-    A seed gives the same draws on every machine if `generator` is a CPU generator.
-    With `strengths.siamese` one draw is made for all.
+    A seed gives the same random draws on every machine if `generator` is a CPU's. With
+    `strengths.siamese` one random draw serves all.
     """
     n = 1 if strengths.siamese else count
     place = {"generator": generator, "device": generator.device}
@@ -96,18 +96,18 @@ def apply(images: Tensor, draws: Draws) -> Tensor:
 
 
 def augment(images: Tensor, strengths: Strengths, generator) -> Tensor:
-    """`draw` and `apply` at once for a batch of normalised images (N, C, H, W)."""
+    """Augment a batch of normalised images (N, C, H, W): `draw`, then `apply`."""
     count, _, height, width = images.shape
     return apply(images, draw(count, height, width, strengths, generator))
 
 
 def _whole(u: Tensor, low: int, high: int) -> Tensor:
-    """Uniform whole numbers from low to high, both included, from u in [0, 1)."""
+    """Return uniform whole numbers from low to high, both included, of u in [0, 1)."""
     return (u * (high - low + 1)).floor() + low
 
 
 def _hole(u: Tensor, v: Tensor, height: int, width: int, share: float) -> Tensor:
-    """Squares cut at the border, int (n, 4); centres as in the public code."""
+    """Return squares cut at the border, int (n, 4); centres as in the public code."""
     spans = []
     for value, side in ((u, height), (v, width)):
         size = int(side * share + 0.5)
@@ -118,7 +118,7 @@ def _hole(u: Tensor, v: Tensor, height: int, width: int, share: float) -> Tensor
 
 
 def _kept(hole: Tensor, height: int, width: int) -> Tensor:
-    """bool (n, height, width): False inside the hole."""
+    """Return bool (n, height, width): False inside the hole."""
     row = torch.arange(height, device=hole.device)
     column = torch.arange(width, device=hole.device)
     top, bottom, left, right = (edge[:, None] for edge in hole.unbind(1))

@@ -2,7 +2,7 @@
 
 The buffers of trajectory matching (Cazenavette et al., CVPR 2022). Experts learn by
 plain gradient descent, no momentum, no decay, which is what the inner steps of matching
-do too. Each expert is an artefact of its own, so an interrupted buffer goes on with the
+do too. Each expert is a separate artefact, so an interrupted buffer goes on with the
 next one.
 """
 
@@ -79,7 +79,7 @@ def described(
     normalisation: tuple | None = None,
     arithmetic: dict | None = None,
 ) -> dict:
-    """What a buffer's experts are, by which matches are named; arguments as there."""
+    """Describe a buffer's experts, by which matches are named; arguments as there."""
     mean, std = normalisation or channel_stats(train)
     views = {"dsa": essential(recipe.dsa)} if recipe.dsa else {}
     source = plugins.sources([("source", network)])  # of a user's network alone
@@ -130,7 +130,7 @@ def trajectory(
 
 
 def plain(recipe) -> dict:
-    """`essential` of a recipe with DSA strengths in it, as plain values."""
+    """Return `essential` of a recipe with DSA strengths in it, as plain values."""
     values = essential(recipe)
     if isinstance(values.get("dsa"), Strengths):
         values["dsa"] = essential(values["dsa"])

@@ -18,7 +18,7 @@ from ccfs_lib.distill.pixels import Space
 from ccfs_lib.errors import InputError
 from ccfs_lib.networks import Network
 
-# ours: how the network runs. "fast": our own layers where ConvNets are differentiated
+# ours: how the network runs. "fast": our layers where ConvNets are differentiated
 # twice, PyTorch's elsewhere; "plain": PyTorch's; "compile": those, fused by
 # torch.compile, which needs a C++ compiler on a CPU, and minutes for each batch size.
 ENGINES = ("fast", "plain", "compile")
@@ -55,15 +55,15 @@ class Flat(Space):
         return sum(self.sizes)
 
     def weights(self, theta: Tensor) -> dict[str, Tensor]:
-        """Views of theta (P,) by parameter name."""
+        """Return views of theta (P,) by parameter name."""
         parts = zip(self.names, theta.split(self.sizes), self.shapes, strict=True)
         return {name: part.view(shape) for name, part, shape in parts}
 
     def logits(self, theta: Tensor, images: Tensor, twice: bool = False) -> Tensor:
-        """Logits (B, C) of normalised images (B, 3, H, W).
+        """Compute logits (B, C) of normalised images (B, 3, H, W).
 
-        twice: by layers that are made to be differentiated twice, if the engine has
-        them; differentiated once, PyTorch's own are faster.
+        twice: by layers that can be differentiated twice, if the engine has them;
+        differentiated once, PyTorch's are faster.
         """
         weights = self.weights(theta)
         if self.fast and twice:
@@ -71,16 +71,16 @@ class Flat(Space):
         return functional_call(self.body, weights, (images,))
 
     def loss(self, theta: Tensor, images: Tensor, targets: Tensor, twice: bool = False):
-        """Mean cross-entropy; targets: probabilities (B, C), or int classes (B,)."""
+        """Compute mean cross-entropy; targets: probabilities (B, C), or int (B,)."""
         return F.cross_entropy(self.logits(theta, images, twice), targets)
 
     def descent(self, theta: Tensor, images: Tensor, targets: Tensor):
-        """(d loss / d theta (P,), loss), both without a graph."""
+        """Compute (d loss / d theta (P,), loss), both without a graph."""
         slope, loss = self._slope(theta.detach(), images, targets)
         return slope.detach(), loss.detach()
 
     def pull(self, theta: Tensor, images: Tensor, targets: Tensor):
-        """d loss / d theta with its graph, and that graph's leaves.
+        """Compute d loss / d theta with its graph, and that graph's leaves.
 
         Returns (leaves, slope (P,)); leaves: copies of the three arguments; targets
         are probabilities (B, C).
@@ -97,7 +97,7 @@ class Flat(Space):
             return torch.autograd.grad(loss, theta, create_graph=graph)[0], loss
 
     def double(self) -> "Flat":
-        """The same in float64, for checks against finite differences."""
+        """Convert to float64, for checks against finite differences; return self."""
         self.body.double()
         self.normalize.double()
         self.start = self.start.double()

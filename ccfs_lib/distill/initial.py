@@ -24,7 +24,7 @@ def initial(
     seed: int = 0,
     device: str | torch.device = "cpu",
 ) -> np.ndarray:
-    """Indices of the images to begin with, int64, by class: random real ones.
+    """Draw indices of the images to begin with, int64, by class: random real ones.
 
     ``init="correct"``: of those that the first expert gets right at its end. Raises
     InputError for a class with too few.
@@ -47,7 +47,7 @@ def initial(
 
 @torch.inference_mode()
 def opinions(images: ImageSet, buffer: Buffer, experts: int, device="cpu") -> Tensor:
-    """Logits (experts, N, C) that the first experts give the images at their end.
+    """Compute logits (experts, N, C) of the first experts, at their end, for images.
 
     Batch norm sees mixed batches of 256, for its running averages are not kept.
     """
@@ -63,7 +63,7 @@ def opinions(images: ImageSet, buffer: Buffer, experts: int, device="cpu") -> Te
 
 
 def soft_labels(images: ImageSet, buffer: Buffer, device="cpu") -> Tensor:
-    """Logits (N, C) to begin with: the mean over the experts that get the image right.
+    """Compute initial logits (N, C): the mean over experts that get the image right.
 
     Where none does, the mean over all (ours; the public code would fail). DATM Section
     3.3; its code, too, leaves the logits as they are.

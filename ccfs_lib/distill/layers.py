@@ -20,15 +20,15 @@ class Conv(Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, images: bool) -> Tensor:
-        """The output, (N, O, H, W)."""
+        """Compute the output, (N, O, H, W)."""
         ctx.save_for_backward(x, weight)
         ctx.images = images
         return F.conv2d(x, weight, bias, padding=1)
 
     @staticmethod
     def backward(ctx, g: Tensor):
-        """Gradients of x, weight, bias."""
-        # A graph is only made for the slope in the weights, which needs none of images.
+        """Compute gradients of x, weight, bias."""
+        # A graph is built only for the slope in the weights, which needs no images.
         skip = ctx.images and torch.is_grad_enabled()
         return *ConvGradient.apply(g, *ctx.saved_tensors, not skip), None
 
@@ -38,14 +38,14 @@ class ConvGradient(Function):
 
     @staticmethod
     def forward(ctx, g: Tensor, x: Tensor, weight: Tensor, for_x: bool):
-        """Gradients of x (if asked for), weight, bias for g = d loss / d output."""
+        """Compute gradients of x (if wanted), weight, bias; g = d loss / d output."""
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(g, x, weight)
         return _conv_backward(g, x, weight, for_x, True, True)
 
     @staticmethod
     def backward(ctx, v: Tensor | None, v_weight: Tensor | None, v_bias: Tensor | None):
-        """For cotangents of the three. All are convolutions of the usual shapes."""
+        """Return gradients for cotangents of the three; all are usual convolutions."""
         g, x, weight = ctx.saved_tensors
         for_g = for_x = for_weight = None
         if v_bias is not None:
@@ -74,7 +74,7 @@ class Norm(Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, scale: Tensor, shift: Tensor, instance: bool, eps):
-        """y, of the shape of x (N, C, H, W)."""
+        """Compute y, of the shape of x (N, C, H, W)."""
         m = _mean(x, instance)
         r = (_mean(x * x, instance) - m * m + eps).clamp(min=eps).rsqrt()
         ctx.save_for_backward(x, m, r, scale)
@@ -84,7 +84,7 @@ class Norm(Function):
 
     @staticmethod
     def backward(ctx, g: Tensor):
-        """Gradients of x, scale, shift."""
+        """Compute gradients of x, scale, shift."""
         return *NormGradient.apply(g, *ctx.saved_tensors, ctx.instance), None, None
 
 
@@ -93,7 +93,7 @@ class NormGradient(Function):
 
     @staticmethod
     def forward(ctx, g, x, m, r, scale, instance: bool):
-        """Gradients of x, scale, shift for g = d loss / d y."""
+        """Compute gradients of x, scale, shift for g = d loss / d y."""
         mean_g = _mean(g, instance)
         a = (_mean(g * x, instance) - m * mean_g) * r  # mean gz
         ctx.save_for_backward(g, x, m, r, scale, mean_g, a)
@@ -104,7 +104,7 @@ class NormGradient(Function):
 
     @staticmethod
     def backward(ctx, v: Tensor, v_scale: Tensor, v_shift: Tensor):
-        """For cotangents of the three; m and r follow x."""
+        """Return gradients for cotangents of the three; m and r follow x."""
         g, x, m, r, scale, mean_g, a = ctx.saved_tensors
         v_scale, v_shift = v_scale.view(1, -1, 1, 1), v_shift.view(1, -1, 1, 1)
         mean_v, k = _mean(v, ctx.instance), scale.view(1, -1, 1, 1) * r
@@ -123,7 +123,7 @@ class NormGradient(Function):
 
 
 def _mean(x: Tensor, instance: bool) -> Tensor:
-    """Mean over H and W, and N unless `instance`; (N or 1, C, 1, 1)."""
+    """Compute the mean over H and W, and N unless `instance`; (N or 1, C, 1, 1)."""
     if instance:
         return x.mean((2, 3), keepdim=True)
     # Over channels-last memory a sum is a matrix product, many times faster.
@@ -133,7 +133,7 @@ def _mean(x: Tensor, instance: bool) -> Tensor:
 
 
 def _sum(constant: Tensor, *terms: tuple[Tensor, Tensor]) -> Tensor:
-    """constant + sum of tensor x coefficient, in one pass each."""
+    """Compute constant + sum of tensor x coefficient, in one pass each."""
     (first, factor), *others = terms
     out = torch.addcmul(constant, first, factor)
     for tensor, factor in others:
@@ -142,12 +142,12 @@ def _sum(constant: Tensor, *terms: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def _channels(mean: Tensor, x: Tensor) -> Tensor:
-    """Sums per channel (C,) of means (N or 1, C, 1, 1) over a tensor like x."""
+    """Compute sums per channel (C,) of means (N or 1, C, 1, 1) over a tensor like x."""
     return mean.sum(0).flatten() * (x.numel() / (mean.shape[0] * x.shape[1]))
 
 
 def known(body: nn.Module) -> bool:
-    """Whether `forward` can run a network's body: the ConvNets of `networks`."""
+    """Return whether `forward` can run a body: the ConvNets of `networks`."""
     if not isinstance(body, nn.Sequential):
         return False
     for layer in body:
@@ -161,7 +161,7 @@ def known(body: nn.Module) -> bool:
 
 
 def forward(body: nn.Sequential, weights: dict[str, Tensor], x: Tensor) -> Tensor:
-    """The body's output for other weights (by parameter name)."""
+    """Compute the body's output for other weights (by parameter name)."""
     instance = any(isinstance(layer, nn.GroupNorm) for layer in body)
     # Batch norm runs over channels, instance norm over pixels: each where they lie
     # side by side.
@@ -172,8 +172,8 @@ def forward(body: nn.Sequential, weights: dict[str, Tensor], x: Tensor) -> Tenso
             weight = weights[f"{name}.weight"].contiguous(memory_format=order)
             x = Conv.apply(x, weight, weights[f"{name}.bias"], name == "0")
         elif isinstance(layer, (nn.BatchNorm2d, nn.GroupNorm)):
-            own = weights[f"{name}.weight"], weights[f"{name}.bias"]
-            x = Norm.apply(x, *own, instance, layer.eps)
+            affine = weights[f"{name}.weight"], weights[f"{name}.bias"]
+            x = Norm.apply(x, *affine, instance, layer.eps)
         elif isinstance(layer, nn.Linear):
             x = F.linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
         else:

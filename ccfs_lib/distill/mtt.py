@@ -66,7 +66,7 @@ def matching(
     plan: list[Inner],
     recompute: bool = True,
 ) -> Slopes:
-    """The matching loss after the planned steps, and its derivatives.
+    """Compute the matching loss after the planned steps, and its derivatives.
 
     start, target: weights (P,); images: normalised (N, 3, H, W); targets: probabilities
     (N, C); lr: scalar. Memory: one step's activations, and P numbers for each step;
@@ -103,7 +103,7 @@ def matching(
 
 
 def _pulled(flat: Flat, theta: Tensor, images: Tensor, targets: Tensor, inner: Inner):
-    """One step's images, their view, the leaves of the slope's graph, the slope."""
+    """Return one step's images, their view, the slope's graph leaves, the slope."""
     x = images[inner.index].requires_grad_(True)
     seen = _view(x, inner.draws)
     return x, seen, *flat.pull(theta, seen, targets[inner.index])
@@ -116,7 +116,7 @@ def _view(images: Tensor, draws: Draws | None) -> Tensor:
 def plan(
     count: int, size: int, recipe: Matching, generator, device="cpu"
 ) -> list[Inner]:
-    """The inner steps of one iteration on `count` images of a side in pixels.
+    """Draw the inner steps of one iteration on `count` images of a side in pixels.
 
     Batches go through a random order of all images, then through another one; the
     last batch of an order may be shorter, as in the public code.
@@ -187,16 +187,16 @@ def distill(
 
 
 def _by_name(slopes: Slopes, values: dict[str, Tensor], count: int) -> dict:
-    """Slopes of what learns: of the first `count` images only, labels as logits."""
-    found = {"pixels": slopes.images[:count], "lr": slopes.lr}
+    """Return slopes of what learns: the first `count` images, labels as logits."""
+    result = {"pixels": slopes.images[:count], "lr": slopes.lr}
     if "labels" in values:
         p, s = values["labels"].softmax(1), slopes.targets[:count]
-        found["labels"] = p * (s - (p * s).sum(1, keepdim=True))
-    return found
+        result["labels"] = p * (s - (p * s).sum(1, keepdim=True))
+    return result
 
 
 def _ends(buffer: Buffer, recipe: Matching, iteration: int, generator, like: Tensor):
-    """Start and target (P,) of one iteration: a random expert, a random epoch."""
+    """Draw start and target (P,) of one iteration: a random expert and epoch."""
     starts = recipe.starts(iteration)
     expert = torch.randint(len(buffer.trajectories), (), generator=generator).item()
     epoch = torch.randint(starts.start, starts.stop, (), generator=generator).item()
@@ -217,7 +217,7 @@ def matched(
     deadline: float | None = None,
     **how,
 ) -> Matched:
-    """`distill`, or what the store has of it.
+    """Run `distill`, or read what the store has of it.
 
     deadline: `time.monotonic()` at which to stop (TimeUp; the same call continues).
     how: device, engine and recompute, which do not name the result. Errors as there.
@@ -238,8 +238,8 @@ def matched(
         settings = {"real": real, "seed": seed, "keep": keep, "checkpoint": place}
         return _packed(distill(begin, buffer.read(), recipe, **settings, **how))
 
-    found = store.get("match", key, compute)
-    return _unpacked(begin, found.tensors, found.meta)
+    artefact = store.get("match", key, compute)
+    return _unpacked(begin, artefact.tensors, artefact.meta)
 
 
 def _packed(done: Matched) -> tuple[dict, dict]:

@@ -32,7 +32,7 @@ class Learner:
         self.speed = {k: torch.zeros_like(v) for k, v in self.values.items()}
 
     def step(self, slopes: dict[str, Tensor]) -> None:
-        """One step down the slopes, name -> d loss / d value."""
+        """Take one step down the slopes, name -> d loss / d value."""
         for name, slope in slopes.items():
             self.speed[name].mul_(self.momenta[name]).add_(slope)
             self.values[name].add_(self.speed[name], alpha=-self.rates[name])
@@ -42,7 +42,7 @@ class Learner:
         self.kept[iteration] = {k: v.clone() for k, v in self.values.items()}
 
     def state(self) -> dict[str, Tensor]:
-        """All tensors that the next iteration depends on, and what was kept."""
+        """Return all tensors the next iteration depends on, and what was kept."""
         flat = {f"value.{k}": v for k, v in self.values.items()}
         flat |= {f"speed.{k}": v for k, v in self.speed.items()}
         for iteration, values in self.kept.items():
@@ -59,8 +59,8 @@ class Learner:
                 kept = self.kept.setdefault(int(iteration), {})
                 kept[name] = tensor.to(like.device)
             else:
-                own = self.values if part == "value" else self.speed
-                own[name].copy_(tensor)
+                tensors = self.values if part == "value" else self.speed
+                tensors[name].copy_(tensor)
 
 
 def learn(
@@ -80,9 +80,9 @@ def learn(
     not finite, TimeUp at the checkpoint's deadline.
     """
     losses: list[float] = []
-    if checkpoint is not None and (found := checkpoint.load()):
-        learner.restore(found[0])
-        losses = found[1]["losses"]
+    if checkpoint is not None and (saved := checkpoint.load()):
+        learner.restore(saved[0])
+        losses = saved[1]["losses"]
     elif 0 in keep:
         learner.keep(0)
     todo = range(len(losses), iterations)
@@ -105,7 +105,7 @@ def learn(
 
 
 def seeded(seed: int, iteration: int) -> torch.Generator:
-    """The CPU generator of one iteration: no draw depends on the iterations before."""
+    """Return the CPU generator of one iteration, independent of those before."""
     return torch.Generator().manual_seed(seed * 1_000_003 + iteration)
 
 
@@ -139,12 +139,12 @@ class Space:
         self.normalize = copy.deepcopy(normalize).to(device)
 
     def normalised(self, images: Tensor) -> Tensor:
-        """uint8 images (N, 3, H, W) as a network's body takes them."""
+        """Return uint8 images (N, 3, H, W) as a network's body takes them."""
         mean = self.normalize.mean
         return self.normalize(images.to(mean.device, mean.dtype) / 255)
 
     def bytes(self, pixels: Tensor) -> Tensor:
-        """The way back: uint8 on the CPU, rounded, cut to what a pixel can be."""
+        """Return pixels as uint8 on the CPU, rounded, cut to what a pixel can be."""
         x = self.normalize.inverse(pixels.detach()).clamp(0, 1)
         return (x * 255).round().to(torch.uint8).cpu()
 
@@ -165,7 +165,7 @@ class Distilled:
 
 
 def outside(pixels: Tensor, normalize: nn.Module) -> float:
-    """Percent of the values of normalised pixels that no byte can hold."""
+    """Compute the percent of values of normalised pixels that no byte can hold."""
     x = normalize.inverse(pixels.to(normalize.mean.device))
     # Half a step of a byte is rounded, not cut.
     return 100 * ((x < -0.5 / 255) | (x > 1 + 0.5 / 255)).double().mean().item()
@@ -174,7 +174,7 @@ def outside(pixels: Tensor, normalize: nn.Module) -> float:
 def finished(
     begin: ImageSet, learner: Learner, space: Space, losses: list[float], method: str
 ) -> Distilled:
-    """The learner's pixels in place of the initial images."""
+    """Return the learner's pixels in place of the initial images."""
 
     def as_set(pixels, name):
         return ImageSet(name, space.bytes(pixels), begin.labels, begin.classes)

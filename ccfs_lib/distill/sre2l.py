@@ -3,7 +3,7 @@
 Images are recovered from a teacher alone: pixels are moved until the teacher calls them
 their class and its batch-norm layers see the statistics they remember. No real image
 is touched. CDA (Yin and Shen, 2023) begins with the whole image and lets the random
-crop shrink, an easy-to-hard curriculum of its own.
+crop shrink, an easy-to-hard curriculum too.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from ccfs_lib.augment import crop_boxes, resample
 from ccfs_lib.data import ImageSet
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Distillation
-from ccfs_lib.runtime.device import place
+from ccfs_lib.runtime.device import is_portable, place
 from ccfs_lib.runtime.progress import progress
 from ccfs_lib.train import predict
 
@@ -36,16 +36,21 @@ class Moments(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Moments of x."""
-        flat = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
-        share = flat.new_full((1, len(flat)), 1 / len(flat))
-        mean, square = (share @ flat)[0], (share @ flat.square())[0]
+        """Compute the moments of x."""
+        if is_portable():
+            # MKL's product with a single row has other last bits on Intel than on AMD,
+            # whatever its mode; products of more rows have not, nor have these sums.
+            mean, square = x.mean((0, 2, 3)), x.square().mean((0, 2, 3))
+        else:
+            flat = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+            share = flat.new_full((1, len(flat)), 1 / len(flat))
+            mean, square = (share @ flat)[0], (share @ flat.square())[0]
         ctx.save_for_backward(x, mean)
         return mean, square - mean**2
 
     @staticmethod
     def backward(ctx, for_mean: Tensor, for_var: Tensor) -> Tensor:
-        """d mean / dx = 1 / M, d var / dx = 2 (x - mean) / M."""
+        """Use d mean / dx = 1 / M, d var / dx = 2 (x - mean) / M."""
         x, mean = ctx.saved_tensors
         count = x.numel() // x.shape[1]
         slope = 2 * for_var / count
@@ -77,7 +82,7 @@ class BatchNormLoss:
         self.terms.append(distance * (self.first if not self.terms else 1.0))
 
     def read(self) -> Tensor:
-        """The loss of the last forward pass."""
+        """Return the loss of the last forward pass."""
         total = torch.stack(self.terms).sum()
         self.terms.clear()
         return total
@@ -89,7 +94,7 @@ class BatchNormLoss:
 
 
 def batches(num_classes: int, per_class: int, batch_size: int) -> tuple[Tensor, ...]:
-    """Target labels of every batch: image id by image id over the classes.
+    """Return target labels of every batch: image id by image id over the classes.
 
     Each batch is as mixed as it can be, since batch-norm statistics are those of a
     mixture; and fewer images per class are simply the first batches of more.
@@ -211,7 +216,7 @@ def _borrowed(teacher: nn.Module, first: float) -> Iterator[BatchNormLoss]:
 
 
 def as_saved(images: Tensor, form: str) -> Tensor:
-    """Images as they come back from a file, uint8 (N, 3, H, W).
+    """Return images as they come back from a file, uint8 (N, 3, H, W).
 
     "jpeg": quality 75 with halved chroma, Pillow's default, in which the authors keep
     theirs; "png": unchanged.
@@ -223,7 +228,7 @@ def as_saved(images: Tensor, form: str) -> Tensor:
 
 
 def views(recipe: Distillation, size: int, generator: torch.Generator) -> Iterator:
-    """One differentiable view (crop, flip, roll) per iteration, shared by the batch."""
+    """Yield one differentiable view (crop, flip, roll) per iteration, of the batch."""
     for iteration in range(recipe.iterations):
         smallest = recipe.crop_at(iteration)
         box = crop_boxes(1, size, size, (smallest, 1.0), generator)
@@ -244,5 +249,5 @@ def views(recipe: Distillation, size: int, generator: torch.Generator) -> Iterat
 
 
 def relabel(teacher: nn.Module, data: ImageSet, device="cpu") -> Tensor:
-    """The teacher's logits (N, C) for a synthetic set: its opinion of the images."""
+    """Compute the teacher's logits (N, C) for a synthetic set."""
     return predict(teacher, data.images, device)

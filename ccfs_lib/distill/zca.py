@@ -54,7 +54,7 @@ def fit(train: ImageSet, eps: float = EPS) -> Whiten:
 
 
 def fitted(store: Store, train: ImageSet, eps: float = EPS) -> Whiten:
-    """`fit`, or what the store has of it."""
+    """Run `fit`, or read what the store has of it."""
 
     def compute():
         return dict(fit(train, eps).named_buffers()), {}

@@ -1,4 +1,4 @@
-"""The curriculum explorer: what each phase made of each training image, as a map.
+"""The curriculum explorer: the fate of each training image in each phase, as a map.
 
 atlas (what is shown), embedding (the map), sprite (many images as one picture).
 """

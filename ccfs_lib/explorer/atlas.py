@@ -1,6 +1,6 @@
 """The curriculum explorer's data: of every image its place, picture and fates.
 
-A fate is what one phase made of one image, and why: picked, or the first sieve of
+A fate is what one phase did with one image, and why: picked, or the first sieve of
 Algorithm 1 that stopped it. A page shows all images, or a stated sample of them.
 """
 
@@ -112,15 +112,15 @@ def _places(stages, images: ImageSet, real: int) -> tuple[np.ndarray, np.ndarray
         seen = embedding.features(network, images.images, stages.device)
         points, labels = embedding.reduced(seen), images.labels.numpy()
         strangers = embedding.strangers(points[:real], labels[:real])
-        found = {"xy": embedding.flat(points), "strangers": strangers}
-        return {name: torch.from_numpy(values) for name, values in found.items()}, {}
+        arrays = {"xy": embedding.flat(points), "strangers": strangers}
+        return {name: torch.from_numpy(values) for name, values in arrays.items()}, {}
 
     kept = stages.store.get("map", key, compute).tensors
     return kept["xy"].numpy(), kept["strangers"].numpy()
 
 
 def shown(total: int, chosen: np.ndarray, most: int = MOST) -> np.ndarray:
-    """Indices that a page shows, ascending, int64: all of `total`, or `most` of them.
+    """List indices that a page shows, ascending, int64: all of `total`, or `most`.
 
     Then: those that were chosen, and a random sample of the others, seed 0. Where the
     chosen would fill more than three quarters, they are sampled as well.
@@ -134,7 +134,7 @@ def shown(total: int, chosen: np.ndarray, most: int = MOST) -> np.ndarray:
 
 
 def fates(labels: np.ndarray, records: Sequence[PhaseRecord]):
-    """What each phase made of each training image: (codes, ranks), both int (J, N).
+    """Return the fate of each training image by phase: (codes, ranks), int (J, N).
 
     labels: int (N,). A code is one of PICKED to TIED; of several reasons the first that
     Algorithm 1 meets in that order counts, so an image of the set is BEFORE whatever a
@@ -151,7 +151,7 @@ def fates(labels: np.ndarray, records: Sequence[PhaseRecord]):
 
 def _fate(labels: np.ndarray, now: PhaseRecord, before: np.ndarray):
     queue, chosen = now.ranking, now.chosen
-    kinds = labels[queue]  # classes ascend, so a class starts where it is first found
+    kinds = labels[queue]  # classes ascend, so a class starts at its first place
     rank = np.zeros(len(labels), np.int64)
     rank[queue] = np.arange(len(queue)) - np.searchsorted(kinds, kinds) + 1
     code = np.full(len(labels), COARSE)
@@ -177,5 +177,5 @@ def _stacked(rows, width: int) -> np.ndarray:
 
 
 def _easier(values: np.ndarray) -> np.ndarray:
-    """Of how many percent of all images is each one strictly harder."""
+    """Compute the percent of all images that each one is strictly harder than."""
     return 100 * np.searchsorted(np.sort(values), values) // len(values)

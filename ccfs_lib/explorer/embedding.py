@@ -15,7 +15,7 @@ VERSION = 1  # part of the key of whatever is kept of a map
 
 @torch.inference_mode()
 def features(network: nn.Module, images: Tensor, device="cpu") -> np.ndarray:
-    """What the classifier of `network` sees of uint8 images (N, 3, H, W): float (N, D).
+    """Compute the classifier's input for uint8 images (N, 3, H, W): float (N, D).
 
     network: a networks.Network.
     """
@@ -27,7 +27,7 @@ def features(network: nn.Module, images: Tensor, device="cpu") -> np.ndarray:
 
 
 def reduced(features: np.ndarray) -> np.ndarray:
-    """The first principal components of features (N, D): float64 (N, 50 or fewer)."""
+    """Compute principal components of features (N, D): float64 (N, 50 or fewer)."""
     from sklearn.decomposition import PCA
     from threadpoolctl import threadpool_limits
 
@@ -37,7 +37,7 @@ def reduced(features: np.ndarray) -> np.ndarray:
 
 
 def flat(points: np.ndarray) -> np.ndarray:
-    """t-SNE of points (N, D): float32 (N, 2) in [0, 1], both axes to one scale.
+    """Compute t-SNE of points (N, D): float32 (N, 2) in [0, 1], axes to one scale.
 
     Deterministic on one machine; starts from the first two components, so that the
     large arrangement is theirs. 10,000 points take half a minute of one core: 500
@@ -57,7 +57,7 @@ def flat(points: np.ndarray) -> np.ndarray:
 
 
 def strangers(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How many of each point's 10 nearest others have another label: int64 (N,)."""
+    """Count each point's 10 nearest others that have another label: int64 (N,)."""
     from sklearn.neighbors import NearestNeighbors
     from threadpoolctl import threadpool_limits
 

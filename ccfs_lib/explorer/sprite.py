@@ -15,7 +15,7 @@ QUALITIES = range(90, 10, -5)  # of JPEG, best first
 
 
 def sheet(images: Tensor, budget: int) -> tuple[str, int, int]:
-    """All images in one data URI of at most `budget` characters, row by row.
+    """Return all images in one data URI of at most `budget` characters, by row.
 
     images: uint8 (N, 3, H, W), square. Returns (URI, columns, side in pixels): image i
     is at column i % columns, row i // columns. Lossless if that fits, else the best
@@ -61,7 +61,7 @@ def _uri(picture: Image.Image, kind: str, **options) -> str:
 
 
 def column(values) -> dict[str, str]:
-    """An array as {"type", "data"}: little-endian base64, in as few bytes as it needs.
+    """Return an array as {"type", "data"}: little-endian base64, in the fewest bytes.
 
     Types: u1, u2, u4 for whole numbers from 0, f4 for others. Row by row where the
     array has two axes.

@@ -74,6 +74,8 @@ class Recover:
         key = {"recipe": essential(e.distillation), "size": size}
         key |= {"classes": t.train.num_classes}
         key |= {"batch": number, "images": len(targets)}
+        if e.portable:  # once they were matrix products, see `sre2l.Moments`
+            key["moments"] = "sums"
         key = self.squeeze.teacher.named(t.store, "recover", key)
 
         def compute():

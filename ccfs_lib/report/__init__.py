@@ -1,11 +1,11 @@
 """Every table, figure and computed sentence of the book, a module per chapter.
 
-difficulty (1), squeeze (2), recover (3), phase (4), arms (5), strategies (6), ablation
-(7 to 9), inside (10), explorer (11), trajectories and order (12), unsaid and evidence
-(13), fair and price (14), transfer (15); answers holds the findings of the first four;
-they share style, text, gallery, charts and effects. Functions take what the stages or
-the results files hold and return what a notebook shows; nothing is trained here that
-the stages do not train.
+difficulty (1), teacher (2), distillation (3), phase (4), arms (5), strategies (6),
+ablation (7 to 9), inside (10), explorer (11), trajectories and order (12), unsaid and
+evidence (13), fair and price (14), transfer (15); answers holds the findings of the
+first four; they share style, text, gallery, charts and effects. Functions take what the
+stages or the results files hold and return what a notebook shows; nothing is trained
+here that the stages do not train.
 """
 
 from ccfs_lib.report import (
@@ -14,6 +14,7 @@ from ccfs_lib.report import (
     arms,
     charts,
     difficulty,
+    distillation,
     effects,
     evidence,
     explorer,
@@ -23,14 +24,17 @@ from ccfs_lib.report import (
     phase,
     price,
     probe,
-    recover,
     sources,
-    squeeze,
     strategies,
+    teacher,
     trajectories,
     transfer,
     unsaid,
 )
+
+# Chapters 2 and 3 call these two modules by the names of SRe2L's stages.
+from ccfs_lib.report import distillation as recover
+from ccfs_lib.report import teacher as squeeze
 from ccfs_lib.report.gallery import samples
 from ccfs_lib.report.text import Text, finding, stamp, table, verdict
 
@@ -41,6 +45,7 @@ __all__ = [
     "arms",
     "charts",
     "difficulty",
+    "distillation",
     "effects",
     "evidence",
     "explorer",
@@ -58,6 +63,7 @@ __all__ = [
     "stamp",
     "strategies",
     "table",
+    "teacher",
     "trajectories",
     "transfer",
     "unsaid",

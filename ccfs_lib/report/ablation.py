@@ -24,11 +24,11 @@ from ccfs_lib.report.text import (
     Text,
     count,
     finding,
+    interval,
     percent,
     plain,
     plus_minus,
     table,
-    told,
 )
 from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import difference, summary
@@ -47,45 +47,47 @@ class Variant:
 
 
 def scores(experiment: Experiment) -> list[Variant]:
-    """Difficulty scores (Table 4) that this data set has, and the cheapest of all."""
+    """List the difficulty scores (Table 4) of this data set, the cheapest included."""
     named = {
         "forgetting, published": {"score": "published-forgetting"},
         "C-score, published": {"score": "published-cscore"},
         "forgetting, counted here": {"score": "forgetting", "score_runs": 3},
-        # The teacher has to be trained anyway: its own events come for nothing.
+        # The teacher has to be trained anyway: its events come for nothing.
         "forgetting of the teacher alone": {"score": "forgetting", "score_runs": 1},
         "logits of the current filter": {"score": "logits"},
     }
-    made = _variants(experiment, {name: (how, None) for name, how in named.items()})
+    variants = _variants(experiment, {name: (how, None) for name, how in named.items()})
     # Two trainings on all data only to count what a file tells: left out then.
-    told = made[0].name == "forgetting, published"
-    return [v for v in made if not (told and v.name == "forgetting, counted here")]
+    published = variants[0].name == "forgetting, published"
+    return [
+        v for v in variants if not (published and v.name == "forgetting, counted here")
+    ]
 
 
 def curricula(experiment: Experiment) -> list[Variant]:
-    """Numbers of phases (Table 5), as far as the real images go round."""
+    """List the numbers of phases (Table 5), as far as the real images go round."""
     some = {f"J = {j}": ({"curricula": j}, j) for j in CURRICULA}
     return _variants(experiment, some)
 
 
 def alphas(experiment: Experiment) -> list[Variant]:
-    """Distilled portions (Figure 5), from none to all."""
+    """List the distilled portions (Figure 5), from none to all."""
     some = {f"alpha = {a:g}": ({"alpha": a}, a) for a in ALPHAS}
     return _variants(experiment, some)
 
 
 def _variants(experiment: Experiment, changes: dict) -> list[Variant]:
-    made = []
+    variants = []
     for name, (change, at) in changes.items():
         try:
-            made.append(Variant(name, replace(experiment, **change), at))
+            variants.append(Variant(name, replace(experiment, **change), at))
         except ValueError:  # no such score, more phases than images: left out
             continue
-    return made
+    return variants
 
 
 def base(variants: Sequence[Variant], wanted: str) -> str:
-    """The name that all others are compared with: `wanted`, or the first there is."""
+    """Return the name to compare all others with: `wanted`, or the first there is."""
     names = [variant.name for variant in variants]
     return wanted if wanted in names else names[0]
 
@@ -100,13 +102,13 @@ def measure(stages: Pipeline, variants: Sequence[Variant]) -> pandas.DataFrame:
     for variant in variants:
         run = Pipeline(variant.experiment, stages.store, stages.device)
         run.measure(CCFS)
-        found = results.load(paths.results(), variant.experiment.run)
-        read.append(found[found["cell"] == CCFS].assign(cell=variant.name))
+        rows = results.load(paths.results(), variant.experiment.run)
+        read.append(rows[rows["cell"] == CCFS].assign(cell=variant.name))
     return pandas.concat(read, ignore_index=True)
 
 
 def matched(rows: pandas.DataFrame, left: str, right: str):
-    """Last accuracies of two variants, percent, of their common seeds, by seed.
+    """Return the last accuracies of two variants, percent, of their common seeds.
 
     Not `compare.matched`: that refuses two sets whose settings differ, as these do.
     """
@@ -114,13 +116,13 @@ def matched(rows: pandas.DataFrame, left: str, right: str):
 
 
 def ranking(rows: pandas.DataFrame, variants: Sequence[Variant]) -> Text:
-    """Table of the variants: accuracies, seeds, what the set holds and what it cost."""
-    body, made = [], fullness(rows, [v.name for v in variants])
+    """Tabulate the variants: accuracies, seeds, what the set holds and what it cost."""
+    body, parts = [], fullness(rows, [v.name for v in variants])
     for variant in variants:
         name = variant.name
         last, best = (plus_minus(values(rows, name, c)) for c in ("last", "best"))
         seeds = " ".join(f"{v:.1f}" for v in values(rows, name))
-        filled = percent(100 * made[name], 0)
+        filled = percent(100 * parts[name], 0)
         body.append([name, last, best, seeds, filled, passes(rows, variant)])
     head = ["", "last (%)", "best (%)", "last, by seed", "images made", "passes"]
     caption = (
@@ -131,52 +133,52 @@ def ranking(rows: pandas.DataFrame, variants: Sequence[Variant]) -> Text:
 
 
 def passes(rows: pandas.DataFrame, variant: Variant) -> str:
-    """Thousands of image passes that one seed trains, filters and evaluation."""
+    """Count the thousands of image passes of one seed, filters and evaluation."""
     e = variant.experiment
     # Neither the size of the splits nor that of the images counts in these stages.
     classes = round(values(rows, variant.name, "wanted")[0] / e.ipc)
     stages = cost.stages(e, cost.Size(0, 0, classes, 0))
-    own = [s for s in stages if s.name.startswith(("filter", "evaluation"))]
-    return f"{sum(s.passes for s in own) / 1000:,.0f}"
+    trained = [s for s in stages if s.name.startswith(("filter", "evaluation"))]
+    return f"{sum(s.passes for s in trained) / 1000:,.0f}"
 
 
 def dots(rows: pandas.DataFrame, variants: Sequence[Variant]):
-    """Every variant: seeds, mean and interval."""
-    made = []
+    """Draw every variant: seeds, mean and interval."""
+    lines = []
     for variant in variants:
         points = values(rows, variant.name)
         last = summary(points)
         aside = plus_minus(last)
-        made.append(Line(variant.name, last.mean, last.half, points, "blue", aside))
-    return intervals(made, "test accuracy (%)", {}, most=100)
+        lines.append(Line(variant.name, last.mean, last.half, points, "blue", aside))
+    return intervals(lines, "test accuracy (%)", {}, most=100)
 
 
 def agreement(stages: Pipeline, variants: Sequence[Variant]) -> Text:
-    """Spearman's rank correlation of the fixed scores, the mean over classes."""
-    labels, found = stages.train.labels.numpy(), {}
+    """Compute Spearman's rank correlation of the fixed scores, mean over classes."""
+    labels, fixed = stages.train.labels.numpy(), {}
     for variant in variants:
         score = Pipeline(variant.experiment, stages.store, stages.device).difficulty
-        if score is not None:  # the filter's own changes from phase to phase
-            found[variant.name] = score
+        if score is not None:  # the filter's logits change from phase to phase
+            fixed[variant.name] = score
     members = [np.flatnonzero(labels == c) for c in range(stages.train.num_classes)]
 
     def rank(a, b) -> float:
         return float(np.nanmean([spearmanr(a[m], b[m]).statistic for m in members]))
 
     body = [
-        [a, *(plain(rank(x, y), 2) for y in found.values())] for a, x in found.items()
+        [a, *(plain(rank(x, y), 2) for y in fixed.values())] for a, x in fixed.items()
     ]
     caption = "Rank correlation of the difficulty scores within classes."
-    return table(caption, ["", *found], body)
+    return table(caption, ["", *fixed], body)
 
 
 def printed(number: int) -> Text:
-    """The paper's own table (4 or 5), at its scale: a column per data set."""
-    own = paper.table(number)
-    own["set"] = own["dataset"] + ", IPC " + own["ipc"].astype(str)
-    first = own.columns[0]
-    wide = own.pivot(index=first, columns="set", values="accuracy")
-    wide = wide.loc[own[first].unique(), own["set"].unique()]
+    """Tabulate the paper's Table 4 or 5, at its scale: a column per data set."""
+    rows = paper.table(number)
+    rows["set"] = rows["dataset"] + ", IPC " + rows["ipc"].astype(str)
+    first = rows.columns[0]
+    wide = rows.pivot(index=first, columns="set", values="accuracy")
+    wide = wide.loc[rows[first].unique(), rows["set"].unique()]
     body = [
         [name, *(DASH if np.isnan(v) else f"{v:.1f}" for v in line)]
         for name, line in wide.iterrows()
@@ -187,7 +189,7 @@ def printed(number: int) -> Text:
 
 @drawn
 def curve(rows: pandas.DataFrame, variants: Sequence[Variant], xlabel: str, rules=None):
-    """Accuracy against the setting; rules: name -> seeds of a control, as a band."""
+    """Draw accuracy against the setting; rules: name -> seeds of a control, a band."""
     figure, ax = canvas(3.2)
     x = [variant.at for variant in variants]
     seeds = [values(rows, variant.name) for variant in variants]
@@ -209,7 +211,7 @@ def curve(rows: pandas.DataFrame, variants: Sequence[Variant], xlabel: str, rule
 
 
 def differences(rows: pandas.DataFrame, variants: Sequence[Variant], base: str):
-    """Every other variant minus `base`, paired by seed; ticks are single seeds."""
+    """Draw every other variant minus `base`, paired by seed; ticks are seeds."""
     # The zero line is named after `base`; in every label it would leave no room.
     others = [v.name for v in variants if v.name != base]
     return contrasts({name: matched(rows, name, base) for name in others}, base)
@@ -218,40 +220,40 @@ def differences(rows: pandas.DataFrame, variants: Sequence[Variant], base: str):
 def answer(
     rows: pandas.DataFrame, variants: Sequence[Variant], base: str, claim: str
 ) -> Text:
-    """Finding: which value is highest, and what can be told apart from `base`.
+    """Return the finding: which value is highest, and which differ from `base`.
 
     claim: the paper's, as a sentence.
     """
     names = [variant.name for variant in variants]
     best = max(names, key=lambda name: summary(values(rows, name)).mean)
-    found = {
+    gaps = {
         name: difference(*matched(rows, name, base), paired=True)
         for name in names
         if name != base
     }
-    if not found:
+    if not gaps:
         return finding(f"There is only {base} to measure here.", claim)
-    words = [verdict(d) for d in found.values()]
-    said = ("higher", "lower", "not to be told apart")
+    words = [verdict(d) for d in gaps.values()]
+    labels = ("higher", "lower", "not to be told apart")
     tally = [
-        f"{words.count(word)} {how}" for word, how in zip(VERDICTS, said, strict=True)
+        f"{words.count(word)} {how}" for word, how in zip(VERDICTS, labels, strict=True)
     ]
-    widest = max(found, key=lambda name: abs(found[name].mean))
+    widest = max(gaps, key=lambda name: abs(gaps[name].mean))
     return finding(
         f"{best[0].upper()}{best[1:]} has the highest mean, "
         f"{plus_minus(values(rows, best))}{SPACE}%.",
         claim,
-        f"Compared with {base}, of {count(len(found), 'other')}: {', '.join(tally)}.",
-        f"The widest gap to it is that of {widest}: {told(found[widest])}.",
+        f"Compared with {base}, of {count(len(gaps), 'other')}: {', '.join(tally)}.",
+        f"The widest gap to it is that of {widest}: {interval(gaps[widest])}.",
         _filled(fullness(rows, names)),
     )
 
 
-def _filled(made: dict[str, float]) -> str:
-    least = min(made, key=made.get)
-    if made[least] == 1:
+def _filled(parts: dict[str, float]) -> str:
+    least = min(parts, key=parts.get)
+    if parts[least] == 1:
         return "Every set holds all the images that were wanted."
     return (
-        f"Not all sets are full: {least} holds {percent(100 * made[least], 0)} of the "
-        f"images wanted, the fullest {percent(100 * max(made.values()), 0)}."
+        f"Not all sets are full: {least} holds {percent(100 * parts[least], 0)} of the "
+        f"images wanted, the fullest {percent(100 * max(parts.values()), 0)}."
     )

@@ -19,18 +19,18 @@ from ccfs_lib.report.text import (
     Text,
     count,
     finding,
+    interval,
     listed,
     percent,
     plain,
     share,
     signed,
-    told,
 )
 from ccfs_lib.statistics import difference
 
 
 def difficulty(values: np.ndarray, data: ImageSet, take: int) -> Text:
-    """Chapter 1: ties, and whether the hardest class stands out.
+    """Return the finding of chapter 1: ties, and whether the hardest class stands out.
 
     values: difficulty of each image of `data`, float (N,). take: real images per class
     in the final set. "Hardest" is chosen by the means that are then compared, so the
@@ -66,7 +66,7 @@ def _hardest(values, labels, classes) -> str:
     first, second = (values[labels == c] for c in order[:2])
     d, names = difference(first, second), [classes[c] for c in order]
     stands = (
-        f"harder than the next, {names[1]}, by {told(d, 'on average', 2)}"
+        f"harder than the next, {names[1]}, by {interval(d, 'on average', 2)}"
         if verdict(d) == HOLDS
         else f"but too close to {names[1]} to call"
     )
@@ -77,7 +77,7 @@ def _hardest(values, labels, classes) -> str:
 
 
 def squeeze(stages, wrong: np.ndarray, values: np.ndarray) -> Text:
-    """Chapter 2: how good the teacher is, and what its veto would cost.
+    """Return the finding of chapter 2: the teacher, and what its veto would cost.
 
     stages: the chapter's Pipeline. wrong: indices of the training images it gets wrong;
     values: difficulty, float (N,), of all training images.
@@ -114,15 +114,16 @@ def _veto(stages, wrong: np.ndarray, values: np.ndarray) -> str:
     )
 
 
-def recover(found: dict[str, Opinion], distances: dict[str, list[float]]) -> Text:
-    """Chapter 3: what the teacher makes of recovered images, against real ones.
+def recover(opinions: dict[str, Opinion], distances: dict[str, list[float]]) -> Text:
+    """Return the finding of chapter 3: how the teacher sees recovered and real images.
 
-    found, distances: kind of image -> those of `probe.opinions`, `probe.distances`. The
-    fair rival is the test split: training images were what made the teacher sure.
+    opinions, distances: kind of image -> those of `probe.opinions`, `probe.distances`.
+    The fair rival is the test split: the teacher was trained to be sure of training
+    images.
     """
     # Confidence and not agreement: the recovery's loss asks for the intended class, so
     # nearly all have it, and agreement near 100 % tells kinds of images apart badly.
-    ours, real = found["recovered"], found["real, test"]
+    ours, real = opinions["recovered"], opinions["real, test"]
     d = difference(ours.confidence, real.confidence)
     surer = {
         HOLDS: "surer of recovered images than of unseen real ones",
@@ -134,7 +135,7 @@ def recover(found: dict[str, Opinion], distances: dict[str, list[float]]) -> Tex
     far = {kind: float(np.mean(values)) for kind, values in distances.items()}
     return finding(
         f"The teacher is {surer}: its confidence in the intended class differs by "
-        f"{told(d)}.",
+        f"{interval(d)}.",
         f"It names that class for {percent(100 * ours.right.mean())} of the "
         f"recovered and {percent(100 * real.right.mean())} of the test images.",
         "In batch-norm statistics, a batch of recovered images is "
@@ -145,7 +146,7 @@ def recover(found: dict[str, Opinion], distances: dict[str, list[float]]) -> Tex
 
 
 def phase(stages, records: Sequence[PhaseRecord]) -> Text:
-    """Chapter 4: what the filter lacks, what it gets, and what moved since before.
+    """Return the finding of chapter 4: what the filter lacks and gets, and what moved.
 
     stages: the chapter's Pipeline; records: the phases so far, this one last.
     """
@@ -191,7 +192,7 @@ def _short(stages, now: PhaseRecord) -> str:
 
 
 def _since(stages, records: Sequence[PhaseRecord]) -> str:
-    """Figure 4's claims, from the phase before to this one; one seed, so a trend."""
+    """Test Figure 4's claims from the phase before to this one; one seed: a trend."""
     # Two of Figure 4's claims, (a) in numbers alone: one filter each, without a spread.
     before, now = records[-2:]
     filters = (
@@ -204,7 +205,7 @@ def _since(stages, records: Sequence[PhaseRecord]) -> str:
     if not len(before.chosen) or not len(now.chosen):
         return filters
     # The picked of two phases are different images: Welch. That both bounds
-    # rise is told in numbers only, since a minimum has no t interval.
+    # rise is given in numbers only, since a minimum has no t interval.
     d = difference(now.difficulty, before.difficulty)
     low, high = (
         f"from {plain(f(before.difficulty), 2)} to {plain(f(now.difficulty), 2)}"
@@ -212,6 +213,6 @@ def _since(stages, records: Sequence[PhaseRecord]) -> str:
     )
     return (
         f"{filters} That this phase picked harder images than the one before: "
-        f"**{verdict(d)}** ({told(d, 'in mean difficulty', 2)}; the lowest went {low}, "
-        f"the highest {high})."
+        f"**{verdict(d)}** ({interval(d, 'in mean difficulty', 2)}; the lowest "
+        f"went {low}, the highest {high})."
     )

@@ -32,18 +32,18 @@ from ccfs_lib.report.text import (
     Text,
     count,
     finding,
+    interval,
     percent,
     plus_minus,
     signed,
     table,
-    told,
 )
 from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import Difference, difference, summary
 
 # What each comparison isolates: the selection (twice, since a teacher's answers might
 # stand in for it), the real images, and the teacher (on two sets, since what it adds
-# might depend on the images). The paper's own, CCFS with a teacher minus random without
+# might depend on the images). The paper's, CCFS with a teacher minus random without
 # one, is not among them: it changes two things at once.
 PAIRS = (
     (CCFS, "random", f"CCFS {MINUS} random, with teacher"),
@@ -57,7 +57,7 @@ SHOWN = {HOLDS: ("blue", "higher"), FAILS: ("orange", "lower"), OPEN: ("grey", O
 
 
 def read(experiment: Experiment, arms: Sequence[str]) -> pandas.DataFrame:
-    """The measured rows of these arms, one per seed, from the run's results files.
+    """Read the measured rows of these arms, one per seed, from the results files.
 
     Raises InputError where the run has no results.
     """
@@ -69,26 +69,28 @@ def read(experiment: Experiment, arms: Sequence[str]) -> pandas.DataFrame:
 def lines(
     rows: pandas.DataFrame, arms: Sequence[str], experiment: Experiment
 ) -> list[Line]:
-    """Mean, interval and seeds of every arm, percent, for `charts.intervals`.
+    """List mean, interval and seeds of every arm, percent, for `charts.intervals`.
 
     rows: those of `read`. The interval is that of the last epochs; the best epochs,
     which are what the paper reports and the test split chose, are an open mark only.
     """
-    made = []
+    result = []
     for arm in arms:
         points = values(rows, arm)
         last, best = summary(points), summary(values(rows, arm, "best"))
-        said = paper.arm(arm, experiment.printed_as, experiment.ipc)
-        aside = plus_minus(last) + (f" (paper: {said:.1f})" if said is not None else "")
+        printed = paper.arm(arm, experiment.printed_as, experiment.ipc)
+        aside = plus_minus(last) + (
+            f" (paper: {printed:.1f})" if printed is not None else ""
+        )
         colour = BY_NAME[arm].colour
-        made.append(
+        result.append(
             Line(NAMES[arm], last.mean, last.half, points, colour, aside, best.mean)
         )
-    return made
+    return result
 
 
 def dots(rows: pandas.DataFrame, arms: Sequence[str], experiment: Experiment):
-    """Test accuracy of every arm, percent: seeds, mean, interval; teacher dashed.
+    """Draw the test accuracy of every arm: seeds, mean, interval; teacher dashed.
 
     Table 1 as a picture, for the arms that were measured. Whether two arms differ is
     not to be read off it: intervals may overlap where the difference is clear, since
@@ -96,16 +98,18 @@ def dots(rows: pandas.DataFrame, arms: Sequence[str], experiment: Experiment):
     """
     # What the students learn from: how far there is to go on all of the data.
     ceiling = {"teacher": float(rows["teacher_last"].iloc[0])}
-    made = lines(rows, arms, experiment)
-    return intervals(made, "test accuracy (%)", ceiling, "best epochs, mean", 100)
+    accuracies = lines(rows, arms, experiment)
+    return intervals(accuracies, "test accuracy (%)", ceiling, "best epochs, mean", 100)
 
 
 def ranking(
     rows: pandas.DataFrame, arms: Sequence[str], experiment: Experiment
 ) -> Text:
-    """Table of the arms, highest mean first: accuracies, seeds, images, the paper's."""
-    said = {arm: paper.arm(arm, experiment.printed_as, experiment.ipc) for arm in arms}
-    printed = any(value is not None for value in said.values())
+    """Tabulate the arms, highest mean first: accuracies, seeds, images, paper."""
+    theirs = {
+        arm: paper.arm(arm, experiment.printed_as, experiment.ipc) for arm in arms
+    }
+    printed = any(value is not None for value in theirs.values())
     body = []
     for arm in sorted(arms, key=lambda arm: -summary(values(rows, arm)).mean):
         got, wanted = (values(rows, arm, c) for c in ("images", "wanted"))
@@ -117,7 +121,7 @@ def ranking(
         body.append([NAMES[arm], *means, seeds, filled])
         # Only where it has some: a column of dashes would suggest that it should.
         if printed:
-            body[-1].append(DASH if said[arm] is None else f"{said[arm]:.1f}")
+            body[-1].append(DASH if theirs[arm] is None else f"{theirs[arm]:.1f}")
     head = ["training set", "last (%)", "best (%)", "last, by seed", "images made"]
     caption = (
         "Test accuracy, mean ± half of the 95 % t interval. Images made: percent of "
@@ -130,39 +134,39 @@ def ranking(
 
 
 def differences(rows: pandas.DataFrame, pairs: Sequence[tuple] = PAIRS):
-    """Differences between arms with their 95 % intervals, and the verdict of each.
+    """Draw differences between arms with their 95 % intervals and verdicts.
 
-    pairs: (left, right, name). Points, left minus right; a tick is one seed's own
+    pairs: (left, right, name). Points, left minus right; a tick is one seed's
     difference, so that the pairing can be seen.
     """
     return contrasts({name: matched(rows, left, right) for left, right, name in pairs})
 
 
 def contrasts(pairs: dict[str, tuple], zero: str = "no difference"):
-    """Differences of pairs by seed: mean, interval, single seeds, and the verdict.
+    """Draw differences of pairs by seed: mean, interval, single seeds, verdict.
 
     pairs: name -> (left, right), percent of the same seeds. zero: what 0 is called.
     """
-    made = []
+    result = []
     for name, pair in pairs.items():
         d, by_seed = difference(*pair, paired=True), np.subtract(*pair)
         colour, word = SHOWN[verdict(d)]
         aside = f"{signed(d.mean)}, {word}"
-        made.append(Line(name, d.mean, d.half, by_seed, colour, aside))
+        result.append(Line(name, d.mean, d.half, by_seed, colour, aside))
     # Zero is the question, so it is drawn; the test is named where its result is read.
     label = f"difference in test accuracy (points, {PAIRED})"
-    return intervals(made, label, {zero: 0.0})
+    return intervals(result, label, {zero: 0.0})
 
 
 def answer(rows: pandas.DataFrame, experiment: Experiment) -> Text:
-    """Finding: does the selection beat chance, and what does the teacher add?
+    """Return the finding: does selection beat chance, what does the teacher add?
 
     rows: those of `read`, with CCFS, "random" and "random-hard" among the arms.
     """
     d = compare(rows, CCFS, "random")
     return finding(
         "That CCFS beats random real images trained with the same teacher: "
-        f"**{verdict(d)}** ({told(d)}; {count(d.n_a, 'seed')}, {PAIRED}).",
+        f"**{verdict(d)}** ({interval(d)}; {count(d.n_a, 'seed')}, {PAIRED}).",
         _blind(rows, d),
         _shares(rows, experiment),
         _filled(rows),
@@ -172,7 +176,7 @@ def answer(rows: pandas.DataFrame, experiment: Experiment) -> Text:
 
 
 def _blind(rows, d: Difference) -> str:
-    """Too close to call is not "no difference": how large a one would have shown."""
+    """Say how large a difference would have shown: "too close" is not "none"."""
     if verdict(d) != OPEN or math.isnan(d.half) or d.half == 0:
         return ""
     # Of the observed spread, and not of the observed difference: power worked out from
@@ -185,7 +189,7 @@ def _blind(rows, d: Difference) -> str:
 
 
 def _shares(rows, experiment) -> str:
-    """The paper's comparison taken apart: the teacher's part, and the selection's.
+    """Split the paper's comparison into the teacher's part and the selection's.
 
     Table 1 sets CCFS, taught by a teacher, against random images without one; the two
     parts add up to that distance, because each changes one thing only.
@@ -195,12 +199,12 @@ def _shares(rows, experiment) -> str:
         for pair in ((CCFS, "random-hard"), ("random", "random-hard"), (CCFS, "random"))
     )
     where = experiment.printed_as, experiment.ipc
-    said = [paper.arm(arm, *where) for arm in (CCFS, "random-hard")]
+    printed = [paper.arm(arm, *where) for arm in (CCFS, "random-hard")]
     theirs = (
         ""
-        if None in said
-        else f" The paper prints {signed(said[0] - said[1])} for it, with a ResNet-18, "
-        "and does not take it apart."
+        if None in printed
+        else f" The paper prints {signed(printed[0] - printed[1])} for it, with a "
+        "ResNet-18, and does not take it apart."
     )
     return (
         "The paper compares CCFS, which learns from a teacher, with random images "
@@ -210,7 +214,7 @@ def _shares(rows, experiment) -> str:
 
 
 def fullness(rows: pandas.DataFrame, names: Sequence[str]) -> dict[str, float]:
-    """Part of the wanted images that each set holds, over all seeds, 0 to 1."""
+    """Return the part of the wanted images that each set holds, all seeds, 0 to 1."""
     return {
         name: sum(values(rows, name, "images")) / sum(values(rows, name, "wanted"))
         for name in names
@@ -219,15 +223,15 @@ def fullness(rows: pandas.DataFrame, names: Sequence[str]) -> dict[str, float]:
 
 def _filled(rows) -> str:
     # Not a flaw of the run: neither Algorithm 1 nor the code refills a short class.
-    if (made := fullness(rows, [CCFS])[CCFS]) == 1:
+    if (part := fullness(rows, [CCFS])[CCFS]) == 1:
         return ""
     return (
-        f"CCFS made only {percent(100 * made, 0)} of the images wanted, "
+        f"CCFS made only {percent(100 * part, 0)} of the images wanted, "
         "because classes ran out of candidates; the random set is always full."
     )
 
 
 def _gap(rows) -> float:
-    """Points that the paper's habit of reporting the best epoch adds to CCFS."""
+    """Return the points that reporting the best epoch, as the paper, adds to CCFS."""
     best, last = (summary(values(rows, CCFS, c)).mean for c in ("best", "last"))
     return best - last

@@ -18,7 +18,7 @@ VALUES = LinearSegmentedColormap.from_list("values", ["#E6F1F8", "#0072B2"])
 
 
 def counts(labels: np.ndarray, answers: np.ndarray, classes: int) -> np.ndarray:
-    """Images by true class (rows) and answer (columns), int (C, C).
+    """Count images by true class (rows) and answer (columns), int (C, C).
 
     labels, answers: int (N,), 0 to classes - 1.
     """
@@ -27,7 +27,7 @@ def counts(labels: np.ndarray, answers: np.ndarray, classes: int) -> np.ndarray:
 
 
 def most_confused(matrix: np.ndarray, most: int = MOST) -> list[int]:
-    """The classes of the most frequent confusions, at most `most`, in class order.
+    """List the classes of the most frequent confusions, at most `most`, in class order.
 
     matrix: that of `counts`. Pairs are taken whole, either way round: a class without
     its double would show mistakes whose column is not in the picture.
@@ -37,17 +37,17 @@ def most_confused(matrix: np.ndarray, most: int = MOST) -> list[int]:
     wrong = matrix + matrix.T
     upper = np.argwhere(np.triu(np.ones_like(wrong), 1))
     ranked = upper[np.argsort(-wrong[tuple(upper.T)], kind="stable")]
-    found: dict[int, None] = {}  # a set that keeps its order
+    kept: dict[int, None] = {}  # a set that keeps its order
     for pair in ranked:
-        if len(found) + sum(int(c) not in found for c in pair) > most:
+        if len(kept) + sum(int(c) not in kept for c in pair) > most:
             break
-        found |= {int(c): None for c in pair}
-    return sorted(found)
+        kept |= {int(c): None for c in pair}
+    return sorted(kept)
 
 
 @drawn
 def confusion(labels: np.ndarray, answers: np.ndarray, classes: Sequence[str]):
-    """Confusion matrix in percent of each true class; the diagonal stays grey.
+    """Draw the confusion matrix, percent of each true class; the diagonal is grey.
 
     labels, answers: int (N,). Many classes: those of the most frequent confusions. The
     colour scale is that of the mistakes, since a diagonal near 100 % would leave them
@@ -78,7 +78,7 @@ def confusion(labels: np.ndarray, answers: np.ndarray, classes: Sequence[str]):
 
 
 def _cell(ax, x, y, value, right: bool, worst) -> None:
-    """A number in a cell; a mistake that rounds to zero stays empty."""
+    """Write a number in a cell; a mistake that rounds to zero stays empty."""
     if right:
         ax.add_patch(_square(x, y))
     # One digit below one percent, where a mistake would round to nothing.
@@ -105,7 +105,7 @@ class Line:
     half: float  # nan: no interval
     points: Sequence[float] = ()
     colour: str = "blue"
-    aside: str = ""  # said at the right end
+    aside: str = ""  # written at the right end
     second: float | None = None  # an open mark: best accuracy, the paper's value, ...
 
 
@@ -113,9 +113,9 @@ class Line:
 def intervals(
     lines: Sequence[Line], xlabel: str, rules: dict[str, float], second="", most=np.inf
 ):
-    """Means with intervals and all single values, labels above their lines.
+    """Draw means with intervals and all single values, labels above their lines.
 
-    Labels have lines of their own, so a narrow screen keeps its width for the axis.
+    Labels have separate lines, so a narrow screen keeps its width for the axis.
     rules: name -> x of vertical lines. second: what the open marks are. most: the
     largest possible value; intervals are cut there, as t intervals know no bounds. The
     single values are drawn because of three seeds an interval alone hides too much.
@@ -151,13 +151,15 @@ def intervals(
 
 
 def band(ax, x: Sequence[float], seeds: Sequence[Sequence[float]], colour, label=""):
-    """A line of means with the band of their 95 % intervals, and a dash per seed.
+    """Draw means with the band of their 95 % intervals, and a dash per seed.
 
     seeds: the percentages of every seed at each x. Intervals are cut at 0 and 100, as
     t intervals of few seeds know no bounds.
     """
-    ink, found = PALETTE[colour], [summary(values) for values in seeds]
-    means, halves = (np.array([getattr(s, k) for s in found]) for k in ("mean", "half"))
+    ink, summaries = PALETTE[colour], [summary(values) for values in seeds]
+    means, halves = (
+        np.array([getattr(s, k) for s in summaries]) for k in ("mean", "half")
+    )
     low, high = np.clip(means - halves, 0, 100), np.clip(means + halves, 0, 100)
     ax.fill_between(x, low, high, color=ink, alpha=0.15, lw=0)
     ax.plot(x, means, "o-", color=ink, label=label)
@@ -169,7 +171,7 @@ OPEN = {"mfc": "none", "mec": PALETTE["ink"], "ms": 6, "mew": 1.2}
 
 
 def window(lines: Sequence[Line], rules, most=np.inf) -> tuple[float, float]:
-    """Limits (low, high) of the axis: all marks, and intervals that are not enormous.
+    """Return the axis limits (low, high): all marks, and intervals but huge ones.
 
     The axis does not start at 0, because differences of a point are what the chart is
     about. An interval over three times the median one would squeeze the others to dots;
@@ -188,7 +190,7 @@ def window(lines: Sequence[Line], rules, most=np.inf) -> tuple[float, float]:
 
 
 def _labels(ax, lines) -> None:
-    """The name of a line at the left above it, what is said aside at the right."""
+    """Write the name of a line above it, at the left, and its note at the right."""
     place = ax.get_yaxis_transform()
     for y, line in enumerate(lines):
         box = {"fc": PALETTE["card"], "ec": "none", "pad": 1}  # over vertical rules
@@ -199,9 +201,9 @@ def _labels(ax, lines) -> None:
 
 @drawn
 def matrices(shown: dict[str, np.ndarray], rows, columns, halves=None):
-    """Small matrices of percentages, one below the other, with their numbers inside.
+    """Draw small matrices of percentages, one below the other, with numbers inside.
 
-    As Table 3 has them. Every matrix has its own colours, from its lowest number to its
+    As Table 3 has them. Each matrix has separate colours, from its lowest number to its
     highest, at least a point apart: patterns can be compared between them, shades not.
     shown: title -> float (R, K), nan where nothing is known. halves: title -> the
     same shape, half widths of the intervals; printed where they are not nan.

@@ -24,7 +24,7 @@ from ccfs_lib.statistics import summary
 
 
 def sizes(train: ImageSet, test: ImageSet) -> Text:
-    """Both splits: images, classes, sizes, pixels, and the start of the fingerprint.
+    """Tabulate both splits: images, classes, sizes, pixels, and the fingerprint.
 
     Two runs whose fingerprints differ were not about the same data, whatever their name
     says: CIFAR-10 from another archive may be in another order, or JPEG-compressed.
@@ -42,18 +42,18 @@ def sizes(train: ImageSet, test: ImageSet) -> Text:
 
 
 def bins(difficulty: np.ndarray) -> np.ndarray:
-    """Edges of a histogram, float (B + 1,): a bar per value if few, else equal steps.
+    """Return histogram edges, float (B + 1,): a bar per value if few, else equal.
 
-    Of many event counts, zero keeps a bar of its own: it is a statement, not a bin.
+    Of many event counts, zero keeps a separate bar: it is a statement, not a bin.
     """
-    found = np.unique(difficulty)
+    distinct = np.unique(difficulty)
     # Counts averaged over a few trainings lie on a grid of thirds or fifths. Bins that
     # do not match the grid would show a comb that is the histogram's, not the data's.
-    if 1 < len(found) <= 60:
-        step = np.diff(found).min()
-        if (found[-1] - found[0]) / step <= 120:
-            return np.arange(found[0] - step / 2, found[-1] + step, step)
-    low, high = found[0], found[-1]
+    if 1 < len(distinct) <= 60:
+        step = np.diff(distinct).min()
+        if (distinct[-1] - distinct[0]) / step <= 120:
+            return np.arange(distinct[0] - step / 2, distinct[-1] + step, step)
+    low, high = distinct[0], distinct[-1]
     # Not counts: logits have both signs, C-scores with their sign turned are negative.
     if low < 0 or high <= 2:
         return np.linspace(low, high if high > low else low + 1, 31)
@@ -65,7 +65,7 @@ def bins(difficulty: np.ndarray) -> np.ndarray:
 
 @drawn
 def histogram(difficulty: np.ndarray):
-    """How many images have which difficulty; the bar of zeros stands apart.
+    """Draw how many images have which difficulty; the bar of zeros stands apart.
 
     The zeros are the images that were never forgotten (Toneva et al., 2019): learned
     once, and among themselves not ranked at all.
@@ -88,7 +88,7 @@ def histogram(difficulty: np.ndarray):
 
 @drawn
 def staircase(difficulty: np.ndarray):
-    """All images in order of difficulty, easiest first; every flat step is a tie.
+    """Draw all images in order of difficulty, easiest first; a flat step is a tie.
 
     Taking "the k simplest" means a cut somewhere on this curve. On a step the cut is
     not the score's doing but the tie-break's.
@@ -104,7 +104,7 @@ def staircase(difficulty: np.ndarray):
 
 
 def ties(difficulty: np.ndarray, labels: np.ndarray, take: int) -> np.ndarray:
-    """Per class, how many images share the value of the `take`-th easiest; int (C,).
+    """Count, per class, the images as hard as the `take`-th easiest; int (C,).
 
     labels: int (N,). 1 means that the cut is unique; a class smaller than `take` is cut
     at its hardest image.
@@ -119,13 +119,13 @@ def ties(difficulty: np.ndarray, labels: np.ndarray, take: int) -> np.ndarray:
 
 
 def class_means(difficulty: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Mean difficulty of every class, float (C,); labels: int (N,)."""
+    """Compute the mean difficulty of every class, float (C,); labels: int (N,)."""
     return np.bincount(labels, difficulty) / np.maximum(np.bincount(labels), 1)
 
 
 @drawn
 def by_class(difficulty: np.ndarray, data: ImageSet):
-    """Mean difficulty of each class with its 95 % interval, easiest above.
+    """Draw the mean difficulty of each class, 95 % interval, easiest above.
 
     The interval is over the images of the class: whether the classes of this data set
     differ by more than their images scatter, not what another training would count.
@@ -135,7 +135,7 @@ def by_class(difficulty: np.ndarray, data: ImageSet):
     rows = [summary(difficulty[labels == c]) for c in order]
     figure, ax = canvas(0.9 + 0.27 * len(order))
     y = np.arange(len(order))
-    # The mean of all images: classes right of it give harder images than a draw by lot.
+    # The mean of all images: classes right of it give harder images than a random draw.
     ax.axvline(difficulty.mean(), color=PALETTE["grey"], lw=1.2, ls=(0, (4, 3)))
     middle, half = [r.mean for r in rows], [r.half for r in rows]
     ax.errorbar(middle, y, xerr=half, fmt="o", color=PALETTE["blue"], ms=6)
@@ -150,7 +150,7 @@ def by_class(difficulty: np.ndarray, data: ImageSet):
 
 
 def extremes(data: ImageSet, difficulty: np.ndarray, each: int = COLUMNS // 2):
-    """Gallery: the `each` easiest and hardest images of a class, side by side.
+    """Draw a gallery: the `each` easiest and hardest images of a class.
 
     Ties go to the lower index, as in the selection, so the easiest shown are those that
     a "simplest" strategy without any filter would take.
@@ -162,5 +162,5 @@ def extremes(data: ImageSet, difficulty: np.ndarray, each: int = COLUMNS // 2):
         ranked = members[np.argsort(difficulty[members], kind="stable")]
         pair = data.images[ranked[:each]], data.images[ranked[-each:]]
         rows.append(Row(short(data.classes[c]), pair))
-    told = remark(len(rows), data.num_classes, "from the easiest to the hardest class")
-    return gallery(rows, ("easiest", "hardest"), told)
+    text = remark(len(rows), data.num_classes, "from the easiest to the hardest class")
+    return gallery(rows, ("easiest", "hardest"), text)

@@ -26,7 +26,7 @@ from ccfs_lib.claims.compare import (
 from ccfs_lib.errors import InputError
 from ccfs_lib.report.arms import SHOWN
 from ccfs_lib.report.charts import Line, intervals
-from ccfs_lib.report.text import DASH, Text, count, signed, table, told
+from ccfs_lib.report.text import DASH, Text, count, interval, signed, table
 from ccfs_lib.statistics import Difference, difference, minimum_detectable
 
 # What a verdict on "the left side is higher" says of the choice itself.
@@ -38,7 +38,7 @@ class Effect:
     """Last accuracies of both ways, percent, by seed, and what the choice is called."""
 
     name: str  # in tables and charts: the authors' way minus the other
-    said: str  # as the subject of a sentence
+    subject: str  # as the subject of a sentence
     left: Sequence[float]
     right: Sequence[float]
 
@@ -60,12 +60,12 @@ class Effect:
 
 def effect(
     name: str,
-    said: str,
+    subject: str,
     left: pandas.DataFrame,
     right: pandas.DataFrame,
     apart: Iterable[str] = (),
 ) -> Effect:
-    """The effect of a choice, from the rows of both ways (`results.load`).
+    """Return the effect of a choice, from the rows of both ways (`results.load`).
 
     apart: settings in which the two may differ, with the nested ones dotted; all others
     have to be equal. Raises InputError where they are not, where a seed stands twice on
@@ -80,48 +80,48 @@ def effect(
     pair = by_seed(left, right)
     if not pair[0]:
         raise InputError(f"{name}: the two sides have no seed in common")
-    return Effect(name, said, *pair)
+    return Effect(name, subject, *pair)
 
 
 def word(e: Effect) -> str:
-    """Higher, lower, too close to call; or that both ways are the same here."""
+    """Name the effect: higher, lower, too close to call, or the same both ways."""
     return "the same" if e.none else SHOWN[verdict(e.difference)][1]
 
 
 def sentence(e: Effect) -> str:
-    """What a choice does to accuracy here: one or two sentences from its numbers."""
+    """Say in one or two sentences what a choice does to accuracy here."""
     d = e.difference
     if e.none:
-        return f"{e.said} changes nothing here: equal accuracies in every seed."
-    told_ = f"{told(d)}; {count(d.n_a, 'seed')}, {PAIRED}"
-    said = f"{e.said}: **{MOVES[verdict(d)]}** ({told_})."
+        return f"{e.subject} changes nothing here: equal accuracies in every seed."
+    numbers = f"{interval(d)}; {count(d.n_a, 'seed')}, {PAIRED}"
+    text = f"{e.subject}: **{MOVES[verdict(d)]}** ({numbers})."
     if verdict(d) != OPEN or not e.detectable > 0:
-        return said
+        return text
     return (
-        f"{said} A true difference of about {e.detectable:.1f} points would have shown "
+        f"{text} A true difference of about {e.detectable:.1f} points would have shown "
         "four times in five."
     )
 
 
 def forest(effects: Sequence[Effect], printed: dict[str, float]):
-    """Every effect with its interval and seeds; printed: the paper's own numbers.
+    """Draw every effect with its interval and seeds; printed: the paper's numbers.
 
     Those have no interval, since the paper gives the spread of one selection only.
     """
-    made = []
+    lines = []
     for e in effects:
         d, each = e.difference, np.subtract(e.left, e.right)
         colour = SHOWN[verdict(d)][0]
         aside = f"{signed(d.mean)}, {word(e)}"
-        made.append(Line(e.name, d.mean, d.half, each, colour, aside))
+        lines.append(Line(e.name, d.mean, d.half, each, colour, aside))
     for name, points in printed.items():
-        made.append(Line(name, points, math.nan, (), "purple", signed(points)))
+        lines.append(Line(name, points, math.nan, (), "purple", signed(points)))
     label = f"difference in test accuracy (points, {PAIRED})"
-    return intervals(made, label, {"no difference": 0.0})
+    return intervals(lines, label, {"no difference": 0.0})
 
 
 def ledger(effects: Sequence[Effect]) -> Text:
-    """Table of the effects: difference, interval, what would have shown, verdict."""
+    """Tabulate the effects: difference, interval, what would have shown, verdict."""
     body = []
     for e in effects:
         d = e.difference

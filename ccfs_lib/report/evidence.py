@@ -20,18 +20,18 @@ from ccfs_lib.report.text import (
     Text,
     count,
     finding,
+    interval,
     listed,
     percent,
     plus_minus,
     signed,
     table,
-    told,
 )
 from ccfs_lib.statistics import difference, summary
 
 
 def epochs(rows: pandas.DataFrame, arms: Sequence[str]) -> Text:
-    """Last and best epoch of every arm, and what reporting the best one adds."""
+    """Tabulate last and best epoch of every arm, and what the best one adds."""
     body = []
     for arm in arms:
         last, best = (values(rows, arm, column) for column in ("last", "best"))
@@ -48,7 +48,7 @@ def epochs(rows: pandas.DataFrame, arms: Sequence[str]) -> Text:
 
 
 def epochs_answer(rows: pandas.DataFrame, arms: Sequence[str]) -> Text:
-    """Finding of question 1: what the best epoch adds, and which orders it changes."""
+    """Return the finding of question 1: what the best epoch adds and changes."""
     best = rows.assign(last=rows["best"])
     gaps = {
         arm: summary(values(best, arm)).mean - summary(values(rows, arm)).mean
@@ -70,12 +70,12 @@ def epochs_answer(rows: pandas.DataFrame, arms: Sequence[str]) -> Text:
 
 
 def _counted(names: list[str], total: int, what: str) -> str:
-    told_ = f": {listed(names, 3)}" if names else ""
-    return f"In {len(names)} of {count(total, 'comparison')} {what}{told_}."
+    which = f": {listed(names, 3)}" if names else ""
+    return f"In {len(names)} of {count(total, 'comparison')} {what}{which}."
 
 
 def teacher_answer(effects: dict[str, Effect]) -> Text:
-    """Finding of question 2: the rule under both teachers, and whether they differ."""
+    """Return the finding of question 2: the rule under both teachers."""
     strong, weak = effects["veto"], effects["weak"]
     each = [np.subtract(e.left, e.right) for e in (weak, strong)]
     d = difference(*each, paired=True)
@@ -83,12 +83,12 @@ def teacher_answer(effects: dict[str, Effect]) -> Text:
         sentence(strong),
         sentence(weak),
         f"That the rule is worth more under the weak teacher: **{verdict(d)}** "
-        f"({told(d)}).",
+        f"({interval(d)}).",
     )
 
 
 def teachers(stages: Pipeline, asked: dict) -> Text:
-    """Both teachers, and how many mistakes of the first filter each of them vetoes.
+    """Tabulate both teachers, and how many of the first filter's mistakes each vetoes.
 
     asked: those of `unsaid.questions`. Means over seeds.
     """
@@ -96,9 +96,11 @@ def teachers(stages: Pipeline, asked: dict) -> Text:
         return Text("Nothing is selected here, so nothing is vetoed.")
     body = []
     for name, key in (("this run's", "veto"), ("weak", "weak")):
-        own = Pipeline(asked[key][0], stages.store, stages.device)
-        mistakes, kept = np.mean([_first(own, s) for s in _seeds(own)], axis=0)
-        teacher, epochs = own.teacher, own.experiment.teacher.epochs
+        pipeline = Pipeline(asked[key][0], stages.store, stages.device)
+        mistakes, kept = np.mean(
+            [_first(pipeline, s) for s in _seeds(pipeline)], axis=0
+        )
+        teacher, epochs = pipeline.teacher, pipeline.experiment.teacher.epochs
         body.append([name, epochs, percent(teacher.last)])
         body[-1] += [percent(teacher.train_accuracy), f"{mistakes:,.0f}"]
         body[-1].append(percent(100 * (1 - kept / max(mistakes, 1))))
@@ -108,7 +110,7 @@ def teachers(stages: Pipeline, asked: dict) -> Text:
 
 
 def _first(stages: Pipeline, seed: int) -> tuple[int, int]:
-    """Mistakes of a seed's first filter, and those that the teacher gets right."""
+    """Count a seed's first filter's mistakes, and those the teacher gets right."""
     now = next(iter(stages.phases(seed)))
     labels = stages.train.labels.numpy()
     return int((now.filter.predictions != labels).sum()), int(now.pool.sum())
@@ -119,7 +121,7 @@ def _seeds(stages: Pipeline) -> range:
 
 
 def recipes(pair: tuple[Experiment, Experiment]) -> Text:
-    """Both readings of the recipe, setting by setting: pair is (tables, scripts)."""
+    """Tabulate both readings of the recipe by setting: pair is (tables, scripts)."""
     body = []
     both = [dict(e.table()) for e in pair]
     for name in both[0]:
@@ -133,7 +135,7 @@ def recipes(pair: tuple[Experiment, Experiment]) -> Text:
 
 
 def ties(stages: Pipeline, runs: Runs) -> Text:
-    """By phase, how many picks the index decided, because equals were left behind.
+    """Tabulate, by phase, the picks that the index decided among equals.
 
     runs: those of `inside.read`.
     """
@@ -153,7 +155,7 @@ def ties(stages: Pipeline, runs: Runs) -> Text:
 
 
 def supply(stages: Pipeline, runs: Runs) -> Text:
-    """By phase, images wanted and found, and classes that ran dry; means over seeds."""
+    """Tabulate, by phase, images wanted and supplied, and short classes; seed means."""
     classes, body = stages.train.num_classes, []
     for i, record in enumerate(runs[0]):
         got = [len(records[i].chosen) for records in runs]

@@ -15,10 +15,10 @@ from ccfs_lib.report.text import (
     Text,
     count,
     finding,
+    interval,
     plain,
     share,
     table,
-    told,
     verdict,
 )
 from ccfs_lib.statistics import difference
@@ -27,7 +27,7 @@ BUDGET = 2_500_000  # bytes of a page's data
 
 
 def view(atlas: Atlas) -> Frame:
-    """The interactive page of an atlas, for a notebook's last line; see `Frame.save`.
+    """Return the interactive page of an atlas, for a notebook; see `Frame.save`.
 
     Raises InputError where the images do not fit into 2.5 MB.
     """
@@ -35,7 +35,7 @@ def view(atlas: Atlas) -> Frame:
 
 
 def packed(atlas: Atlas) -> str:
-    """The atlas as JSON of at most 2.5 MB: columns of numbers, and one sheet of images.
+    """Return the atlas as JSON of at most 2.5 MB: columns of numbers, one image sheet.
 
     Equal atlases give equal text. Raises InputError where the images are too many.
     """
@@ -75,14 +75,14 @@ def packed(atlas: Atlas) -> str:
 
 
 def kept(atlas: Atlas) -> str:
-    """Which images a sample holds, in words."""
+    """Say which images a sample holds."""
     here = int((atlas.picked > 0).sum())
     some = "all" if here == atlas.chosen else f"{here:,} of the"
     return f"{some} {atlas.chosen:,} picked, and the rest at random"
 
 
 def fates(stages, records: Sequence[PhaseRecord]) -> Text:
-    """A table of what each phase made of all training images, the first reason each."""
+    """Tabulate the fate of all training images in each phase, the first reason each."""
     e, names = stages.experiment, {"simple": "too hard", "hard": "too easy"}
     codes, _ = explorer.fates(stages.train.labels.numpy(), records)
     words = ["picked", "in the set already", f"no candidate: {_known(e)}"]
@@ -104,7 +104,7 @@ def _known(e) -> str:
 
 
 def answer(stages, records: Sequence[PhaseRecord], atlas: Atlas) -> Text:
-    """The finding: who was never needed or never came in; where the picked lie."""
+    """Return the finding: who was never needed or picked; where the picked lie."""
     codes, _ = explorer.fates(stages.train.labels.numpy(), records)
     total, picked = len(stages.train), selected(list(records))
     idle = int((codes == explorer.COARSE).all(0).sum())
@@ -119,7 +119,7 @@ def answer(stages, records: Sequence[PhaseRecord], atlas: Atlas) -> Text:
 
 
 def _waiting(stages, left: np.ndarray, picked: np.ndarray) -> str:
-    """Images that were candidates in every phase, to no avail."""
+    """Describe the images that were candidates in every phase, to no avail."""
     if not left.any():
         return "No image was a candidate in every phase without being picked."
     tale = f"{count(int(left.sum()), 'image')} were candidates in every phase and were "
@@ -132,7 +132,7 @@ def _waiting(stages, left: np.ndarray, picked: np.ndarray) -> str:
 
 
 def _borders(atlas: Atlas) -> str:
-    """Whether the picked lie nearer to other classes than what was never picked."""
+    """Test whether the picked lie nearer to other classes than the never picked."""
     inside = atlas.picked > 0
     if not inside.any() or inside.all():
         return ""
@@ -142,5 +142,5 @@ def _borders(atlas: Atlas) -> str:
         "That the picked lie nearer to other classes than the never picked: "
         f"**{verdict(d)}** (of the {NEIGHBOURS} images nearest to it in the teacher's "
         f"features, {plain(near.mean(), 2)} on average are of another class, against "
-        f"{plain(rest.mean(), 2)}; {told(d, 'images', 2)}; one seed)."
+        f"{plain(rest.mean(), 2)}; {interval(d, 'images', 2)}; one seed)."
     )

@@ -13,7 +13,15 @@ from ccfs_lib.claims.compare import CCFS, NAMES, compare, verdict
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.report.charts import Line, intervals
 from ccfs_lib.report.price import price
-from ccfs_lib.report.text import Text, count, finding, listed, plus_minus, table, told
+from ccfs_lib.report.text import (
+    Text,
+    count,
+    finding,
+    interval,
+    listed,
+    plus_minus,
+    table,
+)
 from ccfs_lib.statistics import summary
 
 # A set, and its arms without the teacher and without augmentation.
@@ -29,32 +37,32 @@ Scored = dict[str, dict[str, list[float]]]
 
 
 def scores(rows: pandas.DataFrame) -> Scored:
-    """Set -> score -> one value per seed that all of ARMS have; fractions, not percent.
+    """Compute set -> score -> one value per seed that all of ARMS have; fractions.
 
     rows: of ARMS, from `arms.read`. Raises KeyError for an arm without rows.
     """
     wide = rows.pivot(index="seed", columns="cell", values="last").astype(float) / 100
     wide = wide[list(ARMS)].dropna()
-    found: Scored = {}
+    by_set: Scored = {}
     for arm, (hard, plain) in SETS.items():
-        own: dict[str, list[float]] = {name: [] for name in SCORES}
+        by_score: dict[str, list[float]] = {name: [] for name in SCORES}
         for _, last in wide.iterrows():
             hlr = metrics.hlr(last[FULL], last[hard])
             ior = metrics.ior(last[arm], last["random"])
             bare = metrics.ior(last[plain], last["random-plain"])
             values = hlr, ior, bare, metrics.lrs(ior, hlr), metrics.ars(ior, bare)
             for name, value in zip(SCORES, values, strict=True):
-                own[name].append(float(value))
-        found[arm] = own
-    return found
+                by_score[name].append(float(value))
+        by_set[arm] = by_score
+    return by_set
 
 
-def ranking(found: Scored) -> Text:
-    """Table of the sets by score: mean ± half of the 95 % t interval over seeds."""
+def ranking(by_set: Scored) -> Text:
+    """Tabulate the sets by score: mean ± half of the 95 % t interval over seeds."""
     body = []
-    for arm, own in found.items():
-        points = [plus_minus(100 * np.array(own[name])) for name in SCORES[:3]]
-        scored = [plus_minus(own[name], 3) for name in SCORES[3:]]
+    for arm, by_score in by_set.items():
+        points = [plus_minus(100 * np.array(by_score[name])) for name in SCORES[:3]]
+        scored = [plus_minus(by_score[name], 3) for name in SCORES[3:]]
         body.append([NAMES[arm], *points, *scored])
     head = ["set", "HLR (points)", "IOR (points)", "IOR, not augmented", "LRS", "ARS"]
     caption = (
@@ -64,25 +72,25 @@ def ranking(found: Scored) -> Text:
     return table(caption, head, body)
 
 
-def dots(found: Scored):
-    """LRS and ARS of every set: seeds, mean, interval."""
-    made = []
+def dots(by_set: Scored):
+    """Draw LRS and ARS of every set: seeds, mean, interval."""
+    lines = []
     for name in SCORES[3:]:
-        for arm, own in found.items():
-            s, colour = summary(own[name]), BY_NAME[arm].colour
+        for arm, by_score in by_set.items():
+            s, colour = summary(by_score[name]), BY_NAME[arm].colour
             label, aside = f"{name}, {NAMES[arm]}", plus_minus(s, 3)
-            made.append(Line(label, s.mean, s.half, own[name], colour, aside))
+            lines.append(Line(label, s.mean, s.half, by_score[name], colour, aside))
     # What the scores give a set that is as good as random and loses nothing.
     return intervals(
-        made,
+        lines,
         "score (0 to 1)",
         {"as random, and nothing lost": metrics.normalised(0)},
         most=1,
     )
 
 
-def answer(rows: pandas.DataFrame, found: Scored, stages: Pipeline) -> Text:
-    """Finding: three fair comparisons, both rankings, and the price."""
+def answer(rows: pandas.DataFrame, by_set: Scored, stages: Pipeline) -> Text:
+    """Return the finding: three fair comparisons, both rankings, and the price."""
     lines = []
     for left, right, how in (
         (CCFS, "random", "with the same teacher"),
@@ -90,9 +98,11 @@ def answer(rows: pandas.DataFrame, found: Scored, stages: Pipeline) -> Text:
         ("ccfs-plain", "random-plain", "without augmentation on both sides"),
     ):
         d = compare(rows, left, right)
-        lines.append(f"CCFS over random images {how}: **{verdict(d)}** ({told(d)}).")
+        lines.append(
+            f"CCFS over random images {how}: **{verdict(d)}** ({interval(d)})."
+        )
     ranked = [
-        f"By {name}, highest first: {_order(found, name)}." for name in SCORES[3:]
+        f"By {name}, highest first: {_order(by_set, name)}." for name in SCORES[3:]
     ]
     making = price(stages)[CCFS]["making"]
     whole = 3 * len(stages.train) * stages.experiment.recipe.epochs
@@ -105,7 +115,7 @@ def answer(rows: pandas.DataFrame, found: Scored, stages: Pipeline) -> Text:
     )
 
 
-def _order(found: Scored, name: str) -> str:
-    """Names of the sets and their mean scores, highest first."""
-    ranked = sorted(found, key=lambda arm: -summary(found[arm][name]).mean)
-    return listed([f"{NAMES[a]} ({plus_minus(found[a][name], 3)})" for a in ranked])
+def _order(by_set: Scored, name: str) -> str:
+    """List the names of the sets and their mean scores, highest first."""
+    ranked = sorted(by_set, key=lambda arm: -summary(by_set[arm][name]).mean)
+    return listed([f"{NAMES[a]} ({plus_minus(by_set[a][name], 3)})" for a in ranked])

@@ -1,4 +1,4 @@
-"""The explorer's frame: HTML for a notebook, or a file of its own.
+"""The explorer's frame: HTML for a notebook, or a separate file.
 
 The page holds its data; its script and style are files of the book, book/_static, so
 that a better script also serves pages that were executed before it.
@@ -61,7 +61,7 @@ follow();
 
 
 class Frame:
-    """The explorer as a notebook shows it; `save` writes it as a file of its own."""
+    """The explorer as a notebook shows it; `save` writes it as a separate file."""
 
     def __init__(self, title: str, data: str):
         self.title, self.data = title, data

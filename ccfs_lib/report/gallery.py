@@ -1,7 +1,7 @@
 """Galleries: rows of small images, enlarged pixel by pixel, class names beside them.
 
 Laid out by hand, in the pixels of the file: matplotlib's grids would resample images to
-a size that is no multiple of their own, and a blurred 8x8 digit looks like any other.
+a size that is no multiple of theirs, and a blurred 8x8 digit looks like any other.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Row:
 
 
 def enlarged(images: Tensor) -> np.ndarray:
-    """uint8 (n, side, side, 3) of images uint8 (n, 3, H, W), for display.
+    """Return images uint8 (n, 3, H, W) for display, uint8 (n, side, side, 3).
 
     Whole multiples by repetition, so that an 8-pixel digit keeps its pixels; images
     larger than a cell shrink by averages.
@@ -48,11 +48,11 @@ def enlarged(images: Tensor) -> np.ndarray:
 
 @drawn
 def gallery(rows: Sequence[Row], heads: Sequence[str] = (), remark: str = "") -> Figure:
-    """A figure of image rows.
+    """Draw a figure of image rows.
 
     heads: a title for each block of columns. remark: above all, small: which classes
     were left out. Rows may be shorter than the widest; they leave their places empty,
-    and a class of which too few were found is seen to be short. At least one row must
+    and a class with too few images is seen to be short. At least one row must
     hold an image.
     """
     widths = [max(len(r.blocks[b]) for r in rows) for b in range(len(rows[0].blocks))]
@@ -83,7 +83,7 @@ def gallery(rows: Sequence[Row], heads: Sequence[str] = (), remark: str = "") ->
 
 
 def _sheet(width: float, height: float):
-    """An empty figure whose data coordinates are its own pixels, y downwards."""
+    """Return an empty figure whose data coordinates are its pixels, y downwards."""
     width, height = round(width), round(height)
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     figure.photographs = True  # 128 colours are too few for them
@@ -110,7 +110,7 @@ def _place(ax, block: Tensor, captions, start: float, y: float) -> None:
 
 
 def remark(shown: int, classes: int, order: str) -> str:
-    """The sentence on classes that a gallery leaves out; empty where it shows all.
+    """Say which classes a gallery leaves out; empty where it shows all.
 
     order: the ranking that the shown ones are evenly spread over, for `style.spread`.
     """
@@ -120,7 +120,7 @@ def remark(shown: int, classes: int, order: str) -> str:
 
 
 def samples(data: ImageSet, columns: int = COLUMNS) -> Figure:
-    """`columns` images of every class, at even steps of the data's own order."""
+    """Draw `columns` images of every class, at even steps of the data's order."""
     classes = spread(range(data.num_classes))
     rows = []
     for c in classes:
@@ -132,7 +132,7 @@ def samples(data: ImageSet, columns: int = COLUMNS) -> Figure:
 
 
 def evenly(items, most: int):
-    """At most `most` of a sequence or tensor, first and last among them."""
+    """Return at most `most` of a sequence or tensor, first and last among them."""
     if len(items) <= most:
         return items
     return items[np.linspace(0, len(items) - 1, most).round().astype(int)]

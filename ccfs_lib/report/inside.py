@@ -17,12 +17,12 @@ from ccfs_lib.report.text import (
     Text,
     count,
     finding,
+    interval,
     listed,
     percent,
     plus_minus,
     signed,
     table,
-    told,
 )
 from ccfs_lib.statistics import Difference, difference
 
@@ -30,13 +30,13 @@ Runs = Sequence[Sequence[PhaseRecord]]  # one list of phases per seed
 
 
 def read(stages) -> Runs:
-    """All phases of every seed."""
+    """Read all phases of every seed."""
     return [list(stages.phases(seed)) for seed in range(stages.experiment.seeds)]
 
 
 @drawn
 def growth(runs: Runs):
-    """Figure 4(a): the filter's accuracy by phase on training and test images."""
+    """Draw Figure 4(a): the filter's accuracy by phase, training and test images."""
     figure, ax = canvas(3.1)
     x = [record.phase for record in runs[0]]
     known = _by_phase(runs, lambda r: r.train_accuracy)
@@ -50,13 +50,13 @@ def growth(runs: Runs):
 
 
 def _by_phase(runs: Runs, value) -> list[list[float]]:
-    """value(record) of every seed, phase by phase."""
+    """Return value(record) of every seed, phase by phase."""
     return [[value(r) for r in phase] for phase in zip(*runs, strict=True)]
 
 
 @drawn
 def climb(runs: Runs):
-    """Figure 4(b): difficulty of the picked by phase: range, middle half, mean."""
+    """Draw Figure 4(b): difficulty of the picked by phase: range, middle half, mean."""
     figure, ax = canvas(3.1)
     colours = ("blue", "sky", "purple")
     for seed, records in enumerate(runs):
@@ -79,7 +79,7 @@ def climb(runs: Runs):
 
 
 def median_images(stages, runs: Runs, columns: int = 4):
-    """Figure 4(c): picked images of median difficulty, by class and phase."""
+    """Draw Figure 4(c): picked images of median difficulty, by class and phase."""
     labels, data = stages.train.labels.numpy(), stages.train
     rows = []
     for c in spread(range(data.num_classes), 6):
@@ -92,7 +92,7 @@ def median_images(stages, runs: Runs, columns: int = 4):
 
 
 def _middle(record: PhaseRecord, labels: np.ndarray, c: int, most: int) -> np.ndarray:
-    """The `most` picks of a class whose difficulty is nearest to its median."""
+    """Return the `most` picks of a class whose difficulty is nearest to its median."""
     mine = labels[record.chosen] == c
     picked, values = record.chosen[mine], record.difficulty[mine]
     order = picked[np.argsort(values, kind="stable")]
@@ -101,21 +101,21 @@ def _middle(record: PhaseRecord, labels: np.ndarray, c: int, most: int) -> np.nd
 
 
 def whole_set(stages, runs: Runs):
-    """Figures 6-11: two real images of every phase, then four distilled, by class."""
+    """Draw Figures 6-11: two real images of every phase, then four distilled."""
     data, labels, e = stages.train, stages.train.labels.numpy(), stages.experiment
-    made = stages.distilled(e.distilled)
+    distilled = stages.distilled(e.distilled)
     rows = []
     for c in spread(range(data.num_classes)):
         real = [_middle(record, labels, c, 2) for record in runs[0]]
         blocks = [data.images[np.concatenate(real)]]
-        blocks.append(made.images[made.labels == c][:4])
+        blocks.append(distilled.images[distilled.labels == c][:4])
         rows.append(Row(short(data.classes[c]), blocks))
     heads = (f"real, two of each of {len(runs[0])} phases", "distilled")
     return gallery(rows, heads, remark(len(rows), data.num_classes, "in their order"))
 
 
 def overlaps(stages, runs: Runs) -> Text:
-    """How much of a phase's candidates were candidates before, and are with others."""
+    """Tabulate how many candidates of a phase were so before, and with other seeds."""
     pools = [[record.candidates for record in records] for records in runs]
     picked = [[set(record.chosen.tolist()) for record in records] for records in runs]
     body = []
@@ -143,12 +143,12 @@ def overlaps(stages, runs: Runs) -> Text:
 
 
 def _part(a: np.ndarray, b: np.ndarray) -> float:
-    """Percent of `a` that is also in `b`."""
+    """Return the percent of `a` that is also in `b`."""
     return 100 * float((a & b).sum() / max(a.sum(), 1))
 
 
 def short_classes(stages, runs: Runs) -> Text:
-    """Which classes ran out of candidates, by how much, and how many others did."""
+    """Tabulate which classes ran out of candidates, and by how much."""
     lacking: dict[int, list[int]] = {}
     for records in runs:
         for record in records:
@@ -169,7 +169,7 @@ def short_classes(stages, runs: Runs) -> Text:
 
 
 def steps(runs: Runs, value) -> list[Difference]:
-    """value(record) of each phase minus that of the one before, paired by seed."""
+    """Return value(record) of each phase minus the one before, paired by seed."""
     by_phase = _by_phase(runs, value)
     pairs = zip(by_phase[1:], by_phase, strict=False)
     return [difference(later, earlier, paired=True) for later, earlier in pairs]
@@ -191,21 +191,21 @@ MEASURES = {
 
 
 def answer(stages, runs: Runs) -> Text:
-    """Finding: which of Figure 4's rises are rises here, phase by phase."""
+    """Return the finding: which of Figure 4's rises are rises here, phase by phase."""
     if len(runs[0]) < 2:
         return finding("A single phase has no course: choose more curricula.")
     if any(not len(record.chosen) for records in runs for record in records):
         return finding("In some phase nothing was picked, so nothing can rise.")
     rising, lines = [], []
     for name, (value, unit) in MEASURES.items():
-        found = steps(runs, value)
-        if all(verdict(d) == HOLDS for d in found):
+        rises = steps(runs, value)
+        if all(verdict(d) == HOLDS for d in rises):
             rising.append(name)
-        told_ = "; ".join(
-            f"phase {i} to {i + 1}: {_step(d, unit)}" for i, d in enumerate(found, 1)
+        course = "; ".join(
+            f"phase {i} to {i + 1}: {_step(d, unit)}" for i, d in enumerate(rises, 1)
         )
-        lines.append(f"{name[0].upper()}{name[1:]}: {told_}.")
-    said = (
+        lines.append(f"{name[0].upper()}{name[1:]}: {course}.")
+    text = (
         f"From every phase to the next, beyond the spread of the seeds, rise "
         f"{listed(rising)}: {len(rising)} of the {len(MEASURES)} rises of Figure 4."
         if rising
@@ -214,7 +214,7 @@ def answer(stages, runs: Runs) -> Text:
     )
     last = [records[-1].train_accuracy for records in runs]
     return finding(
-        said,
+        text,
         *lines,
         f"The last filter knows {plus_minus(last)} % of the training images.",
     )
@@ -223,7 +223,7 @@ def answer(stages, runs: Runs) -> Text:
 def _step(d: Difference, unit: str) -> str:
     if d.half == 0:  # every seed gave the same, as for a lowest score of zero
         return f"{signed(d.mean)} in every seed"
-    return told(d, unit) if unit else _bare(d)
+    return interval(d, unit) if unit else _bare(d)
 
 
 def _bare(d: Difference) -> str:

@@ -18,7 +18,7 @@ MOST = 400  # points of a line: a notebook keeps these numbers
 
 
 def table(figure) -> str:
-    """CSV of all marks of a matplotlib figure: panel, series, mark, x, y, value.
+    """Return the marks of a figure as CSV: panel, series, mark, x, y, value.
 
     panel: the note above the axes, or their number. series: the name in the legend. x,
     y: data coordinates, or the name that stands at the tick. value: of a matrix's cell.
@@ -31,13 +31,13 @@ def table(figure) -> str:
         panel = ax.get_title(loc="left") or number
         names = _names(ax.xaxis), _names(ax.yaxis)
         for series, mark, x, y, *value in _marks(ax):
-            place = (n.get(v, _told(v)) for n, v in zip(names, (x, y), strict=True))
-            rows.writerow([panel, series, mark, *place, *map(_told, value or [""])])
+            place = (n.get(v, _text(v)) for n, v in zip(names, (x, y), strict=True))
+            rows.writerow([panel, series, mark, *place, *map(_text, value or [""])])
     return file.getvalue()
 
 
 def _marks(ax) -> Iterator[tuple]:
-    """(series, mark, x, y) of lines, bars and intervals; cells have a value too."""
+    """Yield (series, mark, x, y) of lines, bars, intervals; cells have a value too."""
     for container in ax.containers:
         # Error bars have no orientation: they are lines, and come with the others.
         if side := getattr(container, "orientation", None):
@@ -75,21 +75,21 @@ def _line(line, ax) -> Iterator[tuple]:
 
 
 def _name(artist) -> str:
-    """The label; matplotlib's own begin with _child, those kept from legends with _."""
+    """Return the label, without the _ that keeps it off legends; "" for no label."""
     label = str(artist.get_label())
     return "" if label.startswith("_child") else label.lstrip("_")
 
 
 def _names(axis) -> dict[float, str]:
-    """What is written at the ticks of an axis of names; nothing for one of numbers."""
+    """Return the text at the ticks of an axis of names; {} for one of numbers."""
     if not isinstance(axis.get_major_formatter(), FixedFormatter | FuncFormatter):
         return {}
     labels = [label.get_text() for label in axis.get_majorticklabels()]
     return dict(zip(axis.get_majorticklocs().tolist(), labels, strict=False))
 
 
-def _told(value) -> str:
-    """A number with five digits; text as it is."""
+def _text(value) -> str:
+    """Format a number with five digits; text stays as it is."""
     if isinstance(value, str):
         return value
     return f"{int(value)}" if value == int(value) else f"{value:.5g}"

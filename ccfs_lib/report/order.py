@@ -24,13 +24,13 @@ from ccfs_lib.report.text import (
     Text,
     count,
     finding,
+    interval,
     listed,
     percent,
     plain,
     plus_minus,
     signed,
     table,
-    told,
 )
 from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import Difference, difference
@@ -47,26 +47,26 @@ def measure(
     Columns of `results.load`, `ipc` and `beta` among them. Finished cells are read.
     """
     read = []
-    for made in runs:
-        own = Section3Pipeline(made, stages.store, stages.device)
+    for motivation in runs:
+        pipeline = Section3Pipeline(motivation, stages.store, stages.device)
         for arm in arms:
-            own.measure(arm)
-        found = results.load(paths.results(), made.run)
-        read.append(found[found["cell"].isin(arms)])
+            pipeline.measure(arm)
+        rows = results.load(paths.results(), motivation.run)
+        read.append(rows[rows["cell"].isin(arms)])
     return pandas.concat(read, ignore_index=True)
 
 
 def ranking(rows: pandas.DataFrame, column: str = "ipc") -> Text:
-    """Table of the arms at every IPC, or every beta: mean, interval, images made."""
+    """Tabulate the arms at every IPC, or beta: mean, interval, images."""
     levels, arms = _levels(rows, column), _arms(rows)
     body = []
     for arm in arms:
         line = [NAMES[arm]]
         for level in levels:
-            own = rows[rows[column] == level]
-            got, wanted = (sum(values(own, arm, c)) for c in ("images", "wanted"))
+            part = rows[rows[column] == level]
+            got, wanted = (sum(values(part, arm, c)) for c in ("images", "wanted"))
             filled = "" if got == wanted else f" ({percent(100 * got / wanted, 0)})"
-            line.append(f"{plus_minus(values(own, arm))}{filled}")
+            line.append(f"{plus_minus(values(part, arm))}{filled}")
         body.append(line)
     caption = (
         "Test accuracy in percent, last epoch, mean ± half of the 95 % t interval; in "
@@ -77,7 +77,7 @@ def ranking(rows: pandas.DataFrame, column: str = "ipc") -> Text:
 
 @drawn
 def curves(rows: pandas.DataFrame, column: str, xlabel: str):
-    """Accuracy of every arm over IPC or beta: Figure 2(a), Figure 2(b)."""
+    """Draw accuracy of every arm over IPC or beta: Figure 2(a), Figure 2(b)."""
     figure, ax = canvas(3.2)
     levels = _levels(rows, column)
     for arm in _arms(rows):
@@ -97,18 +97,18 @@ def curves(rows: pandas.DataFrame, column: str, xlabel: str):
 
 
 def gaps(rows: pandas.DataFrame, column: str, pairs=PAIRS):
-    """The differences at every IPC or beta, paired by seed; ticks are single seeds."""
-    made = {}
+    """Draw the differences at every IPC or beta, paired by seed; ticks are seeds."""
+    by_name = {}
     for level in _levels(rows, column):
-        own = rows[rows[column] == level]
+        part = rows[rows[column] == level]
         for left, right in pairs:
             name = f"{_named(column, level)}: {NAMES[left]} {MINUS} {NAMES[right]}"
-            made[name] = _matched(own, left, right)
-    return contrasts(made)
+            by_name[name] = _matched(part, left, right)
+    return contrasts(by_name)
 
 
 def gain(rows: pandas.DataFrame, left: str, right: str, column: str) -> Difference:
-    """The mean difference over all IPC or betas: first within a seed, then paired."""
+    """Compute the mean difference over all IPC or betas: within a seed, then paired."""
     pairs = [
         _matched(rows[rows[column] == level], left, right)
         for level in _levels(rows, column)
@@ -117,7 +117,7 @@ def gain(rows: pandas.DataFrame, left: str, right: str, column: str) -> Differen
 
 
 def steadiness(rows: pandas.DataFrame) -> Difference:
-    """How much more SelMatch's accuracy spreads over beta than that of "reverse".
+    """Compute how much more SelMatch's accuracy spreads over beta than "reverse".
 
     The standard deviation over the windows, within a seed; then paired, in points.
     """
@@ -129,19 +129,19 @@ def steadiness(rows: pandas.DataFrame) -> Difference:
 
 
 def answer(rows: pandas.DataFrame, over: pandas.DataFrame) -> Text:
-    """Finding: whether the order matters here, by how much, and how sure that is.
+    """Return the finding: whether the order matters, how much, and how surely.
 
     rows: of `measure` over IPC; over: the same over beta.
     """
     whole = gain(rows, "reverse", "selmatch", "ipc")
     word = verdict(whole)
-    said = {
+    text = {
         HOLDS: "Distilling before selecting pays here",
         "does not hold": "Distilling before selecting costs accuracy here",
     }.get(word, "Whether one distils or selects first cannot be told apart here")
     steps = [
         f"{NAMES[left]} {MINUS} {NAMES[right]}: "
-        f"{told(gain(rows, left, right, 'ipc'))}, "
+        f"{interval(gain(rows, left, right, 'ipc'))}, "
         f"{verdict(gain(rows, left, right, 'ipc'))}"
         for left, right in PAIRS[:2]
     ]
@@ -154,19 +154,20 @@ def answer(rows: pandas.DataFrame, over: pandas.DataFrame) -> Text:
     calm = steadiness(over)
     first, final = (float(rows[k].astype(float).mean()) for k in ("first", "final"))
     tables = [
-        f"{_named('ipc', n)}: {told(_level(rows, n, 'ccfs-mtt', 'selmatch'))}"
+        f"{_named('ipc', n)}: {interval(_level(rows, n, 'ccfs-mtt', 'selmatch'))}"
         for n in _levels(rows, "ipc")
     ]
     return finding(
-        f"{said}: reverse {MINUS} SelMatch, mean over "
-        f"{count(len(_levels(rows, 'ipc')), 'IPC setting')}, is {told(whole)}.",
+        f"{text}: reverse {MINUS} SelMatch, mean over "
+        f"{count(len(_levels(rows, 'ipc')), 'IPC setting')}, is {interval(whole)}.",
         "The steps between them, as means: " + "; ".join(steps) + ". The paper has "
         f"{_printed('two-shot-mean')} for two-shot over SelMatch and "
         f"{_printed('reverse-mean')} for reverse, on CIFAR-100.",
         f"Over the windows, reverse is clearly ahead at {len(clear)} of {len(levels)}"
         + (f" ({listed(clear)})" if clear else "")
         + ". That reverse depends less on where the window begins: the spread of "
-        f"SelMatch's accuracy minus that of reverse is {told(calm)}, {verdict(calm)}.",
+        f"SelMatch's accuracy minus that of reverse is {interval(calm)}, "
+        f"{verdict(calm)}.",
         f"CCFS on MTT {MINUS} SelMatch (Table 10). " + "; ".join(tables) + ".",
         f"Matching moved the loss from {plain(first, 2)} to {plain(final, 2)}, "
         "means of the first and of the last tenth of the iterations.",
@@ -174,14 +175,14 @@ def answer(rows: pandas.DataFrame, over: pandas.DataFrame) -> Text:
 
 
 def _printed(claim: str) -> str:
-    """The paper's own difference of a claim, signed."""
+    """Return the paper's difference of a claim, signed."""
     known = paper.claims().set_index("id").paper_difference
     return signed(float(known[claim]))
 
 
 def _at(over: pandas.DataFrame, beta: float) -> Difference:
-    own = over[over["beta"] == beta]
-    return difference(*_matched(own, "reverse", "selmatch"), paired=True)
+    rows = over[over["beta"] == beta]
+    return difference(*_matched(rows, "reverse", "selmatch"), paired=True)
 
 
 def _level(rows: pandas.DataFrame, ipc: int, left: str, right: str) -> Difference:

@@ -31,11 +31,11 @@ Records = Sequence[PhaseRecord]
 
 
 def undecided(stages, record: PhaseRecord) -> int:
-    """How many were picked by index alone: equally hard candidates were left behind.
+    """Count the picks by index alone: equally hard candidates were left behind.
 
     Equation 6 says nothing of ties, so another implementation would take other images
     here and be just as right. A random fine stage has no ties to break, and where ties
-    are broken by lot no index decides.
+    are broken at random no index decides.
     """
     if "random" in (stages.experiment.fine, stages.experiment.ties):
         return 0
@@ -50,7 +50,7 @@ def undecided(stages, record: PhaseRecord) -> int:
 
 
 def facts(stages, records: Records) -> Text:
-    """The phase in numbers: the set, the filter, the candidates, the picked.
+    """Tabulate the phase: the set, the filter, the candidates, the picked.
 
     Percent are of all training or test images. The filter's test accuracy is shown and
     never used: selection looks at the training split only.
@@ -73,7 +73,7 @@ def facts(stages, records: Records) -> Text:
 
 
 def confusion(stages, records: Records):
-    """What the filter answers to the training images, percent of each class.
+    """Draw what the filter answers to the training images, percent of each class.
 
     Off the diagonal are the candidates, before earlier picks and the teacher's veto.
     """
@@ -83,7 +83,7 @@ def confusion(stages, records: Records):
 
 @drawn
 def supply(stages, records: Records):
-    """Candidates of each class against the number wanted; short classes stand out.
+    """Draw candidates of each class against the number wanted; short ones stand out.
 
     Every class wants the same number (Algorithm 1), but mistakes are not spread evenly:
     a class the filter has learned runs out first, and stays short.
@@ -120,11 +120,11 @@ def supply(stages, records: Records):
 
 @drawn
 def sieve(stages, records: Records):
-    """Difficulty of all training images, of the candidates, and of the picked.
+    """Draw the difficulty of all training images, the candidates, and the picked.
 
-    Each layer has an axis of its own height, since the picked are few:
+    Each layer has a separate vertical axis, since the picked are few:
     shapes are to be compared, not heights. The picked need not be the leftmost of the
-    candidates, because each class takes its own simplest.
+    candidates, because each class takes its simplest.
     """
     values = records[-1].scores
     layers = {
@@ -149,7 +149,7 @@ def sieve(stages, records: Records):
 
 
 def picked(stages, records: Records, columns: int = COLUMNS):
-    """Gallery of the picked images, easiest at the left, the filter's answer below.
+    """Draw a gallery of the picked images, easiest first, the filter's answer below.
 
     Figure 4(c), which shows one image of median difficulty per phase and class; a whole
     row shows how far the difficulty reaches.
@@ -161,8 +161,8 @@ def picked(stages, records: Records, columns: int = COLUMNS):
     for c in spread(class_means(now.scores, data.labels.numpy())):
         mine = now.chosen[labels == c]
         some = evenly(mine[np.argsort(values[labels == c], kind="stable")], columns)
-        said = [short(data.classes[p], 10) for p in now.filter.predictions[some]]
-        rows.append(Row(short(data.classes[c]), (data.images[some],), (said,)))
+        answers = [short(data.classes[p], 10) for p in now.filter.predictions[some]]
+        rows.append(Row(short(data.classes[c]), (data.images[some],), (answers,)))
     if not any(len(row.blocks[0]) for row in rows):
         return Text("Nothing was picked here.")
     return gallery(
@@ -173,7 +173,7 @@ def picked(stages, records: Records, columns: int = COLUMNS):
 
 @drawn
 def course(stages, records: Records):
-    """The phases so far: the filter's accuracy; difficulty of candidates and picked.
+    """Draw the phases so far: filter accuracy; difficulty of candidates and picked.
 
     Figure 4(a) and (b), the candidates added: if the picked get harder only because the
     candidates do, the curriculum is the filter's and not the fine stage's.
@@ -206,7 +206,7 @@ def course(stages, records: Records):
 
 
 def _span(ax, x: float, values: np.ndarray, colour: str, label: str) -> None:
-    """Lowest to highest as a thin line, the middle half thick, the mean as a dot."""
+    """Draw the range as a thin line, the middle half thick, the mean as a dot."""
     if not len(values):
         return
     ink, (low, high) = PALETTE[colour], np.percentile(values, [25, 75])

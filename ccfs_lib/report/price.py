@@ -28,52 +28,55 @@ class Timed(Store):
 
     def get(self, kind, recipe, compute):
         """Read or compute as any store; the seconds are those of the first time."""
-        found = super().get(kind, recipe, compute)
-        if "seconds" in found.meta:  # recovered images have none
-            self.seconds[kind, found.key] = found.meta["seconds"]
-        return found
+        artefact = super().get(kind, recipe, compute)
+        if "seconds" in artefact.meta:  # recovered images have none
+            self.seconds[kind, artefact.key] = artefact.meta["seconds"]
+        return artefact
 
     def minutes(self, kind: str) -> str:
-        """Minutes of all trainings of a kind, as a word; none is a dash."""
-        spent = [s for (own, _), s in self.seconds.items() if own == kind]
+        """Return the minutes of all trainings of a kind, as text; none is a dash."""
+        spent = [s for (trained, _), s in self.seconds.items() if trained == kind]
         if not spent:
             return DASH
         return f"{sum(spent) / 60:.0f}" if sum(spent) >= 60 else "< 1"
 
 
 def price(stages: Pipeline) -> dict[str, dict[str, int]]:
-    """Set -> stage -> forward images that one seed costs, planned (`cost.stages`).
+    """Compute set -> stage -> forward images of one seed, planned (`cost.stages`).
 
     Published scores are paid for by others and count nothing; forgetting that is
     counted here takes a training on all data for every run beyond the teacher's.
     """
     e, data = stages.experiment, stages.train
     size = cost.Size(len(data), len(stages.test), data.num_classes, data.image_size)
-    found = {}
+    result = {}
     for arm in SETS:
-        own = replace(e, alpha=1.0) if arm == "distilled" else e
-        work = {s.name: s.work for s in cost.stages(own, size)}
+        variant = replace(e, alpha=1.0) if arm == "distilled" else e
+        work = {s.name: s.work for s in cost.stages(variant, size)}
         choosing = ("filter", "selection") if arm == CCFS else ()
-        found[arm] = {
+        result[arm] = {
             "teacher": work["teacher"] * (arm != "random"),
             "scores": work["teacher"] * (len(stages.squeeze.seeds) - 1) * (arm == CCFS),
             "recovery": work["recovery"] * (arm != "random"),
             "filters": sum(v for k, v in work.items() if k.startswith(choosing)),
         }
-        found[arm] |= {"making": sum(found[arm].values()), "using": work["evaluation"]}
-    return found
+        result[arm] |= {
+            "making": sum(result[arm].values()),
+            "using": work["evaluation"],
+        }
+    return result
 
 
 def prices(stages: Pipeline) -> Text:
-    """Table of `price` in millions, and the minutes that trainings took, if any."""
+    """Tabulate `price` in millions, and the minutes that trainings took, if any."""
     clock = Timed(stages.store)
     timed = Pipeline(stages.experiment, clock, stages.device)
     _ = list(timed.phases(0))
     spent = {"teacher and scores": "squeeze", "filters": "train"}
     took = [f"{name} {clock.minutes(kind)}" for name, kind in spent.items()]
     body = [
-        [NAMES[arm], *(f"{value / 1e6:,.2f}" for value in own.values())]
-        for arm, own in price(stages).items()
+        [NAMES[arm], *(f"{value / 1e6:,.2f}" for value in by_stage.values())]
+        for arm, by_stage in price(stages).items()
     ]
     head = ["set", "teacher", "scores", "recovery", "filters", "to make it"]
     caption = (
@@ -85,7 +88,7 @@ def prices(stages: Pipeline) -> Text:
 
 
 def needs(e: Experiment, images: float, train: int, classes: int, side: int) -> dict:
-    """What -> bytes that evaluation on a set needs, and of all the training images.
+    """Compute what -> bytes that evaluation on a set needs, and of all training images.
 
     images: in the set; train: in the data; side: pixels. Pixels are raw, 3 bytes each;
     weights are 32-bit. Labels that are kept in place of the teacher take, for every
@@ -103,7 +106,7 @@ def needs(e: Experiment, images: float, train: int, classes: int, side: int) -> 
 
 
 def sizes(rows: pandas.DataFrame, stages: Pipeline) -> Text:
-    """Table of `needs` here, and at the paper's scale where it has these data."""
+    """Tabulate `needs` here, and at the paper's scale where it has these data."""
     e, data = stages.experiment, stages.train
     images = float(rows.loc[rows["cell"] == CCFS, "images"].astype(float).mean())
     shape = len(data), data.num_classes, data.image_size
@@ -116,7 +119,7 @@ def sizes(rows: pandas.DataFrame, stages: Pipeline) -> Text:
         head += [f"{name} (MB)", "of all images"]
     for what in columns["here"]:
         body.append([what])
-        for own in columns.values():
-            part = percent(100 * own[what] / own["all training images"])
-            body[-1] += [f"{own[what] / 1e6:,.2f}", part]
+        for column in columns.values():
+            part = percent(100 * column[what] / column["all training images"])
+            body[-1] += [f"{column[what] / 1e6:,.2f}", part]
     return table("Bytes, raw, in millions.", head, body)

@@ -24,13 +24,13 @@ MOST = 2000  # images of each kind that the teacher is asked about
 class Opinion:
     """What the teacher says of a set of images, one value per image."""
 
-    confidence: np.ndarray  # percent, of the image's own class
+    confidence: np.ndarray  # percent, of the image's true class
     right: np.ndarray  # bool, whether that class is its answer
     entropy: np.ndarray  # bits
 
 
 def some(data: ImageSet, most: int = MOST) -> ImageSet:
-    """At most `most` images at random (always the same), mixed over the classes.
+    """Return at most `most` random images (always the same), mixed over the classes.
 
     Mixed, because batch-norm statistics of a batch of one class are far from those of
     all classes, whatever the images are like.
@@ -40,7 +40,7 @@ def some(data: ImageSet, most: int = MOST) -> ImageSet:
 
 
 def opinions(stages, recovered: ImageSet) -> dict[str, Opinion]:
-    """The teacher's opinion of recovered, training and test images, by kind.
+    """Compute the teacher's opinion of recovered, training and test images, by kind.
 
     stages: the chapter's Pipeline; recovered: its distilled images. At most MOST each.
     """
@@ -52,20 +52,20 @@ def opinions(stages, recovered: ImageSet) -> dict[str, Opinion]:
 
 
 def opinion(network, data: ImageSet, device="cpu") -> Opinion:
-    """Confidence of the own class (percent), agreement and entropy (bits) per image.
+    """Compute confidence (percent, true class), agreement and entropy (bits) per image.
 
     network: answers uint8 images as (N, C) logits. Doubles: a trained teacher's doubt
     is often below what 1 minus a float32 can hold.
     """
     logs = sre2l.relabel(network, data, device).double().log_softmax(1)
-    own = logs.gather(1, data.labels[:, None])[:, 0].exp()
+    confidence = logs.gather(1, data.labels[:, None])[:, 0].exp()
     entropy = -(logs.exp() * logs).sum(1) / np.log(2)
     right = logs.argmax(1) == data.labels
-    return Opinion(100 * own.numpy(), right.numpy(), entropy.numpy())
+    return Opinion(100 * confidence.numpy(), right.numpy(), entropy.numpy())
 
 
 def distances(stages, recovered: ImageSet, batches: int = 8) -> dict[str, list[float]]:
-    """Batch-norm distance of batches of each kind of image, and of noise, by kind.
+    """Compute batch-norm distances of batches of each kind of image, and of noise.
 
     stages, recovered: as for `opinions`. The distance is that of the recovery's loss,
     summed over layers. The noise, uniform in every pixel, stands for where a recovery
@@ -91,7 +91,7 @@ def distances(stages, recovered: ImageSet, batches: int = 8) -> dict[str, list[f
 
 
 def _far(network, loss, images: Tensor, size: int) -> Iterator[float]:
-    """The distance of each full batch; a smaller last one is left out."""
+    """Yield the distance of each full batch; a smaller last one is left out."""
     device = next(network.parameters()).device
     for batch in images.split(size):
         if len(batch) == size:

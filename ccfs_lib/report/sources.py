@@ -11,7 +11,7 @@ from ccfs_lib.runtime import plugins
 
 
 def scores(stages) -> tuple[np.ndarray, Text]:
-    """The difficulty of every training image, float (N,), and where it comes from.
+    """Return the difficulty of every training image, float (N,), and its source.
 
     stages: the chapter's Pipeline. For ``score="logits"``, which exists only inside a
     phase, forgetting stands in. Raises InputError where a published file is not there.
@@ -27,7 +27,7 @@ def scores(stages) -> tuple[np.ndarray, Text]:
 
 
 def _source(stages) -> str:
-    """Which file or which trainings the scores are from, in a sentence or two."""
+    """Say which file or which trainings the scores are from."""
     e = stages.experiment
     if e.score == "published-forgetting":
         return (
@@ -60,7 +60,7 @@ def _source(stages) -> str:
 
 
 def agreement(stages) -> Text:
-    """Whether another measurement ranks the images alike: Spearman's correlation.
+    """Say whether another score ranks the images alike: Spearman's correlation.
 
     stages: as for `scores`. Counted scores are compared between trainings, published
     ones with the C-score. Ranks, because selection uses nothing else of a score.
@@ -84,9 +84,13 @@ def agreement(stages) -> Text:
 def _between_trainings(stages) -> Text:
     seeds, runs = stages.squeeze.seeds, stages.experiment.score_runs
     events = [stages.squeeze.run(seed).tensors["events"].numpy() for seed in seeds]
-    found = [_spearman(a, b) for i, a in enumerate(events) for b in events[i + 1 :]]
+    correlations = [
+        _spearman(a, b) for i, a in enumerate(events) for b in events[i + 1 :]
+    ]
     # One number where two trainings are compared, the range where there are more pairs.
-    between = " to ".join(dict.fromkeys(f"{v:.2f}" for v in (min(found), max(found))))
+    between = " to ".join(
+        dict.fromkeys(f"{v:.2f}" for v in (min(correlations), max(correlations)))
+    )
     return Text(
         "Spearman's rank correlation between the counts of two trainings: "
         f"**{between}**. Chance has a hand in every count, which is why {runs} are "

@@ -25,11 +25,11 @@ from ccfs_lib.report.text import (
     Text,
     count,
     finding,
+    interval,
     listed,
     percent,
     plus_minus,
     signed,
-    told,
 )
 from ccfs_lib.statistics import Difference, summary
 
@@ -42,28 +42,30 @@ OTHERS = tuple(
 
 
 def grid(rows: pandas.DataFrame, experiment: Experiment):
-    """Accuracy by coarse and fine stage, as printed in Table 3; the paper's below.
+    """Draw accuracy by coarse and fine stage, as in Table 3; the paper's below.
 
     rows: those of `arms.read`, with all six strategies. The paper's matrix is there for
-    its pattern: it has colours of its own, since its accuracies are a ResNet-18's.
+    its pattern: it has separate colours, since its accuracies are a ResNet-18's.
     """
-    # Each cell with its own interval; whether two of them differ is for `differences`.
-    found = [summary(values(rows, arm)) for arm in ORDER]
+    # Each cell with an interval; whether two of them differ is for `differences`.
+    summaries = [summary(values(rows, arm)) for arm in ORDER]
     shape = len(COARSE), len(FINE)
-    means = np.reshape([s.mean for s in found], shape)
-    halves = np.reshape([s.half for s in found], shape)
-    said = [paper.arm(arm, experiment.printed_as, experiment.ipc) for arm in ORDER]
+    means = np.reshape([s.mean for s in summaries], shape)
+    halves = np.reshape([s.half for s in summaries], shape)
+    printed = [paper.arm(arm, experiment.printed_as, experiment.ipc) for arm in ORDER]
     title = "here: test accuracy (%), last epoch, mean and 95 % interval"
     shown = {title: means}
     # Tables 11 to 13 have all six of a cell or none.
-    if all(value is not None for value in said):
-        shown["paper: ResNet-18, its own scale, best epoch"] = np.reshape(said, shape)
+    if all(value is not None for value in printed):
+        shown["paper: ResNet-18, its own scale, best epoch"] = np.reshape(
+            printed, shape
+        )
     fines = ("simplest", "random", "hardest")
     return matrices(shown, COARSE, fines, {title: halves})
 
 
 def differences(rows: pandas.DataFrame):
-    """CCFS minus each other strategy, points: the claim of Section 5.4, line by line.
+    """Draw CCFS minus each other strategy, points: the claim of Section 5.4.
 
     rows: those of `arms.read`, with all six strategies.
     """
@@ -71,7 +73,7 @@ def differences(rows: pandas.DataFrame):
 
 
 def tastes(stages, seed: int = 0) -> dict[str, np.ndarray]:
-    """Difficulty of what each strategy picked in all phases of one seed: arm -> (n,).
+    """Return the difficulty of what each strategy picked, one seed: arm -> (n,).
 
     stages: the chapter's Pipeline; its filters are read from the store, not trained.
     """
@@ -85,28 +87,28 @@ def tastes(stages, seed: int = 0) -> dict[str, np.ndarray]:
 
 @drawn
 def taste_chart(picked: dict[str, np.ndarray]):
-    """Difficulty of the picked: range thin, middle half thick, mean as a dot.
+    """Draw the difficulty of the picked: range thin, middle half thick, mean a dot.
 
     picked: that of `tastes`. Blue is misclassified, orange classified, so that the
     coarse stage, which decides where on the scale one looks, is seen before the fine.
     """
     figure, ax = canvas(0.7 + 0.5 * len(picked))
-    for y, (arm, found) in enumerate(picked.items()):
+    for y, (arm, difficulty) in enumerate(picked.items()):
         colour = PALETTE["blue" if arm.endswith("misclassified") else "orange"]
-        if len(found):  # a strategy may have found no candidate at all
+        if len(difficulty):  # a strategy may have no candidate at all
             # Quartiles and not the standard deviation: counts of events are skewed.
-            low, high = np.percentile(found, [25, 75])
-            ax.plot([found.min(), found.max()], [y, y], color=colour, lw=1.5)
+            low, high = np.percentile(difficulty, [25, 75])
+            ax.plot([difficulty.min(), difficulty.max()], [y, y], color=colour, lw=1.5)
             style = {"alpha": 0.4, "solid_capstyle": "butt"}
             ax.plot([low, high], [y, y], color=colour, lw=9, **style)
-            ax.plot([found.mean()], [y], "o", color=colour, ms=8)
+            ax.plot([difficulty.mean()], [y], "o", color=colour, ms=8)
         style = {
             "transform": ax.get_yaxis_transform(),
             "va": "center",
             "fontsize": 10.5,
         }
         ax.text(0, y - 0.42, NAMES[arm], **style)
-        ax.text(1, y - 0.42, count(len(found), "image"), ha="right", **style)
+        ax.text(1, y - 0.42, count(len(difficulty), "image"), ha="right", **style)
     # Names stand above their lines, as in `charts.intervals`: phones are narrow.
     ax.set(xlabel="difficulty (higher = harder)", yticks=[])
     ax.set_ylim(len(picked) - 0.55, -0.75)
@@ -117,7 +119,7 @@ def taste_chart(picked: dict[str, np.ndarray]):
 
 @drawn
 def filled(rows: pandas.DataFrame):
-    """Images that each strategy delivered, percent of those wanted, by seed.
+    """Draw the images that each strategy delivered, percent of those wanted, by seed.
 
     A class without enough candidates stays short (as in the released code), so a set
     can be smaller than its rivals; the strategies that fell short are orange.
@@ -140,25 +142,25 @@ def filled(rows: pandas.DataFrame):
 
 
 def answer(rows: pandas.DataFrame, experiment: Experiment) -> Text:
-    """Finding: whether "simplest of the misclassified" beats the other five.
+    """Return the finding: does "simplest of the misclassified" beat the other five?
 
     rows: those of `arms.read`, with all six strategies.
     """
-    found = {arm: compare(rows, CCFS, arm) for _, arm, _ in OTHERS}
-    words = [verdict(d) for d in found.values()]
+    gaps = {arm: compare(rows, CCFS, arm) for _, arm, _ in OTHERS}
+    words = [verdict(d) for d in gaps.values()]
     # Counted, and not summed up in one word: "the best of six" holds if all five do.
     tally = ", ".join(f"{word} for {words.count(word)}" for word in VERDICTS)
     return finding(
-        _top(rows, found),
+        _top(rows, gaps),
         f"The paper's claim that it beats each of the other five: {tally}.",
-        _closest(found),
+        _closest(gaps),
         _short(rows),
         _paper(experiment),
     )
 
 
-def _top(rows, found: dict[str, Difference]) -> str:
-    """Which mean is highest, and the place of CCFS; equal means share theirs."""
+def _top(rows, gaps: dict[str, Difference]) -> str:
+    """Say which mean is highest, and the place of CCFS; equal means share theirs."""
     means = {arm: summary(values(rows, arm)) for arm in ORDER}
     # Ties are common where accuracy moves in steps of one test image (digits: 0.2 %).
     most = max(s.mean for s in means.values())
@@ -166,58 +168,58 @@ def _top(rows, found: dict[str, Difference]) -> str:
     names = listed([NAMES[arm] for arm in best])
     names = f"{names[0].upper()}{names[1:]}"
     if len(best) > 1:
-        said = f"{names} share the highest mean, {percent(most)}."
+        text = f"{names} share the highest mean, {percent(most)}."
     else:
-        said = f"{names} has the highest mean, {plus_minus(means[best[0]])}{SPACE}%."
+        text = f"{names} has the highest mean, {plus_minus(means[best[0]])}{SPACE}%."
     if CCFS in best:
-        return said
-    place = 1 + sum(d.mean < 0 and not level(d) for d in found.values())
-    return f"{said} CCFS's own strategy is number {place} of {len(ORDER)}."
+        return text
+    place = 1 + sum(d.mean < 0 and not level(d) for d in gaps.values())
+    return f"{text} CCFS's own strategy is number {place} of {len(ORDER)}."
 
 
-def _closest(found: dict[str, Difference]) -> str:
-    """The rival that CCFS leads least or trails most, as far as the interval allows.
+def _closest(gaps: dict[str, Difference]) -> str:
+    """Name the rival that CCFS leads least or trails most, if the interval allows.
 
     A mean that is higher by less than its interval is no lead, and "too close to call"
     is not "equal": only equal means are called so.
     """
-    arm = min(found, key=lambda arm: found[arm].mean)
-    d, name = found[arm], NAMES[arm]
+    arm = min(gaps, key=lambda arm: gaps[arm].mean)
+    d, name = gaps[arm], NAMES[arm]
     if level(d):
-        return f"Its closest rival, {name}, has exactly the same mean: {told(d)}."
+        return f"Its closest rival, {name}, has exactly the same mean: {interval(d)}."
     if (word := verdict(d)) == HOLDS:
-        return f"Its smallest lead is over {name}, and clear: {told(d)}."
+        return f"Its smallest lead is over {name}, and clear: {interval(d)}."
     if word == FAILS:
-        return f"Its largest deficit is to {name}, and clear: {told(d)}."
+        return f"Its largest deficit is to {name}, and clear: {interval(d)}."
     side = "above" if d.mean > 0 else "below"
     rival = "closest" if d.mean > 0 else "strongest"
     return (
         f"Its mean is {side} that of its {rival} rival, {name}, but too close to call: "
-        f"{told(d)}."
+        f"{interval(d)}."
     )
 
 
 def _short(rows) -> str:
-    """Whether all strategies filled their sets: the condition of a fair comparison."""
-    made = arms.fullness(rows, ORDER)
-    least = min(made, key=made.get)
-    if made[least] == 1:
+    """Say whether all strategies filled their sets, as a fair comparison needs."""
+    parts = arms.fullness(rows, ORDER)
+    least = min(parts, key=parts.get)
+    if parts[least] == 1:
         return "Every strategy made all the images that were wanted."
     return (
         f"The comparison is not quite fair: {NAMES[least]} made only "
-        f"{percent(100 * made[least], 0)} of the images wanted, the fullest set "
-        f"{percent(100 * max(made.values()), 0)}."
+        f"{percent(100 * parts[least], 0)} of the images wanted, the fullest set "
+        f"{percent(100 * max(parts.values()), 0)}."
     )
 
 
 def _paper(experiment) -> str:
     where = experiment.printed_as, experiment.ipc
     # Its margin is of one selection, trained five times; ours of as many selections.
-    said = {arm: paper.arm(arm, *where) for arm in ORDER}
-    if None in said.values():
+    printed = {arm: paper.arm(arm, *where) for arm in ORDER}
+    if None in printed.values():
         return ""
-    second = max((arm for arm in ORDER if arm != CCFS), key=said.get)
+    second = max((arm for arm in ORDER if arm != CCFS), key=printed.get)
     return (
         f"In the paper's table CCFS's strategy leads the next, {NAMES[second]}, by "
-        f"{signed(said[CCFS] - said[second])} points."
+        f"{signed(printed[CCFS] - printed[second])} points."
     )

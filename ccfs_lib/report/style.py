@@ -1,6 +1,6 @@
 """The look of every figure: one palette, one width; for phones and dark pages too.
 
-Figures are matplotlib's own, made without pyplot: nothing global is left behind, and
+Figures are matplotlib's, built without pyplot: nothing global is left behind, and
 saving one as PDF or changing an axis needs no more than matplotlib's manual.
 """
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 from ccfs_lib.report import marks
 
-# Okabe and Ito's colours: told apart by every common kind of colour blindness.
+# Okabe and Ito's colours: distinct under every common kind of colour blindness.
 PALETTE = {
     "blue": "#0072B2",
     "orange": "#D55E00",
@@ -107,9 +107,9 @@ def _brief(tag: str) -> str:
 
 
 def drawn(function):
-    """Decorate a function that makes a figure, to use this module's settings.
+    """Decorate a function that draws a figure, to use this module's settings.
 
-    Around the whole function: matplotlib reads some settings when an artist is made.
+    Around the whole function: matplotlib reads some settings when an artist is created.
     """
 
     @wraps(function)
@@ -121,7 +121,7 @@ def drawn(function):
 
 
 def canvas(height: float, rows: int = 1, **options):
-    """A figure of the book's width with `rows` axes below each other.
+    """Return a figure of the book's width with `rows` axes below each other.
 
     height: inches. options: those of matplotlib's ``subplots``. Returns (figure, axes),
     axes a single one or an array as ``subplots`` gives.
@@ -148,7 +148,7 @@ def legend(ax, *handles_and_labels, columns: int = 2) -> None:
 
 
 def whole_numbers(ax, axis: str = "y") -> None:
-    """Ticks at whole numbers only, with thousands separated by commas.
+    """Set ticks at whole numbers only, with thousands separated by commas.
 
     axis: "x" or "y". For counts, where half an image would be a strange tick.
     """
@@ -158,9 +158,9 @@ def whole_numbers(ax, axis: str = "y") -> None:
 
 
 def spread(order, most: int = 10) -> list[int]:
-    """At most `most` classes, evenly spread over a ranking of all.
+    """Return at most `most` classes, evenly spread over a ranking of all.
 
-    order: one number per class, (C,). All classes in their own order where they are few
+    order: one number per class, (C,). All classes in their order where they are few
     enough, else those at even steps of the rank, lowest first.
     """
     order = np.asarray(order)
@@ -173,7 +173,7 @@ def spread(order, most: int = 10) -> list[int]:
 
 
 def ends(order, most: int = 20) -> list[int]:
-    """Classes from lowest to highest; where too many, the outer `most` of them.
+    """Return classes from lowest to highest; of too many, the outer `most`.
 
     order: one number per class, (C,). For charts whose point is the extremes; `spread`
     is for galleries, where the middle is worth seeing too.
@@ -184,6 +184,6 @@ def ends(order, most: int = 20) -> list[int]:
 
 
 def short(name: str, most: int = 13) -> str:
-    """A class name that fits beside a row: first synonym, cut with an ellipsis."""
+    """Return a class name that fits beside a row: first synonym, cut by an ellipsis."""
     name = name.split(",")[0].replace("_", " ")
     return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -40,7 +40,7 @@ class Text:
 
 
 def finding(answer: str, *more: str) -> Text:
-    """The chapter's answer, quoted, and what else was found as points below it.
+    """Return the chapter's answer, quoted, and further findings as points below it.
 
     answer, more: sentences in Markdown; empty ones are left out, so that a caller can
     pass what applies only sometimes.
@@ -49,8 +49,8 @@ def finding(answer: str, *more: str) -> Text:
     return Text(f"> **Finding.** {answer}\n>\n{points}".rstrip("\n>"))
 
 
-def told(d: Difference, unit: str = "points", digits: int = 1) -> str:
-    """A difference in words: mean, its 95 % interval, or why there is none.
+def interval(d: Difference, unit: str = "points", digits: int = 1) -> str:
+    """Return a difference as text: mean, its 95 % interval, or why there is none.
 
     unit: of the mean, or what follows it. digits: after the point, of all numbers.
     """
@@ -62,7 +62,7 @@ def told(d: Difference, unit: str = "points", digits: int = 1) -> str:
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """A number with its sign, a true minus; a rounded zero has none."""
+    """Return a number with its sign, a true minus; a rounded zero has none."""
     text = f"{value:+.{digits}f}"
     # "+0.0" and "-0.0" would claim a direction that the digits do not show.
     zero = float(text) == 0
@@ -70,27 +70,27 @@ def signed(value: float, digits: int = 1) -> str:
 
 
 def plain(value: float, digits: int = 1) -> str:
-    """A number with a true minus sign and without the sign of a rounded zero."""
+    """Return a number with a true minus sign and no sign of a rounded zero."""
     return signed(value, digits).lstrip("+")
 
 
 def percent(value: float, digits: int = 1) -> str:
-    """93.5 %, with a space that does not break."""
+    """Format a percentage, 93.5 %, with a space that does not break."""
     return f"{value:.{digits}f}{SPACE}%"
 
 
 def share(part: int, whole: int) -> str:
-    """33.5 % (453 of 1,352): a percentage never without what it is of."""
+    """Format a share, 33.5 % (453 of 1,352): never without what it is of."""
     return f"{percent(100 * part / max(whole, 1))} ({part:,} of {whole:,})"
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
-    """1 image, 2 images."""
+    """Format a number and its noun: 1 image, 2 images."""
     return f"{number:,}{SPACE}{noun if number == 1 else plural or noun + 's'}"
 
 
 def listed(names: Sequence[str], most: int = 6) -> str:
-    """a, b and c; from `most` on "and 4 more"."""
+    """Join names as a, b and c; from `most` on "and 4 more"."""
     names = list(names)
     if len(names) > most:
         names = [*names[:most], f"{len(names) - most} more"]
@@ -99,14 +99,14 @@ def listed(names: Sequence[str], most: int = 6) -> str:
 
 
 def plus_minus(values: Sequence[float] | Summary, digits: int = 1) -> str:
-    """Mean ± half of the 95 % t interval; a single value has no width."""
+    """Format mean ± half of the 95 % t interval; a single value has no width."""
     s = values if isinstance(values, Summary) else summary(list(values))
     mean = plain(s.mean, digits)
     return mean if math.isnan(s.half) else f"{mean} ± {s.half:.{digits}f}"
 
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence], left: int = 1):
-    """A captioned table in MyST; without MyST the rows are still a Markdown table.
+    """Return a captioned MyST table; without MyST it is still a Markdown table.
 
     head: column names; rows: cells, turned into text; the first `left` columns are set
     flush left. The notebook cell needs the metadata ``mystnb.markdown_format: myst``.
@@ -118,7 +118,7 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence], left: int
 
 
 def stamp(stages, seeds: bool = False) -> Text:
-    """What was run, in one line, and every setting in a table that opens.
+    """Return what was run, in one line, and every setting in a table that opens.
 
     A page that does not name its scale can be quoted for what it never showed.
     stages: the chapter's Pipeline. seeds: whether the chapter repeats its trainings.
@@ -139,7 +139,7 @@ def stamp(stages, seeds: bool = False) -> Text:
 
 
 def stamped(line: str, dataset: str, rows: Sequence[tuple[str, str]]) -> Text:
-    """The stamp itself: its line, the data's remark, and settings that open."""
+    """Return the stamp itself: its line, the data's remark, and settings that open."""
     # HTML in one block, which every Markdown reader passes on.
     body = "".join(
         f"<tr><td><code>{k}</code></td><td>{html.escape(v)}</td></tr>" for k, v in rows
@@ -155,7 +155,7 @@ def _leaf(path: str) -> str:
 
 
 def _scale(stages) -> str:
-    """How far the run is from the paper's, from what they cost."""
+    """Say how far the run is from the paper's, from what they cost."""
     # In multiply-adds of one image and in epochs: both are facts of the configuration,
     # where a ratio of seconds would be one of the machine.
     e = stages.experiment

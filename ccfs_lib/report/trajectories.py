@@ -1,4 +1,4 @@
-"""Chapter 12, first half: experts, windows, and what matching makes of images."""
+"""Chapter 12, first half: experts, windows, and what matching turns images into."""
 
 from collections.abc import Sequence
 
@@ -17,30 +17,32 @@ CLASSES, EACH = 6, 3  # of the gallery
 
 
 def stamp(stages: Section3Pipeline) -> Text:
-    """What was run, in one line, and every setting in a table that opens."""
-    made, e = stages.motivation, stages.experiment
+    """Return what was run, in one line, and every setting in a table that opens."""
+    motivation, e = stages.motivation, stages.experiment
     where = "GPU" if str(stages.device).startswith("cuda") else "CPU"
     words = [f"shrunk to {e.image_size} pixels"] * bool(e.image_size)
     words += [f"only the first {e.classes} classes"] * bool(e.classes)
-    words += [f"IPC {e.ipc}", f"alpha {e.alpha:g}", f"beta {made.beta:g}"]
-    words += [f"network {e.network}", f"{made.evaluation.epochs} epochs"]
+    words += [f"IPC {e.ipc}", f"alpha {e.alpha:g}", f"beta {motivation.beta:g}"]
+    words += [f"network {e.network}", f"{motivation.evaluation.epochs} epochs"]
     words += ["hard labels", count(e.seeds, "seed"), where]
     name = e.dataset.rstrip("/").rsplit("/", 1)[-1]
     line = f"**{name}**, {', '.join(words)}; scale: {e.scale}."
-    return stamped(line, e.dataset, [r for r in made.table() if r[0] != "dataset"])
+    return stamped(
+        line, e.dataset, [r for r in motivation.table() if r[0] != "dataset"]
+    )
 
 
-def scale(made: Motivation) -> Text:
-    """How small this is beside the published run, from both recipes."""
-    theirs, m = published("selmatch", "cifar10", 250), made.matching
+def scale(motivation: Motivation) -> Text:
+    """Say how small this is beside the published run, from both recipes."""
+    theirs, m = published("selmatch", "cifar10", 250), motivation.matching
     expert = EXPERTS["selmatch"]
-    ours = made.experts * made.expert.epochs
-    passes = m.iterations * m.syn_steps * (m.batch_syn or made.experiment.ipc)
+    ours = motivation.experts * motivation.expert.epochs
+    passes = m.iterations * m.syn_steps * (m.batch_syn or motivation.experiment.ipc)
     full = theirs.iterations * theirs.syn_steps * theirs.batch_syn
     return Text(
-        f"Experts: {made.experts} of {made.expert.epochs} epochs, {made.matcher}; "
-        f"SelMatch has 100 of {expert.epochs} with a wider network, "
-        f"{100 * expert.epochs / ours:,.0f} times the epochs. Matching: "
+        f"Experts: {motivation.experts} of {motivation.expert.epochs} epochs, "
+        f"{motivation.matcher}; SelMatch has 100 of {expert.epochs} with a wider "
+        f"network, {100 * expert.epochs / ours:,.0f} times the epochs. Matching: "
         f"{m.iterations:,} iterations of {m.syn_steps} inner steps; SelMatch: "
         f"{theirs.iterations:,} of {theirs.syn_steps}, {full / passes:,.0f} times the "
         "images. SelMatch also keeps the iteration that tests best; here it is the "
@@ -49,31 +51,34 @@ def scale(made: Motivation) -> Text:
 
 
 def pictures(stages: Section3Pipeline):
-    """Gallery of SelMatch's window: what stays real, what is distilled, and into what.
+    """Draw SelMatch's window: what stays real, what is distilled, and into what.
 
     Three images of each class at even steps of their part of the window, seed 0.
     """
-    made, match = stages.combined("selmatch", 0)
+    combined, match = stages.combined("selmatch", 0)
     train, rows = stages.train, []
     labels = train.labels.numpy()
     for c in spread(range(train.num_classes), CLASSES):
-        real = made.real[labels[made.real] == c]
-        places = np.flatnonzero(labels[made.initial] == c)
+        real = combined.real[labels[combined.real] == c]
+        places = np.flatnonzero(labels[combined.initial] == c)
         some = places[np.linspace(0, len(places) - 1, EACH).round().astype(int)]
         kept = real[np.linspace(0, len(real) - 1, EACH).round().astype(int)]
-        begun, ended = train.images[made.initial[some]], made.distilled.images[some]
+        begun, ended = (
+            train.images[combined.initial[some]],
+            combined.distilled.images[some],
+        )
         blocks = [train.images[kept], begun, ended]
         rows.append(Row(short(train.classes[c]), blocks))
     lost = outside(match.pixels, stages.student(stages.motivation.matcher).normalize)
-    told = remark(len(rows), train.num_classes, "in their order")
+    text = remark(len(rows), train.num_classes, "in their order")
     cut = f"pictures cut {lost:.0f} % of the learned values to black or full brightness"
-    told = "; ".join(filter(None, (told, cut)))
-    return gallery(rows, ("real, harder", "easier", "distilled"), told)
+    text = "; ".join(filter(None, (text, cut)))
+    return gallery(rows, ("real, harder", "easier", "distilled"), text)
 
 
 @drawn
 def losses(stages: Section3Pipeline, arms: Sequence[str] = ("selmatch", "reverse")):
-    """The matching loss over the iterations: each draw, and its running mean.
+    """Draw the matching loss of every iteration, and its running mean.
 
     Every iteration draws another expert and another epoch, so the loss jumps; that it
     falls is seen in the mean. Below 1 the synthetic images lead towards the expert.

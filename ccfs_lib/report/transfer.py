@@ -25,12 +25,20 @@ from ccfs_lib.experiment import Experiment
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.report.ablation import Variant
 from ccfs_lib.report.arms import contrasts
-from ccfs_lib.report.text import MINUS, Text, count, finding, plus_minus, table, told
+from ccfs_lib.report.text import (
+    MINUS,
+    Text,
+    count,
+    finding,
+    interval,
+    plus_minus,
+    table,
+)
 from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import difference
 
 ARMS = (CCFS, "random", "distilled")
-# Evaluated beside the filters' own network, by scale: those of Table 2, or such as
+# Evaluated beside the filters' network, by scale: those of Table 2, or such as
 # the machine of that scale affords, of another width, norm or family.
 OTHERS = {
     "digits": ("convnet-8-16", "convnet-32-64", "convnet-in"),
@@ -41,15 +49,15 @@ PRINTED = {"sre2l": "SRe2L", "cda": "CDA", "ccfs": "CCFS"}  # the methods of Tab
 
 
 def variants(experiment: Experiment, others: Sequence[str] = ()) -> list[Variant]:
-    """The filters' own network first, then `others`; () takes the scale's of OTHERS.
+    """List the filters' network first, then `others`; (): the scale's of OTHERS.
 
     Raises InputError for a name that is no network.
     """
     names = others or OTHERS[experiment.scale]
     names = [n for n in dict.fromkeys(names) if n != experiment.network]
-    own = Variant(experiment.network, replace(experiment, evaluation_network=""))
-    made = (Variant(n, replace(experiment, evaluation_network=n)) for n in names)
-    return [own, *made]
+    home = Variant(experiment.network, replace(experiment, evaluation_network=""))
+    away = (Variant(n, replace(experiment, evaluation_network=n)) for n in names)
+    return [home, *away]
 
 
 def measure(stages: Pipeline, variants: Sequence[Variant]) -> pandas.DataFrame:
@@ -63,18 +71,18 @@ def measure(stages: Pipeline, variants: Sequence[Variant]) -> pandas.DataFrame:
         run = Pipeline(variant.experiment, stages.store, stages.device)
         for arm in ARMS:
             run.measure(arm)
-        found = results.load(paths.results(), variant.experiment.run)
-        read.append(found[found["cell"].isin(ARMS)].assign(learner=variant.name))
+        rows = results.load(paths.results(), variant.experiment.run)
+        read.append(rows[rows["cell"].isin(ARMS)].assign(learner=variant.name))
     return pandas.concat(read, ignore_index=True)
 
 
 def ranking(stages: Pipeline, rows: pandas.DataFrame) -> Text:
-    """Table 2 of this run: a line per network, a column per set."""
+    """Tabulate Table 2 of this run: a line per network, a column per set."""
     body, shape = [], (stages.train.num_classes, stages.train.image_size)
-    for name, own in rows.groupby("learner", sort=False):
+    for name, part in rows.groupby("learner", sort=False):
         with torch.device("meta"):  # the size only: weights are counted, never filled
             size = networks.count(networks.build(name, *shape), shape[1])
-        last = (plus_minus(values(own, arm)) for arm in ARMS)
+        last = (plus_minus(values(part, arm)) for arm in ARMS)
         body.append([name, f"{size.parameters / 1e6:.3f}", *last])
     head = ["network", "parameters (M)", *(NAMES[arm] for arm in ARMS)]
     caption = (
@@ -85,21 +93,21 @@ def ranking(stages: Pipeline, rows: pandas.DataFrame) -> Text:
 
 
 def gains(rows: pandas.DataFrame):
-    """CCFS minus the two controls on every network; ticks are single seeds."""
+    """Draw CCFS minus the two controls on every network; ticks are single seeds."""
     return contrasts(
         {
-            f"CCFS {MINUS} {rival}: {name}": matched(own, CCFS, rival)
+            f"CCFS {MINUS} {rival}: {name}": matched(part, CCFS, rival)
             for rival in ARMS[1:]
-            for name, own in rows.groupby("learner", sort=False)
+            for name, part in rows.groupby("learner", sort=False)
         }
     )
 
 
 def printed() -> Text:
-    """Table 2 of the paper, at its scale: a line per network."""
-    own = paper.table(2)
-    wide = own.pivot(index="network", columns="method", values="accuracy")
-    wide = wide.loc[own["network"].unique(), list(PRINTED)]
+    """Tabulate Table 2 of the paper, at its scale: a line per network."""
+    rows = paper.table(2)
+    wide = rows.pivot(index="network", columns="method", values="accuracy")
+    wide = wide.loc[rows["network"].unique(), list(PRINTED)]
     body = [[name, *(f"{v:.1f}" for v in line)] for name, line in wide.iterrows()]
     caption = (
         "Table 2 of the paper: Tiny-ImageNet, IPC 100, sets chosen by ResNet-18, best "
@@ -109,7 +117,7 @@ def printed() -> Text:
 
 
 def answer(rows: pandas.DataFrame) -> Text:
-    """Finding: on how many other networks CCFS is ahead, and what is lost on the way.
+    """Return the finding: on how many other networks CCFS is ahead, and what is lost.
 
     rows: those of `measure`.
     """
@@ -124,25 +132,26 @@ def answer(rows: pandas.DataFrame) -> Text:
         f"Against {NAMES['random']}, same teacher, CCFS is "
         f"{_tally(rows, others, 'random')}.",
         "From the filters' own network to the others, the mean advantage over random "
-        f"images changes by {told(travel)}: **{_kept(travel)}**.",
+        f"images changes by {interval(travel)}: **{_kept(travel)}**.",
         "The paper has CCFS ahead of CDA and SRe2L on all five of its networks; it "
         "has no random images there.",
     )
 
 
 def _tally(rows, others: Sequence[str], rival: str) -> str:
-    """On how many networks CCFS is ahead of a rival, behind it, or neither."""
-    said = ("ahead on", "behind on", "too close to call on")
-    found = [
+    """Count the networks on which CCFS is ahead of a rival, behind it, or neither."""
+    labels = ("ahead on", "behind on", "too close to call on")
+    verdicts = [
         verdict(compare(rows[rows["learner"] == name], CCFS, rival)) for name in others
     ]
     return ", ".join(
-        f"{how} {found.count(word)}" for word, how in zip(VERDICTS, said, strict=True)
+        f"{how} {verdicts.count(word)}"
+        for word, how in zip(VERDICTS, labels, strict=True)
     )
 
 
 def _travel(rows, home: str, others: Sequence[str]) -> tuple[list, list]:
-    """CCFS minus random by seed, percent: the mean of the others, and at home."""
+    """Return CCFS minus random by seed, percent: mean of the others, and at home."""
     by_seed = {
         name: np.subtract(*matched(rows[rows["learner"] == name], CCFS, "random"))
         for name in (home, *others)

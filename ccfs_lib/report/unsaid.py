@@ -19,10 +19,10 @@ from ccfs_lib.report.text import (
     Text,
     count,
     finding,
+    interval,
     listed,
     percent,
     signed,
-    told,
 )
 from ccfs_lib.runtime import paths
 
@@ -49,7 +49,7 @@ NAMED = {
     "control": f"CCFS {MINUS} random, same teacher",
     "whole": f"CCFS {MINUS} random without a teacher",
 }
-SAID = {
+SUBJECTS = {
     "epoch": "Reporting CCFS's best of the last epochs in place of the last one",
     "veto": "Keeping only candidates that the teacher gets right",
     "weak": f"The same rule under a teacher of 1/{WEAK} of the epochs",
@@ -66,7 +66,7 @@ CHOICES = tuple(NAMED)[:7]
 
 
 def questions(e: Experiment) -> dict[str, tuple[Experiment, Experiment]]:
-    """Both sides of every question that changes a setting, the authors' way first.
+    """Return both sides of every question that changes a setting, the authors' first.
 
     What cannot be asked of this experiment, such as ties of logits, is left out.
     """
@@ -81,19 +81,19 @@ def questions(e: Experiment) -> dict[str, tuple[Experiment, Experiment]]:
         "filters": ({"filter_loss": "kd"}, {"filter_loss": "hard"}),
         "ties": ({"ties": "index"}, {"ties": "random"}),
     }
-    found = {}
+    result = {}
     for key, sides in asked.items():
         try:
-            found[key] = tuple(replace(e, **change) for change in sides)
+            result[key] = tuple(replace(e, **change) for change in sides)
         except ValueError:
             continue
-    return found
+    return result
 
 
 def readings(e: Experiment) -> tuple[dict, dict]:
-    """The recipe by the paper's tables, and by the released scripts.
+    """Return the recipe by the paper's tables, and by the released scripts.
 
-    Where tables and scripts disagree, this run's own learning rate and weight decay
+    Where tables and scripts disagree, this run's learning rate and weight decay
     stand for the tables', and the scripts' are as many times those. A data set that the
     paper does not have is read as CIFAR-10.
     """
@@ -104,14 +104,14 @@ def readings(e: Experiment) -> tuple[dict, dict]:
     factor = {k: getattr(scripts, k) / getattr(tables, k) for k in _SCALED}
     # Six digits: 0.1 times 2 has to be the 0.2 that a user would type.
     changed = {k: float(f"{getattr(e.recipe, k) * f:.6g}") for k, f in factor.items()}
-    made = []
-    for own, change in ((both[0], {}), (both[1], changed)):
+    result = []
+    for preset, change in ((both[0], {}), (both[1], changed)):
         if tables.batch_rule != scripts.batch_rule:
-            change = {**change, "batch_rule": own["recipe"].batch_rule}
+            change = {**change, "batch_rule": preset["recipe"].batch_rule}
         same = both[0]["alpha"] == both[1]["alpha"]
-        alpha = e.alpha if same else own["alpha"]
-        made.append({"alpha": alpha, "recipe": replace(e.recipe, **change)})
-    return tuple(made)
+        alpha = e.alpha if same else preset["alpha"]
+        result.append({"alpha": alpha, "recipe": replace(e.recipe, **change)})
+    return tuple(result)
 
 
 _SCALED = ("lr", "weight_decay")
@@ -127,41 +127,45 @@ def measure(stages, asked: dict) -> pandas.DataFrame:
 
 
 def arms(experiment: Experiment) -> list[str]:
-    """The arms of chapter 5, and the six strategies as far as results hold them."""
+    """List the arms of chapter 5 and the six strategies, if results hold them."""
     rows = results.load(paths.results(), experiment.run)
     there = set(rows["cell"])
     return [arm for arm in (*STRATEGIES, *CONTROLS) if arm in there]
 
 
-def effects(rows: pandas.DataFrame, found: pandas.DataFrame, asked: dict):
-    """All effects by name of the question, in the order of NAMED.
+def effects(rows: pandas.DataFrame, measured: pandas.DataFrame, asked: dict):
+    """Compute all effects by name of the question, in the order of NAMED.
 
-    rows: of ARMS, from `arms.read`; found: from `measure`.
+    rows: of ARMS, from `arms.read`; measured: from `measure`.
     """
 
-    def own(table, cell):
+    def of_cell(table, cell):
         return table[table["cell"] == cell]
 
-    ccfs, random, short = (own(rows, arm) for arm in (CCFS, "random", "random-short"))
+    ccfs, random, short = (
+        of_cell(rows, arm) for arm in (CCFS, "random", "random-short")
+    )
     pairs = {
         "epoch": (ccfs.assign(last=ccfs["best"]), ccfs),
         "short": (short, random),
         "equal": (ccfs, short),
         "control": (ccfs, random),
-        "whole": (ccfs, own(rows, "random-hard")),
+        "whole": (ccfs, of_cell(rows, "random-hard")),
     }
-    pairs |= {key: [own(found, e.run) for e in two] for key, two in asked.items()}
+    pairs |= {
+        key: [of_cell(measured, e.run) for e in two] for key, two in asked.items()
+    }
     return {
-        key: effect(NAMED[key], SAID[key], *pairs[key], APART.get(key, ()))
+        key: effect(NAMED[key], SUBJECTS[key], *pairs[key], APART.get(key, ()))
         for key in NAMED
         if key in pairs
     }
 
 
 def said(effects: dict[str, Effect], *keys: str) -> Text:
-    """Finding: one sentence for each of these questions, the first one as the answer.
+    """Return the finding: a sentence for each of these questions, the first the answer.
 
-    A question that could not be asked of this run is told so.
+    Questions that could not be asked of this run are left out.
     """
     sentences = [sentence(effects[key]) for key in keys if key in effects]
     if not sentences:
@@ -170,10 +174,10 @@ def said(effects: dict[str, Effect], *keys: str) -> Text:
 
 
 def printed(experiment: Experiment) -> dict[str, float]:
-    """The paper's headline for this data set, name -> points; CIFAR-10's for others."""
+    """Return the paper's headline for these data, name -> points; or CIFAR-10's."""
     claims, name = paper.claims(), experiment.printed_as.removesuffix("-jpeg")
-    own = claims[claims["id"] == f"sota-{name}"]
-    claim = (own if len(own) else claims[claims["id"] == "sota-cifar10"]).iloc[0]
+    here = claims[claims["id"] == f"sota-{name}"]
+    claim = (here if len(here) else claims[claims["id"] == "sota-cifar10"]).iloc[0]
     rival, place = claim["right"].split("@")
     rival = {"selmatch": "SelMatch", "cudd": "CUDD"}.get(rival, rival)
     where = ", IPC ".join(place.rsplit("-", 1))
@@ -182,10 +186,10 @@ def printed(experiment: Experiment) -> dict[str, float]:
 
 
 def answer(effects: dict[str, Effect]) -> Text:
-    """Finding of the chapter: which choices move the accuracy, and by how much."""
+    """Return the finding: which choices move the accuracy, and by how much."""
     choices = [effects[key] for key in CHOICES if key in effects]
     moved = [e for e in choices if not e.none and verdict(e.difference) != OPEN]
-    told_ = [f"{e.name} ({signed(e.difference.mean)})" for e in moved]
+    names = [f"{e.name} ({signed(e.difference.mean)})" for e in moved]
     widest = max(choices, key=lambda e: abs(e.difference.mean))
     # Were all of them nothing and independent, so often at least one would stand out.
     open_ = sum(not e.none for e in choices)
@@ -194,11 +198,11 @@ def answer(effects: dict[str, Effect]) -> Text:
     return finding(
         f"Of {count(len(choices), 'choice')} that the paper leaves open, {len(moved)} "
         f"move{'s' * (len(moved) == 1)} the accuracy beyond the spread of the seeds"
-        + (f": {listed(told_)}." if moved else "."),
-        f"The widest is {widest.name}: {told(widest.difference)} ({word(widest)}).",
+        + (f": {listed(names)}." if moved else "."),
+        f"The widest is {widest.name}: {interval(widest.difference)} ({word(widest)}).",
         f"If none of this did anything, at least one of {open_} such intervals would "
         f"still exclude zero with a probability of {chance}.",
         f"The comparison that the paper makes, CCFS with a teacher against random "
-        f"images without one, gives {told(whole)}; with the same teacher on both sides "
-        f"{told(control)} are left.",
+        f"images without one, gives {interval(whole)}; with the same teacher on both "
+        f"sides {interval(control)} are left.",
     )

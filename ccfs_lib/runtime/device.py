@@ -41,6 +41,12 @@ def unlike_portable() -> str:
 # oneDNN is switched for the whole process, in which several threads may be training:
 # the first of them turns it off, the last one puts it back.
 _lock, _inside = threading.Lock(), []
+_here = threading.local()
+
+
+def is_portable() -> bool:
+    """Tell whether this thread is inside `arithmetic` of a portable experiment."""
+    return getattr(_here, "depth", 0) > 0
 
 
 @contextmanager
@@ -59,9 +65,11 @@ def arithmetic(portable: bool) -> Iterator[None]:
         _inside.append(torch.backends.mkldnn.enabled)
         torch.backends.mkldnn.enabled = False
     torch.set_num_threads(1)
+    _here.depth = getattr(_here, "depth", 0) + 1
     try:
         yield
     finally:
+        _here.depth -= 1
         torch.set_num_threads(threads)
         with _lock:
             before = _inside[0]

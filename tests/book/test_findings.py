@@ -54,7 +54,7 @@ def test_page_and_chapter_say_the_same(findings, tmp_path):
     rows = results.load(tmp_path)
     chapter = repr(report.arms.answer(rows, preset())).replace("\xa0", " ")
     d = compare.compare(rows, CCFS, "random")
-    said = report.text.told(d).replace("\xa0", " ")
+    said = report.text.interval(d).replace("\xa0", " ")
     assert said in page and said in chapter
     assert "[holds]{.verdict .yes}" in page and "**holds**" in chapter
     assert compare.PAIRED in page and compare.PAIRED in chapter

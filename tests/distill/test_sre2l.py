@@ -15,6 +15,7 @@ from ccfs_lib.data import ImageSet
 from ccfs_lib.distill import sre2l
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Distillation
+from ccfs_lib.runtime.device import arithmetic, is_portable
 from ccfs_lib.train import predict
 
 CLASSES = tuple("0123456789")
@@ -265,3 +266,16 @@ def test_relabel_is_the_teachers_opinion(digits, digits_teacher):
     with torch.no_grad():
         expected = digits_teacher.eval()(few.images.float() / 255)
     assert torch.allclose(sre2l.relabel(digits_teacher, few), expected, atol=1e-4)
+
+
+def test_portable_moments_are_the_same_numbers_by_other_sums():
+    x = torch.randn(7, 5, 6, 6, generator=torch.Generator().manual_seed(0))
+    x = x.contiguous(memory_format=torch.channels_last)
+    usual = sre2l.Moments.apply(x)
+    with arithmetic(True):
+        sums = sre2l.Moments.apply(x)
+        assert is_portable()
+    assert not is_portable()
+    for a, b in zip(usual, sums, strict=True):
+        torch.testing.assert_close(a, b)
+    torch.testing.assert_close(sums[0], x.mean((0, 2, 3)), rtol=0, atol=0)

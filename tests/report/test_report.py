@@ -29,8 +29,8 @@ from ccfs_lib.report import (
     difficulty,
     gallery,
     phase,
-    squeeze,
     style,
+    teacher,
     text,
 )
 from ccfs_lib.report import marks as written
@@ -199,12 +199,12 @@ def test_small_words():
     assert text.plus_minus([1, 2, 4]) == f"{s.mean:.1f} ± {s.half:.1f}"
 
 
-def test_a_difference_is_told_with_its_interval():
+def test_a_difference_is_given_with_its_interval():
     d = difference([3.0, 4.0, 5.0], [1.0, 1.5, 1.0])
-    said = text.told(d).replace("\xa0", " ")
-    assert f"+{d.mean:.1f} points" in said
-    assert f"[+{d.mean - d.half:.1f}, +{d.mean + d.half:.1f}]" in said
-    assert "single seed" in text.told(difference([1.0], [2.0]))
+    words = text.interval(d).replace("\xa0", " ")
+    assert f"+{d.mean:.1f} points" in words
+    assert f"[+{d.mean - d.half:.1f}, +{d.mean + d.half:.1f}]" in words
+    assert "single seed" in text.interval(difference([1.0], [2.0]))
 
 
 def test_table_is_a_captioned_markdown_table():
@@ -427,20 +427,26 @@ def test_logits_have_a_stand_in(images, values):
 # -- teacher and distillation --------------------------------------------------------
 
 
+def test_notebooks_names_of_both_modules_still_work():
+    """Cells of chapters 2 and 3, here and in committed pages, call these names."""
+    assert report.squeeze is report.teacher
+    assert report.recover is report.distillation
+
+
 def test_excluded_shares_add_up(values):
     wrong = np.array([0, 5, 17, 44])
-    shares = squeeze.by_tenth(values, wrong)
+    shares = teacher.by_tenth(values, wrong)
     assert shares.sum() * 6 / 100 == pytest.approx(4)
     hardest = np.argsort(values, kind="stable")[-3:]
-    assert squeeze.by_tenth(values, hardest).tolist() == [0] * 9 + [50]
-    heights = [b.get_height() for b in squeeze.excluded(values, wrong).axes[0].patches]
+    assert teacher.by_tenth(values, hardest).tolist() == [0] * 9 + [50]
+    heights = [b.get_height() for b in teacher.excluded(values, wrong).axes[0].patches]
     assert heights == pytest.approx(shares)
 
 
 def test_teacher_curve_marks_last_and_best():
     meta = {"losses": [2.0, 1.0, 0.5, 0.4], "last": 80.0, "best": 83.0}
     meta["curve"] = {"2": 83.0, "3": 80.0}
-    figure = squeeze.curve(meta)
+    figure = teacher.curve(meta)
     drawn = [
         (list(li.get_xdata()), list(li.get_ydata())) for li in figure.axes[1].lines
     ]
@@ -451,11 +457,11 @@ def test_teacher_curve_marks_last_and_best():
 
 def test_teacher_without_mistakes(images, values):
     stages = stages_of(images, values)
-    wrong = squeeze.mistakes(stages)
+    wrong = teacher.mistakes(stages)
     assert len(wrong) == 0
-    assert "nothing to show" in repr(squeeze.wrong_gallery(stages, wrong, values))
+    assert "nothing to show" in repr(teacher.wrong_gallery(stages, wrong, values))
     assert "exclude nothing" in repr(report.answers.squeeze(stages, wrong, values))
-    picture(squeeze.excluded(values, wrong))
+    picture(teacher.excluded(values, wrong))
 
 
 def test_wrong_gallery_names_the_answers(images, values):
@@ -463,7 +469,7 @@ def test_wrong_gallery_names_the_answers(images, values):
     hard = np.flatnonzero(predictions == 2)[:2]
     predictions[hard] = 0
     stages = stages_of(images, values, predictions)
-    figure = squeeze.wrong_gallery(stages, hard, values)
+    figure = teacher.wrong_gallery(stages, hard, values)
     words = [t.get_text() for t in figure.axes[0].texts]
     assert words.count("emu") == 1 and words.count("cat") == 2
 
@@ -478,7 +484,7 @@ def test_opinion_against_the_definition(digits, digits_teacher):
     assert found.confidence == pytest.approx(100 * own.numpy(), abs=1e-4)
     assert found.entropy == pytest.approx(-(p * p.log2()).sum(1).numpy(), abs=1e-5)
     assert (found.right == (p.argmax(1) == some.labels).numpy()).all()
-    figure = report.recover.doubt({"recovered": found, "real, test": found})
+    figure = report.distillation.doubt({"recovered": found, "real, test": found})
     x, y = figure.axes[0].lines[0].get_data()
     assert y[-1] == 100 and (np.diff(x) >= 0).all() and (np.diff(y) >= 0).all()
     picture(figure)
@@ -492,12 +498,14 @@ def test_noise_is_farther_than_the_training_images(digits, digits_teacher):
     assert [len(found[k]) for k in found] == [3, 3, 3, 3]
     assert min(found["noise"]) > max(found["real, training"])
     assert not digits_teacher.body[1]._forward_pre_hooks  # the teacher is given back
-    picture(report.recover.distance_chart(found))
+    picture(report.distillation.distance_chart(found))
 
 
 def test_crop_schedule_is_the_recipe():
     recipe = Distillation(iterations=40, crop_min=0.3)
-    figure = report.recover.schedule(torch.zeros(3, 8, 8, dtype=torch.uint8), recipe)
+    figure = report.distillation.schedule(
+        torch.zeros(3, 8, 8, dtype=torch.uint8), recipe
+    )
     curve = next(a for a in figure.axes if a.get_xlabel() == "iteration").lines[0]
     assert list(curve.get_ydata()) == [100 * recipe.crop_at(i) for i in range(40)]
     picture(figure)

@@ -1,8 +1,8 @@
 """Chapter 2: the teacher, trained on everything, and what it gets wrong.
 
 It serves three times: images are recovered from it, every later training learns from
-its answers, and the authors' code lets it veto candidates. The paper calls none of this
-a step of its own; SRe2L's name for it is "squeeze".
+its answers, and the authors' code lets it veto candidates. The paper does not
+list this as a step; SRe2L's name for it is "squeeze".
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from ccfs_lib.report.text import Text, percent, table
 
 
 def facts(stages) -> Text:
-    """Size, cost and accuracies of the teacher; the paper's, where it has one.
+    """Tabulate size, cost and accuracies of the teacher, and the paper's, if any.
 
     stages: the chapter's Pipeline. The paper's is the row "Full Dataset" of Table 1.
     """
@@ -38,7 +38,7 @@ def facts(stages) -> Text:
 
 @drawn
 def curve(meta: dict):
-    """Training loss of every epoch, and test accuracy where it was measured.
+    """Draw the training loss of every epoch, and test accuracy where measured.
 
     meta: losses, curve (0-based epoch -> percent), last and best of a training. The
     shaded part is where the test split was looked at: the "best" of so many looks is
@@ -71,19 +71,19 @@ RING = {"mfc": "none", "mec": PALETTE["orange"], "mew": 2, "ms": 13}
 
 
 def _ring(ax, epochs, values, best) -> None:
-    """An open circle around the best epoch, the first of equals."""
+    """Draw an open circle around the best epoch, the first of equals."""
     first = next((e for e, v in zip(epochs, values, strict=True) if v == best), None)
     if first is not None:
         ax.plot([first], [best], "o", **RING)
 
 
 def mistakes(stages) -> np.ndarray:
-    """Indices of the training images that the teacher gets wrong, int64, ascending."""
+    """List indices of the training images the teacher gets wrong, int64, ascending."""
     return np.flatnonzero(stages.teacher.predictions != stages.train.labels.numpy())
 
 
 def by_tenth(difficulty: np.ndarray, wrong: np.ndarray) -> np.ndarray:
-    """Percent of each tenth of the difficulty order that is in `wrong`; float (10,).
+    """Compute the percent of each difficulty tenth that is in `wrong`; float (10,).
 
     difficulty: float (N,); wrong: indices. Tenths of the images, not of the scale: on a
     scale of counts most bins would be empty. Ties by index, as in the selection.
@@ -96,7 +96,7 @@ def by_tenth(difficulty: np.ndarray, wrong: np.ndarray) -> np.ndarray:
 
 @drawn
 def excluded(difficulty: np.ndarray, wrong: np.ndarray):
-    """Which part of each tenth of the images the teacher's veto would exclude.
+    """Draw which part of each tenth of the images the teacher's veto would exclude.
 
     Arguments as for `by_tenth`. The veto (candidates must be teacher-correct) is in the
     authors' code and not in the paper; if the bars rise to the right it removes what
@@ -116,7 +116,7 @@ def excluded(difficulty: np.ndarray, wrong: np.ndarray):
 
 
 def wrong_gallery(stages, wrong: np.ndarray, difficulty: np.ndarray):
-    """Images that the teacher gets wrong, hardest first, with its answers.
+    """Draw images that the teacher gets wrong, hardest first, with its answers.
 
     wrong: indices, from `mistakes`; difficulty: float (N,). The eight classes with most
     mistakes: what is worth seeing is whether these are its faults or the labels'.
@@ -130,9 +130,11 @@ def wrong_gallery(stages, wrong: np.ndarray, difficulty: np.ndarray):
     rows = []
     for c in np.argsort(-per_class, kind="stable")[:8]:
         some = hard[labels[hard] == c][:COLUMNS]
-        said = [short(train.classes[p], 10) for p in stages.teacher.predictions[some]]
+        answers = [
+            short(train.classes[p], 10) for p in stages.teacher.predictions[some]
+        ]
         if len(some):
-            rows.append(Row(short(train.classes[c]), (train.images[some],), (said,)))
+            rows.append(Row(short(train.classes[c]), (train.images[some],), (answers,)))
     left = sum(per_class > 0) - len(rows)
     remark = f"The {len(rows)} classes with most mistakes" if left else ""
     return gallery(rows, remark=remark)

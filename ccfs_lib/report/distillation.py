@@ -26,7 +26,7 @@ LEAST = 1e-3  # percent of doubt, the left end of an axis: float32 knows little 
 
 @drawn
 def schedule(image: Tensor, recipe: Distillation):
-    """The crops of the recovery: boxes at five iterations, and the areas drawn.
+    """Draw the crops of the recovery: boxes at five iterations, and their areas.
 
     image: uint8 (3, H, W), square. The band is where an iteration's crop area falls:
     CDA's opens downwards along a cosine, SRe2L's is equally wide throughout.
@@ -67,9 +67,9 @@ def _rectangle(x, y, width, height, style):
 
 
 def beside(train: ImageSet, recovered: ImageSet, each: int = COLUMNS // 2):
-    """Gallery: `each` real images of each class, and as many recovered ones.
+    """Draw a gallery: `each` real images of each class, and as many recovered ones.
 
-    Evenly spread over the data's own order: neither side is chosen for its looks.
+    Evenly spread over the data's order: neither side is chosen for its looks.
     """
     rows = []
     for c in spread(range(train.num_classes)):
@@ -78,16 +78,16 @@ def beside(train: ImageSet, recovered: ImageSet, each: int = COLUMNS // 2):
             for data in (train, recovered)
         ]
         rows.append(Row(short(train.classes[c]), sets))
-    told = remark(len(rows), train.num_classes, "in their order")
-    return gallery(rows, ("real", "recovered"), told)
+    text = remark(len(rows), train.num_classes, "in their order")
+    return gallery(rows, ("real", "recovered"), text)
 
 
-def opinion_table(found: dict[str, Opinion]) -> Text:
-    """Agreement, confidence and entropy of each kind of image, with intervals.
+def opinion_table(opinions: dict[str, Opinion]) -> Text:
+    """Tabulate agreement, confidence and entropy of each kind, with intervals.
 
-    found: kind -> opinions, from `probe.opinions`. The intervals are over images, for
-    this one teacher. Agreement has none: near 100 % a t interval of zeros and ones is
-    wrong, and at 100 % it would have no width.
+    opinions: kind -> opinions, from `probe.opinions`. The intervals are over images,
+    for this one teacher. Agreement has none: near 100 % a t interval of zeros and ones
+    is wrong, and at 100 % it would have no width.
     """
     rows = [
         (
@@ -97,7 +97,7 @@ def opinion_table(found: dict[str, Opinion]) -> Text:
             plus_minus(o.confidence),
             plus_minus(o.entropy, 2),
         )
-        for kind, o in found.items()
+        for kind, o in opinions.items()
     ]
     head = "images", "asked", "class agrees (%)", "confidence (%)", "entropy (bits)"
     return table(
@@ -106,15 +106,15 @@ def opinion_table(found: dict[str, Opinion]) -> Text:
 
 
 @drawn
-def doubt(found: dict[str, Opinion]):
-    """How many images of each kind the teacher doubts less than a given amount.
+def doubt(opinions: dict[str, Opinion]):
+    """Draw how many images of each kind the teacher doubts less than an amount.
 
-    found: as for `opinion_table`. Doubt is what confidence in the own class leaves of
-    100 %; its axis is logarithmic, because a trained teacher is nearly always nearly
+    opinions: as for `opinion_table`. Doubt is what confidence in the true class leaves
+    of 100 %; its axis is logarithmic, because a trained teacher is nearly always nearly
     sure. Curves and not means: one mean hides that a few images carry all the doubt.
     """
     figure, ax = canvas(3.0)
-    for kind, o in found.items():
+    for kind, o in opinions.items():
         x = np.sort(np.maximum(100 - o.confidence, LEAST))
         y = 100 * np.arange(1, len(x) + 1) / len(x)
         ink = PALETTE[COLOURS.get(kind, "grey")]
@@ -128,14 +128,14 @@ def doubt(found: dict[str, Opinion]):
     return figure
 
 
-def distance_chart(found: dict[str, list[float]]):
-    """Batch-norm distances, a tick per batch, the mean as a dot.
+def distance_chart(distances: dict[str, list[float]]):
+    """Draw batch-norm distances, a tick per batch, the mean as a dot.
 
-    found: kind -> distances, from `probe.distances`; the loss's own unit. Only ratios
-    between the kinds mean anything: the unit grows with layers and channels.
+    distances: kind -> distances, from `probe.distances`, in the loss's unit. Only
+    ratios between the kinds mean anything: the unit grows with layers and channels.
     """
     lines = []
-    for kind, values in found.items():
+    for kind, values in distances.items():
         s = summary(values)
         aside, colour = plus_minus(s), COLOURS.get(kind, "grey")
         lines.append(Line(kind, s.mean, s.half, values, colour, aside))
