@@ -6,7 +6,8 @@ in ``data/*.csv`` as the start of emphasis, and warn.
 
 import re
 
-BOUNDS = re.compile(r"~?typing\.Annotated\[(\w+), FieldInfo\(.*?metadata=\[.*?\]\)\]")
+ANNOTATED = re.compile(r"~?(\w+\.)*Annotated\[")
+TOKEN = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|.", re.S)  # a string is one
 
 
 def escape_stars(app, what, name, obj, options, lines):
@@ -17,10 +18,27 @@ def escape_stars(app, what, name, obj, options, lines):
 
 
 def readable(app, what, name, obj, options, signature, returns):
-    """Show bounded numbers as their type, and defaults that Sphinx can parse."""
-    if signature:
-        signature = BOUNDS.sub(r"\1", signature).replace("<factory>", "...")
-    return signature, returns
+    """Show annotated types without bounds and help, and defaults that Sphinx parses."""
+    while signature and (found := ANNOTATED.search(signature)):
+        kind, end = first_argument(signature, found.end())
+        signature = signature[: found.start()] + kind + signature[end:]
+    return signature and signature.replace("<factory>", "..."), returns
+
+
+def first_argument(text: str, start: int) -> tuple[str, int]:
+    """Read the first of the arguments that begin at `start`, and where all have ended.
+
+    text: Python, with brackets that close.
+    """
+    depth, comma = 0, None
+    for token in TOKEN.finditer(text, start):
+        if token[0] in "([{":
+            depth += 1
+        elif token[0] in ")]}" and (depth := depth - 1) < 0:
+            break
+        elif token[0] == "," and not depth and comma is None:
+            comma = token.start()
+    return text[start:comma], token.end()
 
 
 def setup(app):
