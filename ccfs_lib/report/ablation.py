@@ -68,9 +68,9 @@ def curricula(experiment: Experiment) -> list[Variant]:
     return _variants(experiment, some)
 
 
-def alphas(experiment: Experiment) -> list[Variant]:
-    """Distilled portions (Figure 5), from none to all."""
-    some = {f"alpha = {a:g}": ({"alpha": a}, a) for a in ALPHAS}
+def alphas(experiment: Experiment, some: Sequence[float] = ()) -> list[Variant]:
+    """Distilled portions (Figure 5), from none to all; some: only these."""
+    some = {f"alpha = {a:g}": ({"alpha": a}, a) for a in some or ALPHAS}
     return _variants(experiment, some)
 
 

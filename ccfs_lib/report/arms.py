@@ -133,9 +133,12 @@ def differences(rows: pandas.DataFrame, pairs: Sequence[tuple] = PAIRS):
     """Differences between arms with their 95 % intervals, and the verdict of each.
 
     pairs: (left, right, name). Points, left minus right; a tick is one seed's own
-    difference, so that the pairing can be seen.
+    difference, so that the pairing can be seen. Pairs of which the run has one arm, or
+    none, are left out.
     """
-    return contrasts({name: matched(rows, left, right) for left, right, name in pairs})
+    here = set(rows["cell"])
+    both = [pair for pair in pairs if here.issuperset(pair[:2])]
+    return contrasts({name: matched(rows, left, right) for left, right, name in both})
 
 
 def contrasts(pairs: dict[str, tuple], zero: str = "no difference"):
