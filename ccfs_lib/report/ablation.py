@@ -23,8 +23,8 @@ from ccfs_lib.report.text import (
     SPACE,
     Text,
     count,
+    fill,
     finding,
-    percent,
     plain,
     plus_minus,
     table,
@@ -120,8 +120,8 @@ def ranking(rows: pandas.DataFrame, variants: Sequence[Variant]) -> Text:
         name = variant.name
         last, best = (plus_minus(values(rows, name, c)) for c in ("last", "best"))
         seeds = " ".join(f"{v:.1f}" for v in values(rows, name))
-        filled = percent(100 * made[name], 0)
-        body.append([name, last, best, seeds, filled, passes(rows, variant)])
+        part = fill(made[name])
+        body.append([name, last, best, seeds, part, passes(rows, variant)])
     head = ["", "last (%)", "best (%)", "last, by seed", "images made", "passes"]
     caption = (
         "Test accuracy, mean ± half of the 95 % t interval. Passes: thousands of "
@@ -252,6 +252,6 @@ def _filled(made: dict[str, float]) -> str:
     if made[least] == 1:
         return "Every set holds all the images that were wanted."
     return (
-        f"Not all sets are full: {least} holds {percent(100 * made[least], 0)} of the "
-        f"images wanted, the fullest {percent(100 * max(made.values()), 0)}."
+        f"Not all sets are full: {least} holds {fill(made[least])} of the "
+        f"images wanted, the fullest {fill(max(made.values()))}."
     )

@@ -15,6 +15,7 @@ import torch
 from realdata import DATA
 
 import ccfs_lib.pipeline.trainings
+from ccfs_lib import report
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Recipe, essential, preset
 from ccfs_lib.pipeline import Pipeline
@@ -133,6 +134,26 @@ def picked(alpha, seed) -> list[int]:
     return json.loads((folder / f"{CCFS}-seed{seed}.json").read_text())["idx_selected"]
 
 
+def test_what_it_falls_short_of_the_paper_stands_on_its_pages(blind):
+    stamp = str(report.stamp(blind))
+    for part in (
+        "scale: paper, but `alpha` 0.2 for 0.4, `recipe.epochs` 100 for 500, ",
+        "`recipe.batch_rule` released for paper, `recipe.precision` bf16 for fp32, ",
+        "`teacher.epochs` 40 for 200, `teacher.precision` bf16 for fp32, ",
+        "`distillation.batch_size` 1000 for 100.",
+    ):
+        assert part in stamp
+    names = [arm for alpha, arm in ARMS if alpha]
+    rows = report.arms.read(fullrun(), names)
+    said = str(report.arms.answer(rows, fullrun())).replace("\N{NO-BREAK SPACE}", " ")
+    assert "32 for seed 0, 32 for seed 1 and 64 for seed 2 of CCFS" in said
+    assert "only 99.95 % of the images wanted" in said
+    assert "answers 75.25 % of the test images right, the paper's 78.8 %" in said
+    words = [t.get_text() for t in report.arms.differences(rows).axes[0].texts]
+    shown = [name for *_, name in report.arms.PAIRS if name in words]
+    assert len(shown) == 2  # of the five pairs: the run has three arms
+
+
 def test_one_sentence_where_the_weights_are_wanted(house, mini):
     stages = Pipeline(mini(teacher_seed=2), Store(house / "cache", house / "shipped"))
     said = {"predictions": stages.train.labels.to(torch.uint8)}
@@ -176,3 +197,15 @@ def test_the_run_replays_without_any_training(replay, alpha, arm):
 @pytest.mark.parametrize("seed", range(3))
 def test_it_picks_the_shipped_images(replay, alpha, seed):
     assert replay[alpha].chosen(seed, CCFS).tolist() == picked(alpha, seed)
+
+
+def test_what_the_teacher_says_of_the_images_is_shipped(replay):
+    stages = replay[0.2]
+    recovered = stages.distilled(10)
+    said = report.probe.opinions(stages, recovered)
+    assert [len(o.right) for o in said.values()] == [1000, 2000, 2000]
+    seen = said["real, training"].right.mean()
+    assert seen > said["real, test"].right.mean() > 0.7
+    far = report.probe.distances(stages, recovered)
+    assert [len(v) for v in far.values()] == [1, 2, 2, 2]
+    assert min(far["noise"]) > 4 * max(far["real, training"])
