@@ -11,6 +11,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+from ccfs_lib import arms
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import names, presets
 from ccfs_lib.experiment.checks import check
@@ -390,9 +391,9 @@ def from_notebook(namespace: dict) -> tuple[Experiment, dict]:
     namespace: the notebook's ``globals()`` right after its parameters. papermill only
     warns about an unknown parameter and checks no type; here both stop the notebook
     with one sentence. Returns the experiment and the parameters that are the
-    chapter's own (`phase`, or `networks`, names with spaces between them).
+    chapter's own (`phase`; `networks`, `arms` and `alphas`, with spaces between them).
     """
-    extra = {"phase", "networks"}
+    extra = {"phase", "networks", "arms", "alphas"}
     known = {f.name for f in fields(Experiment)} | {*SHORTHANDS, "reading", *extra}
     values = given(namespace, known)
     chapter = {name: values.pop(name) for name in extra & set(values)}
@@ -402,6 +403,10 @@ def from_notebook(namespace: dict) -> tuple[Experiment, dict]:
         _check_phase(experiment, chapter["phase"])
     if "networks" in chapter:
         chapter["networks"] = _learners(experiment, chapter["networks"])
+    if "arms" in chapter:
+        chapter["arms"] = _measured(experiment, chapter["arms"])
+    if "alphas" in chapter:
+        chapter["alphas"] = _portions(experiment, chapter["alphas"])
     return experiment, chapter
 
 
@@ -416,12 +421,36 @@ def _check_phase(experiment: Experiment, phase) -> None:
         raise InputError(f"phase is {phase!r}, but must be a whole number 1 to {last}")
 
 
-def _learners(experiment: Experiment, names) -> list[str]:
+def _names(parameter: str, names) -> list[str]:
     if not isinstance(names, str):
         raise InputError(
-            f"networks is {names!r}, but must be names with spaces between them"
+            f"{parameter} is {names!r}, but must be names with spaces between them"
         )
-    for name in names.split():
+    return names.split()
+
+
+def _measured(experiment: Experiment, names) -> list[str]:
+    """Arms that a chapter shows; [] for its usual ones."""
+    found = _names("arms", names)
+    for name in found:
+        arms.parse(name, experiment)
+    return found
+
+
+def _portions(experiment: Experiment, names) -> list[float]:
+    """Distilled portions that a chapter varies; [] for its usual ones."""
+    found = []
+    for name in _names("alphas", names):
+        try:
+            found.append(float(name))
+        except ValueError:
+            raise InputError(f"alphas has {name!r}, which is no number") from None
+        checked("alphas", replace, experiment, alpha=found[-1])
+    return found
+
+
+def _learners(experiment: Experiment, names) -> list[str]:
+    for name in _names("networks", names):
         try:
             checked("networks", replace, experiment, evaluation_network=name)
         except InputError as error:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ccfs_lib import scores
+from ccfs_lib import cost, scores
 from ccfs_lib.data import members
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment.datasets import score_file
@@ -114,16 +114,28 @@ class Squeeze:
 
         def load():
             if not state:
-                raise InputError(
-                    f"teacher {artefact.key} has no weights here, only its answers are "
-                    "shipped: give the weights as teacher_from, or train another one "
-                    "with another teacher_seed"
-                )
+                raise InputError(self._lacks_weights(artefact))
             network = self.trainings.network(self.network)
             network.load_state_dict(state)
             return network.eval()
 
         return self._teacher(artefact, load)
+
+    def _lacks_weights(self, artefact: Artefact) -> str:
+        """What a teacher without weights cannot do, and what another one costs."""
+        e, t, seconds = self.experiment, self.trainings, artefact.meta["seconds"]
+        side = t.train.image_size
+        size = cost.Size(len(t.train), len(t.test), t.train.num_classes, side)
+        stage = replace(cost.stages(e, size)[0], network=self.network)
+        spent = cost.timed([stage], side, t.device)[stage.name]
+        where = artefact.meta.get("device", "the machine that trained it")
+        return (
+            f"teacher {artefact.key} has no weights here, only its answers are "
+            "shipped, and what is asked for is not among the artefacts and needs them: "
+            "give the weights as --teacher-from, or train another teacher with "
+            f"--teacher-seed {e.teacher_seed + 1}, about "
+            f"{cost.told(spent)} on this {t.device}, {cost.told(seconds)} on {where}"
+        )
 
     def _given(self, path: Path) -> Teacher:
         """The teacher of weights that were trained elsewhere."""

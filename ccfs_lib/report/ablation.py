@@ -23,9 +23,9 @@ from ccfs_lib.report.text import (
     SPACE,
     Text,
     count,
+    fill,
     finding,
     interval,
-    percent,
     plain,
     plus_minus,
     table,
@@ -70,9 +70,9 @@ def curricula(experiment: Experiment) -> list[Variant]:
     return _variants(experiment, some)
 
 
-def alphas(experiment: Experiment) -> list[Variant]:
-    """List the distilled portions (Figure 5), from none to all."""
-    some = {f"alpha = {a:g}": ({"alpha": a}, a) for a in ALPHAS}
+def alphas(experiment: Experiment, some: Sequence[float] = ()) -> list[Variant]:
+    """List the distilled portions (Figure 5), from none to all; some: only these."""
+    some = {f"alpha = {a:g}": ({"alpha": a}, a) for a in some or ALPHAS}
     return _variants(experiment, some)
 
 
@@ -122,8 +122,8 @@ def ranking(rows: pandas.DataFrame, variants: Sequence[Variant]) -> Text:
         name = variant.name
         last, best = (plus_minus(values(rows, name, c)) for c in ("last", "best"))
         seeds = " ".join(f"{v:.1f}" for v in values(rows, name))
-        filled = percent(100 * parts[name], 0)
-        body.append([name, last, best, seeds, filled, passes(rows, variant)])
+        part = fill(parts[name])
+        body.append([name, last, best, seeds, part, passes(rows, variant)])
     head = ["", "last (%)", "best (%)", "last, by seed", "images made", "passes"]
     caption = (
         "Test accuracy, mean ± half of the 95 % t interval. Passes: thousands of "
@@ -254,6 +254,6 @@ def _filled(parts: dict[str, float]) -> str:
     if parts[least] == 1:
         return "Every set holds all the images that were wanted."
     return (
-        f"Not all sets are full: {least} holds {percent(100 * parts[least], 0)} of the "
-        f"images wanted, the fullest {percent(100 * max(parts.values()), 0)}."
+        f"Not all sets are full: {least} holds {fill(parts[least])} of the "
+        f"images wanted, the fullest {fill(max(parts.values()))}."
     )

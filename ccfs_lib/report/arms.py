@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas
 
-from ccfs_lib import paper, results
+from ccfs_lib import cost, paper, results
 from ccfs_lib.arms import BY_NAME
 from ccfs_lib.claims.compare import (
     CCFS,
@@ -24,15 +24,17 @@ from ccfs_lib.claims.compare import (
     values,
     verdict,
 )
-from ccfs_lib.experiment import Experiment
+from ccfs_lib.experiment import KNOWN, Experiment
 from ccfs_lib.report.charts import Line, intervals
 from ccfs_lib.report.text import (
     DASH,
     MINUS,
     Text,
     count,
+    fill,
     finding,
     interval,
+    listed,
     percent,
     plus_minus,
     signed,
@@ -116,9 +118,9 @@ def ranking(
         # Three numbers tell more than their interval, and let a reader check it.
         seeds = " ".join(f"{v:.1f}" for v in values(rows, arm))
         # A smaller set is a handicap that its accuracy does not mention.
-        filled = percent(100 * sum(got) / sum(wanted), 0)
+        part = fill(sum(got) / sum(wanted))
         means = (plus_minus(values(rows, arm, column)) for column in ("last", "best"))
-        body.append([NAMES[arm], *means, seeds, filled])
+        body.append([NAMES[arm], *means, seeds, part])
         # Only where it has some: a column of dashes would suggest that it should.
         if printed:
             body[-1].append(DASH if theirs[arm] is None else f"{theirs[arm]:.1f}")
@@ -137,9 +139,12 @@ def differences(rows: pandas.DataFrame, pairs: Sequence[tuple] = PAIRS):
     """Draw differences between arms with their 95 % intervals and verdicts.
 
     pairs: (left, right, name). Points, left minus right; a tick is one seed's
-    difference, so that the pairing can be seen.
+    difference, so that the pairing can be seen. Pairs of which the run has one arm, or
+    none, are left out.
     """
-    return contrasts({name: matched(rows, left, right) for left, right, name in pairs})
+    here = set(rows["cell"])
+    both = [pair for pair in pairs if here.issuperset(pair[:2])]
+    return contrasts({name: matched(rows, left, right) for left, right, name in both})
 
 
 def contrasts(pairs: dict[str, tuple], zero: str = "no difference"):
@@ -170,6 +175,8 @@ def answer(rows: pandas.DataFrame, experiment: Experiment) -> Text:
         _blind(rows, d),
         _shares(rows, experiment),
         _filled(rows),
+        _batches(rows, experiment),
+        _teacher(rows, experiment),
         f"Reporting the best epoch instead of the last would add {signed(_gap(rows))} "
         "points to CCFS.",
     )
@@ -226,8 +233,38 @@ def _filled(rows) -> str:
     if (part := fullness(rows, [CCFS])[CCFS]) == 1:
         return ""
     return (
-        f"CCFS made only {percent(100 * part, 0)} of the images wanted, "
+        f"CCFS made only {fill(part)} of the images wanted, "
         "because classes ran out of candidates; the random set is always full."
+    )
+
+
+def _batches(rows, experiment: Experiment) -> str:
+    """Whether seeds of CCFS were learnt in other batches than the rest of them."""
+    if experiment.dataset not in KNOWN:
+        return ""
+    full, own = cost.size(experiment).train, rows[rows["cell"] == CCFS]
+    of = {
+        int(row.seed): experiment.recipe.for_size(int(row.images), full).batch_size
+        for row in own.itertuples()
+    }
+    if len(set(of.values())) == 1:
+        return ""
+    told = [f"{batch} for seed {seed}" for seed, batch in of.items()]
+    return (
+        "The batch size goes by the images made, and a few of them decided: "
+        f"{listed(told)} of CCFS. Half the batch is twice the steps."
+    )
+
+
+def _teacher(rows, experiment: Experiment) -> str:
+    """The teacher beside the paper's, which is its row "Full Dataset"."""
+    printed = paper.full(experiment.printed_as)
+    if printed is None or experiment.scale != "paper":
+        return ""
+    own = float(rows["teacher_last"].iloc[0])
+    return (
+        f"The one teacher here answers {percent(own, 2)} of the test images right, the "
+        f"paper's {percent(printed)}."
     )
 
 

@@ -2,7 +2,8 @@
 
 The two terms of SRe2L's recovery loss, classification and batch-norm statistics, put to
 images that were not recovered. The teacher sees them whole here, without the random
-crops of the recovery.
+crops of the recovery. What it says is kept as any stage is, so that a chapter needs no
+weights where its answers are shipped.
 """
 
 from collections.abc import Iterator
@@ -46,9 +47,32 @@ def opinions(stages, recovered: ImageSet) -> dict[str, Opinion]:
     """
     # Seen and unseen real images: the gap between them is what "familiar" can mean.
     kinds = zip(KINDS, (recovered, stages.train, stages.test), strict=True)
-    network, device = stages.teacher.network, stages.device
-    with arithmetic(stages.experiment.portable):
-        return {k: opinion(network, some(data), device) for k, data in kinds}
+    return {kind: _kept_opinion(stages, some(data)) for kind, data in kinds}
+
+
+def _kept_opinion(stages, data: ImageSet) -> Opinion:
+    """The teacher's opinion of these images, computed once."""
+
+    def compute():
+        network = stages.teacher.network
+        with arithmetic(stages.experiment.portable):
+            found = opinion(network, data, stages.device)
+        return {k: torch.from_numpy(v) for k, v in vars(found).items()}, _meta(stages)
+
+    key = _key(stages) | {"images": data.fingerprint}
+    kept = stages.store.get("opinion", key, compute).tensors
+    return Opinion(**{name: values.numpy() for name, values in kept.items()})
+
+
+def _key(stages) -> dict:
+    """What anything that a teacher says depends on, as the explorer's map has it."""
+    key = {"teacher": stages.teacher.key, "portable": stages.experiment.portable}
+    return key | stages.trainings.arithmetic
+
+
+def _meta(stages) -> dict:
+    """Whether the weights are those that were trained, or went through something."""
+    return {"weights": stages.teacher.mark or "as trained"}
 
 
 def opinion(network, data: ImageSet, device="cpu") -> Opinion:
@@ -70,19 +94,37 @@ def distances(stages, recovered: ImageSet, batches: int = 8) -> dict[str, list[f
     stages, recovered: as for `opinions`. The distance is that of the recovery's loss,
     summed over layers. The noise, uniform in every pixel, stands for where a recovery
     begins. All batches have one size, the recovery's where there are images enough: a
-    smaller batch has noisier statistics and would look farther away.
+    smaller batch has noisier statistics and would look farther away. There are as many
+    batches as MOST images of a kind fill, at least one.
     """
     recipe = stages.experiment.distillation
     size = min(recipe.batch_size, len(recovered))
-    shape = (size * batches, *recovered.images.shape[1:])
-    noise = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0))
-    sets = (recovered, stages.train, stages.test)
-    # Recovered images may be fewer than eight batches; they give as many as they have.
-    some_of = (some(data, size * batches).images for data in sets)
-    kinds = dict(zip(KINDS, some_of, strict=True))
-    kinds["noise"] = noise.to(torch.uint8)
+    batches = max(1, min(batches, MOST // size))
+    sets = dict(zip(KINDS, (recovered, stages.train, stages.test), strict=True))
+    key = _key(stages) | {k: data.fingerprint for k, data in sets.items()}
+    key |= {"size": size, "batches": batches, "first_bn": recipe.first_bn}
+
+    def compute():
+        # Recovered images may be fewer than eight batches; they give what they have.
+        kinds = {k: some(v, size * batches).images for k, v in sets.items()}
+        kinds["noise"] = _noise(size * batches, recovered.images.shape[1:])
+        found = _distances(stages, kinds, size).items()
+        tensors = {k: torch.tensor(v, dtype=torch.float64) for k, v in found}
+        return tensors, _meta(stages)
+
+    kept = stages.store.get("distance", key, compute).tensors
+    return {kind: kept[kind].tolist() for kind in (*KINDS, "noise")}
+
+
+def _noise(count: int, shape) -> Tensor:
+    """Uniform pixels, uint8 (count, *shape); always the same."""
+    draw = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, *shape), generator=draw).to(torch.uint8)
+
+
+def _distances(stages, kinds: dict[str, Tensor], size: int) -> dict[str, list[float]]:
     network = stages.teacher.network.to(stages.device).eval()
-    loss = sre2l.BatchNormLoss(network, recipe.first_bn)
+    loss = sre2l.BatchNormLoss(network, stages.experiment.distillation.first_bn)
     try:
         with arithmetic(stages.experiment.portable), torch.inference_mode():
             return {k: list(_far(network, loss, v, size)) for k, v in kinds.items()}

@@ -24,6 +24,7 @@ from ccfs_lib.report.text import (
     SPACE,
     Text,
     count,
+    fill,
     finding,
     interval,
     listed,
@@ -207,8 +208,8 @@ def _short(rows) -> str:
         return "Every strategy made all the images that were wanted."
     return (
         f"The comparison is not quite fair: {NAMES[least]} made only "
-        f"{percent(100 * parts[least], 0)} of the images wanted, the fullest set "
-        f"{percent(100 * max(parts.values()), 0)}."
+        f"{fill(parts[least])} of the images wanted, the fullest set "
+        f"{fill(max(parts.values()))}."
     )
 
 

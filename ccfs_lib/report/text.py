@@ -79,6 +79,11 @@ def percent(value: float, digits: int = 1) -> str:
     return f"{value:.{digits}f}{SPACE}%"
 
 
+def fill(part: float) -> str:
+    """A part of what was wanted, 0 to 1, as percent: 100 % only where it is all."""
+    return percent(100 * part, 2 if 0.995 <= part < 1 else 0)
+
+
 def share(part: int, whole: int) -> str:
     """Format a share, 33.5 % (453 of 1,352): never without what it is of."""
     return f"{percent(100 * part / max(whole, 1))} ({part:,} of {whole:,})"
@@ -162,20 +167,30 @@ def _scale(stages) -> str:
     if e.dataset.removesuffix("-jpeg") not in presets.CLASS_SIZE:
         return f"scale: {e.scale}, not the paper's, which has no such data."
     paper = preset(e.dataset, "paper", ipc=e.ipc)
+    if e.scale == "paper" and e.network == paper.network:
+        return f"scale: paper{_apart(e, paper)}."
     size = stages.train.image_size
     with torch.device("meta"):  # sizes only: a ResNet-18 is counted, never filled
         ours, theirs = (
             networks.count(stages.network(name), size).macs
             for name in (e.network, paper.network)
         )
-    same = e.network == paper.network and e.recipe.epochs == paper.recipe.epochs
-    if e.scale == "paper" and same:
-        return "scale: paper."
     return (
         f"scale: {e.scale}, not the paper's: one image costs this network "
         f"{_ratio(ours, theirs)} of what it costs a ResNet-18, and "
         f"{e.recipe.epochs} epochs stand for {paper.recipe.epochs}."
     )
+
+
+def _apart(ours, paper) -> str:
+    """What of a run at the paper's scale is not the paper's, setting by setting."""
+    usual, aside = dict(paper.table()), ("data_root", "seeds", "teacher_from")
+    other = [
+        f"`{name}` {value} for {usual.get(name, 'none')}"
+        for name, value in ours.table()
+        if name not in aside and usual.get(name) != value
+    ]
+    return f", but {', '.join(other)}" if other else ""
 
 
 def _ratio(ours: float, theirs: float) -> str:

@@ -36,6 +36,7 @@ from ccfs_lib.report import (
 from ccfs_lib.report import marks as written
 from ccfs_lib.select import quotas
 from ccfs_lib.statistics import Difference, difference, summary
+from ccfs_lib.store import Store
 
 ROOT = Path(__file__).parents[2]
 
@@ -490,11 +491,37 @@ def test_opinion_against_the_definition(digits, digits_teacher):
     picture(figure)
 
 
-def test_noise_is_farther_than_the_training_images(digits, digits_teacher):
+@pytest.fixture
+def asked(digits, digits_teacher, tmp_path):
+    """Pipeline-like: what `probe` asks of one, with a store of its own."""
     stages = stages_of(digits[0], None)
-    stages.test, stages.teacher.network = digits[1], digits_teacher
+    stages.test, stages.store = digits[1], Store(tmp_path)
+    stages.trainings = SimpleNamespace(arithmetic={})
+    vars(stages.teacher).update(network=digits_teacher, key="a teacher", mark="")
+    return stages
+
+
+def test_what_a_teacher_says_is_kept_and_needs_no_weights_again(asked):
+    some = asked.train.subset(range(0, 1352, 20))
+    told = report.probe.opinions(asked, some), report.probe.distances(asked, some, 2)
+    kinds = [r["kind"] for k in ("opinion", "distance") for r in asked.store.entries(k)]
+    assert kinds == ["opinion"] * 3 + ["distance"]
+    del asked.teacher.network
+    again = report.probe.opinions(asked, some), report.probe.distances(asked, some, 2)
+    assert again[1] == told[1]
+    for kind, opinion in told[0].items():
+        for name, values in vars(opinion).items():
+            np.testing.assert_array_equal(values, getattr(again[0][kind], name))
+    with pytest.raises(AttributeError):  # of other images it was never asked
+        report.probe.opinions(asked, asked.train.subset(range(1, 1352, 20)))
+    asked.teacher.key = "another teacher"
+    with pytest.raises(AttributeError):
+        report.probe.distances(asked, some, 2)
+
+
+def test_noise_is_farther_than_the_training_images(asked, digits, digits_teacher):
     half = digits[0].subset(range(0, 1352, 2))
-    found = report.probe.distances(stages, half, batches=3)
+    found = report.probe.distances(asked, half, batches=3)
     assert [len(found[k]) for k in found] == [3, 3, 3, 3]
     assert min(found["noise"]) > max(found["real, training"])
     assert not digits_teacher.body[1]._forward_pre_hooks  # the teacher is given back

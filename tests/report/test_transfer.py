@@ -44,6 +44,21 @@ def test_networks_are_checked_before_anything_is_read():
         from_notebook({"networks": 3})
 
 
+def test_arms_and_portions_of_a_chapter_are_checked_as_well():
+    wanted = {"arms": "random random-hard", "alphas": "0 0.25"}
+    _, chapter = from_notebook(wanted)
+    assert chapter == {"arms": ["random", "random-hard"], "alphas": [0.0, 0.25]}
+    assert from_notebook({"arms": "", "alphas": ""})[1] == {"arms": [], "alphas": []}
+    for name, value, told in (
+        ("arms", "random best", "arm is 'best', but must be one of simple-mis"),
+        ("arms", ["random"], "arms is .'random'., but must be names"),
+        ("alphas", "0 some", "alphas has 'some', which is no number"),
+        ("alphas", "0 2", "alphas is 2.0"),
+    ):
+        with pytest.raises(InputError, match=told):
+            from_notebook({name: value})
+
+
 def test_the_answer_counts_networks_and_says_what_travels():
     ahead = [63, 64, 65], [61, 62.1, 63], [50, 51, 52]
     level = [63, 64, 65], [63, 64.5, 64.4], [50, 51, 52]
