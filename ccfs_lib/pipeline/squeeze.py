@@ -134,7 +134,8 @@ class Squeeze:
             "shipped, and what is asked for is not among the artefacts and needs them: "
             "give the weights as --teacher-from, or train another teacher with "
             f"--teacher-seed {e.teacher_seed + 1}, about "
-            f"{cost.told(spent)} on this {t.device}, {cost.told(seconds)} on {where}"
+            f"{cost.duration(spent)} on this {t.device}, {cost.duration(seconds)} on "
+            f"{where}"
         )
 
     def _given(self, path: Path) -> Teacher:
