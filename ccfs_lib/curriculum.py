@@ -89,9 +89,8 @@ def run(
     indices that are never chosen. teacher_predictions: int (N,) to keep only images
     that the teacher gets right (the authors' code), or None (the paper). ties: float
     (N,), `difficulty` with its ties broken; None breaks them by the index. rule: the
-    user's own, in place of the fine stage and the coarse one. A class that
-    runs short stays short: neither paper nor code refills it later, and the record says
-    how many are missing.
+    user's own, in place of both stages. A class that runs short stays short: neither
+    paper nor code refills it later, and the record says how many are missing.
     """
     labels = train.labels.numpy()
     excluded, chosen = np.asarray(excluded, np.int64), np.empty(0, np.int64)
@@ -104,15 +103,14 @@ def run(
         rules["teacher_predictions"] = teacher_predictions
         draw = 1000 * seed + phase  # seed + 1 must not repeat the next phase
         mask = candidates(labels, trained.predictions, **rules)  # line 6, Eq. 5
+        state = labels, trained.predictions, order, quota
         with warnings.catch_warnings():
             # The record tells it, class by class; a warning per class would drown it.
             warnings.simplefilter("ignore", ShortfallWarning)
-            state = labels, trained.predictions, order, quota
-            selection = (
-                _by_rule(rule, *state, rules)
-                if rule
-                else coarse_to_fine(*state, **rules, fine=fine, seed=draw)
-            )  # lines 7 and 8, Eq. 6
+            if rule is None:  # lines 7 and 8, Eq. 6
+                selection = coarse_to_fine(*state, **rules, fine=fine, seed=draw)
+            else:
+                selection = _by_rule(rule, *state, rules)
         counts = np.bincount(labels[selection], minlength=train.num_classes)
         yield PhaseRecord(
             phase=phase,

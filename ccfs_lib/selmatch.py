@@ -13,23 +13,20 @@ hard, and the last epoch's accuracy counts.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ccfs_lib.augment import moved
 from ccfs_lib.curriculum import TrainFilter, run
 from ccfs_lib.data import ImageSet, concat
 from ccfs_lib.distill import dsa_augment
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import Recipe, Strengths
-from ccfs_lib.experiment.presets import EVALUATION
+from ccfs_lib.experiment import Strengths
 from ccfs_lib.experiment.section3 import SETTINGS, STARTS
 from ccfs_lib.select import quotas
 from ccfs_lib.step import Step
-from ccfs_lib.train import fit
 
 BATCHWISE = Strengths(choice="batch")
 
@@ -218,46 +215,3 @@ class DsaStep(Step):
         normalize = self.network.normalize
         x = normalize(self.images[batch].float() / 255)
         return normalize.inverse(dsa_augment.augment(x, BATCHWISE, self.generator))
-
-
-def evaluate(
-    network: nn.Module,
-    synthetic: ImageSet,
-    distilled: int,
-    test: ImageSet,
-    recipe: Recipe = EVALUATION,
-    *,
-    seed: int,
-    strengths: Strengths = Strengths(),  # noqa: B008 (frozen)
-    pixels: Tensor | None = None,
-    device: str | torch.device = "cpu",
-) -> float:
-    """Train `network`, in place, with combined augmentation; test accuracy in percent.
-
-    distilled: how many images of `synthetic`, from the first, are distilled; pixels: as
-    they were learned (`Distilled.pixels`), see `CombinedStep`. Hard labels, the last
-    epoch's weights: SelMatch's evaluation.
-    """
-    options = {"distilled": distilled, "strengths": strengths, "pixels": pixels}
-    make = partial(CombinedStep, **options)
-    settings = {"seed": seed, "test": test, "device": device, "make": make}
-    return fit(network, synthetic, recipe, label=f"evaluate {seed}", **settings).last
-
-
-def evaluate_real(
-    network: nn.Module,
-    real: ImageSet,
-    test: ImageSet,
-    recipe: Recipe = EVALUATION,
-    *,
-    seed: int,
-    device: str | torch.device = "cpu",
-) -> float:
-    """Train `network`, in place, on real images with DSA; test accuracy in percent.
-
-    The paper's Random row, for a random `real`, with the recipe of
-    `presets.evaluation`: batch 128, no warm-up, cosine to 1 %, as many steps at every
-    IPC, hard labels, the last epoch's weights.
-    """
-    settings = {"seed": seed, "test": test, "device": device, "make": DsaStep}
-    return fit(network, real, recipe, label=f"evaluate {seed}", **settings).last

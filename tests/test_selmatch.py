@@ -1,5 +1,6 @@
 """Windows by hand, the three settings by their calls, and combined augmentation."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +17,23 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Recipe
 from ccfs_lib.experiment.presets import SELMATCH, evaluation
 from ccfs_lib.selmatch import build, parts, two_shot, window
+from ccfs_lib.train import fit
+
+
+def by_selmatch(
+    network, synthetic, distilled, test, recipe, *, seed, pixels=None, strengths=None
+):
+    """Train by SelMatch's protocol on distilled and real images; percent."""
+    options = {"strengths": strengths or Strengths(), "pixels": pixels}
+    options["distilled"] = distilled
+    make = partial(selmatch.CombinedStep, **options)
+    return fit(network, synthetic, recipe, seed=seed, test=test, make=make).last
+
+
+def by_real_images(network, real, test, recipe, *, seed):
+    """Train by SelMatch's protocol on real images alone; percent."""
+    make = selmatch.DsaStep
+    return fit(network, real, recipe, seed=seed, test=test, make=make).last
 
 
 @pytest.fixture
@@ -234,13 +252,13 @@ def test_distilled_images_are_trained_on_as_they_were_learned(world):
     assert torch.allclose(seen[mine], pixels[batch[mine]], atol=1e-4)
     real = made.network.normalize(world.train.images[batch[~mine]].float() / 255)
     assert torch.allclose(seen[~mine], real, atol=1e-5)
-    # Through `evaluate` as well: floats and their bytes are two trainings.
+    # Through a training as well: floats and their bytes are two trainings.
     few = world.train
     found = []
     for given in (pixels, None):
         network = networks.build("convnet-4", 3, 8, seed=0)
         asked = {"seed": 1, "strengths": none, "pixels": given}
-        selmatch.evaluate(network, few, 25, few, plain, **asked)
+        by_selmatch(network, few, 25, few, plain, **asked)
         found.append(torch.cat([p.flatten() for p in network.parameters()]))
     assert not torch.equal(*found)
 
@@ -276,19 +294,12 @@ def test_a_random_set_is_trained_with_dsa_on_all_images(world):
     assert not torch.allclose(seen, x, atol=0.05)
 
 
-def test_the_random_row_is_trained_as_selmatch_trains(digits, monkeypatch):
-    asked, real = [], selmatch.fit
-
-    def watched(network, images, recipe, **options):
-        asked.append((recipe, options["make"]))
-        return real(network, images, recipe, **options)
-
-    monkeypatch.setattr(selmatch, "fit", watched)
+def test_the_random_row_is_trained_as_selmatch_trains(digits):
     few = digits[0].subset(torch.arange(200))
     recipe = evaluation("digits", "digits", 20)
     network = networks.build("convnet-8", 10, 8, seed=0)
-    accuracy = selmatch.evaluate_real(network, few, digits[1], recipe, seed=1)
-    assert accuracy > 50 and asked == [(recipe, selmatch.DsaStep)]
+    accuracy = by_real_images(network, few, digits[1], recipe, seed=1)
+    assert accuracy > 50
     # The last epoch alone is tested, and about as many steps at every IPC.
     assert recipe.tail == 0 and recipe.warmup_epochs == 0 and recipe.final_lr == 0.01
     steps = {
@@ -317,7 +328,7 @@ def test_combined_training_learns(digits):
     )
     views = Strengths(ops=("color", "crop", "cutout", "scale", "rotate"))
     found = [
-        selmatch.evaluate(
+        by_selmatch(
             networks.build("convnet-8", 10, 8, seed=0),
             few,
             count,

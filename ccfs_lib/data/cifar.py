@@ -71,17 +71,17 @@ def files(name: str, root: Path, split: str, download: bool):
     return images, np.array(data.targets, np.int64), tuple(data.classes)
 
 
-def check_published(name: str, images: np.ndarray, labels, split: str, print_: str):
+def check_published(name: str, images: np.ndarray, labels, split: str, digest: str):
     """Warn where images are not the published ones in the published order.
 
-    print_: their fingerprint. Scores are aligned to that order by position, and no
+    digest: their fingerprint. Scores are aligned to that order by position, and no
     other property of a file shows that it is another.
     """
-    if print_ == PRINTS[name][split]:
+    if digest == PRINTS[name][split]:
         return
     if name == "cifar100" and (order := shipped_order(images, split)) is not None:
-        print_ = fingerprint(images[order], labels[order])
-        if print_ == PRINTS[name][split]:
+        digest = fingerprint(images[order], labels[order])
+        if digest == PRINTS[name][split]:
             return
     warnings.warn(
         f"these {len(labels)} {split} images are not the published ones of '{name}' in "

@@ -183,7 +183,7 @@ SELMATCH = {
     ("tiny-imagenet", 100): (0.5, 0.7, 250),
 }
 # Its evaluation: no teacher, cosine to 1 % of lr, the last epoch. The same protocol,
-# with DSA on all images (`selmatch.evaluate_real`), gives the paper's Random row.
+# with DSA on all images (`selmatch.DsaStep`), gives the paper's Random row.
 EVALUATION = Recipe(
     epochs=500,
     batch_size=128,

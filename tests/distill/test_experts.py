@@ -1,16 +1,13 @@
 """Experts by a plain loop, their buffers on disk, and float16 against float32."""
 
-import json
 import time
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 
 from ccfs_lib import data, networks
-from ccfs_lib.distill import buffer as buffers
 from ccfs_lib.distill import experts, layers, mtt
 from ccfs_lib.distill.dsa_augment import Strengths
 from ccfs_lib.distill.experts import ExpertRecipe, buffer
@@ -163,21 +160,6 @@ def test_a_buffer_resumes_with_the_next_expert(some, tmp_path, monkeypatch):
     augmented = buffer(store, "convnet-4", some, other, 1).trajectories[0]
     assert torch.equal(augmented[0], kept.trajectories[0][0])
     assert not torch.equal(augmented[1], kept.trajectories[0][1])
-
-
-def test_a_buffer_file_comes_back(some, tmp_path):
-    kept = buffer(Store(tmp_path), "convnet-4", some, replace(RECIPE, epochs=1), 2)
-    kept.save(tmp_path / "experts.safetensors")
-    back = buffers.read(tmp_path / "experts.safetensors")
-    assert back.identity == json.loads(json.dumps(kept.identity))
-    for a, b in zip(kept.trajectories, back.trajectories, strict=True):
-        assert torch.equal(a, b)
-    assert back.check("convnet-4", some, 2, 1) is back
-    (tmp_path / "text").write_text("no tensors")
-    save_file({"0": torch.zeros(2)}, tmp_path / "plain")
-    for name in ("text", "plain", "missing"):
-        with pytest.raises(InputError, match=f"{name} is not a buffer of experts"):
-            buffers.read(tmp_path / name)
 
 
 def test_float16_moves_the_matching_loss_little(some, tmp_path):

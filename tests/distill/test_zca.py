@@ -1,6 +1,7 @@
 """Whitening: what it promises, by hand, and in every place that takes it."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ import torch
 from ccfs_lib import data, networks, selmatch
 from ccfs_lib.distill import buffer as buffers
 from ccfs_lib.distill import dm, dsa, experts, mtt, zca
-from ccfs_lib.experiment import ExpertRecipe, Matching, Recipe
+from ccfs_lib.experiment import ExpertRecipe, Matching, Recipe, Strengths
 from ccfs_lib.store import Store
+from ccfs_lib.train import fit
 
 RECIPE = ExpertRecipe(epochs=3, lr=0.05, batch_size=128, dsa=None, zca=True)
 MATCH = Matching(iterations=3, syn_steps=2, max_start_epoch=2, lr_img=10.0, dsa=None)
@@ -111,4 +113,6 @@ def test_a_network_that_whitens_learns(digits, whiten):
     recipe = Recipe(epochs=8, lr=0.05, warmup_epochs=0, loss="hard", augment="none")
     recipe = replace(recipe, flip=False)
     few = digits[0].subset(torch.arange(300))
-    assert selmatch.evaluate(network, few, 0, digits[1], recipe, seed=1) > 70
+    make = partial(selmatch.CombinedStep, distilled=0, strengths=Strengths())
+    done = fit(network, few, recipe, seed=1, test=digits[1], make=make)
+    assert done.last > 70
