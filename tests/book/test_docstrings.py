@@ -26,11 +26,7 @@ def test_a_signature_is_python_and_has_no_help_in_it(kind):
 
 
 def test_brackets_and_commas_in_help_end_nothing():
-<<<<<<< HEAD
     text = """(a: typing.Annotated[int, S("it's a, b] or [c", x=[1])] = 0, b: int)"""
-=======
-    text = """(a: typing.Annotated[int, S("it's a] or [c", [1])] = 0, b: int = 1)"""
->>>>>>> chapters
     told, _ = docstrings.readable(None, None, None, None, None, text, None)
     assert told == "(a: int = 0, b: int)"
     nested = "(a: tuple[~typing.Annotated[float, F(m=[Ge(0)])], ...] = (0.1,))"
