@@ -30,6 +30,7 @@ FORMATS = {
     "recipe.lr": "lr{:g}",
     "recipe.weight_decay": "wd{:g}",
     "recipe.batch_rule": "{}-batches",
+    "batch_size_by": "batches-by-{}",
     "filter_loss": "{}-filters",
     "ties": "{}-ties",
     "network": "{}",

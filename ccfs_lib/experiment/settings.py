@@ -155,6 +155,17 @@ class Experiment:
             later=True,
         ),
     ] = ""
+    # "images" is the letter of the code, and what every key so far was made of. Then a
+    # few images that a class could not fill may halve the batch and double the steps.
+    batch_size_by: Annotated[
+        Literal["images", "wanted"],
+        Setting(
+            "the size by which batch_rule chooses: of the set as made (images), or as "
+            "asked for (wanted)",
+            "filter",
+            later=True,
+        ),
+    ] = "images"
     # Neither paper nor code fixes an order.
     ties: Annotated[
         Literal["index", "random"],

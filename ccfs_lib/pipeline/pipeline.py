@@ -108,7 +108,7 @@ class Pipeline:
             self.distilled(e.distilled),
             difficulty,
             quotas(e.real, e.curricula) if e.real else [],
-            lambda synthetic, phase: self._filter(synthetic, 1000 * seed + phase),
+            lambda synthetic, phase: self._filter(synthetic, seed, phase),
             teacher_predictions=self.teacher.predictions if e.teacher_correct else None,
             coarse=coarse,
             fine=fine,
@@ -117,13 +117,15 @@ class Pipeline:
             seed=seed,
         )
 
-    def _filter(self, synthetic: ImageSet, seed: int) -> Filter:
+    def _filter(self, synthetic: ImageSet, seed: int, phase: int) -> Filter:
         e = self.experiment
         if not len(synthetic):  # alpha 0: it knows nothing, so all are mistakes
             return curriculum.ignorant(self.train)
         # Only the last epoch is tested.
         recipe = replace(e.recipe, tail=0.0, loss=e.filter_loss or e.recipe.loss)
-        return Filter.read(self.trained(synthetic, recipe, seed, answers=True))
+        each = e.distilled + sum(quotas(e.real, e.curricula)[: phase - 1])
+        how = {"answers": True, "wanted": each * self.train.num_classes}
+        return Filter.read(self.trained(synthetic, recipe, 1000 * seed + phase, **how))
 
     def trained(
         self,
@@ -133,10 +135,12 @@ class Pipeline:
         answers: bool = False,
         network: str = "",
         teacher: Teacher | None = None,
+        wanted: int = 0,
     ) -> Artefact:
         """Train a network, the filters' or the one named, under the teacher.
 
-        Arguments and result as for `Trainings.trained`; teacher: default the filters'.
+        Arguments and result as for `Trainings.trained`; teacher: default the filters';
+        wanted: counts where the experiment's `batch_size_by` asks for it.
         """
         kd = recipe.loss == "kd"
         teacher = (teacher or self.teacher) if kd else None
@@ -148,6 +152,7 @@ class Pipeline:
             entries={"teacher": None},
             answers=answers,
             teacher=teacher,
+            wanted=wanted if self.experiment.batch_size_by == "wanted" else 0,
         )
 
     # -- arms ------------------------------------------------------------------------
@@ -200,13 +205,13 @@ class Pipeline:
         recipe, synthetic = replace(e.recipe, **arm.changes), self.synthetic(name, seed)
         # Table 2: filters of `network` selected the set, whatever learns from it.
         seeded = 1000 * seed + EVALUATION
+        full = arm.set == "full"
+        wanted = len(self.train) if full else e.ipc * self.train.num_classes
         if arm.protocol == "selmatch":
             done = self._as_selmatch(synthetic, seeded)
         else:
             how = {"network": e.evaluation_network, "teacher": self.evaluator}
-            done = self.trained(synthetic, recipe, seeded, **how)
-        full = arm.set == "full"
-        wanted = len(self.train) if full else e.ipc * self.train.num_classes
+            done = self.trained(synthetic, recipe, seeded, wanted=wanted, **how)
         return row(seed, done, synthetic, wanted) | self._course(name, seed)
 
     def _as_selmatch(self, real: ImageSet, seed: int) -> Artefact:

@@ -190,18 +190,19 @@ class Trainings:
         teacher: "Teacher | None" = None,
         make: Callable[..., Step] = Step,
         build: Callable[[str, int], nn.Module] | None = None,
+        wanted: int = 0,
     ) -> Artefact:
         """Train a network on a synthetic set, or read what was trained before.
 
         network: a name; its weights, the order and the augmentation follow from `seed`.
         entries: what the training depends on besides, for its key, such as how images
         are augmented. teacher: whose answers teach. make: the kind of step. build:
-        makes the network of a name and seed, default `network`. Returns meta: last,
-        best, curve, seconds; with `answers`, tensors: those of `answers` on all
-        training images.
+        makes the network of a name and seed, default `network`. wanted: the size by
+        which the batch rule goes; 0 is the set's own. Returns meta: last, best, curve,
+        seconds; with `answers`, tensors: those of `answers` on all training images.
         """
         # Before the key: the batch size follows the set (Table 8).
-        recipe = recipe.for_size(len(synthetic), len(self.train))
+        recipe = recipe.for_size(wanted or len(synthetic), len(self.train))
         key = self.key(network, recipe, seed, synthetic) | entries
         key["answers"] = self.train.fingerprint if answers else None
         if teacher is not None:

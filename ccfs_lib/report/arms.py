@@ -240,7 +240,7 @@ def _filled(rows) -> str:
 
 def _batches(rows, experiment: Experiment) -> str:
     """Whether seeds of CCFS were learnt in other batches than the rest of them."""
-    if experiment.dataset not in KNOWN:
+    if experiment.dataset not in KNOWN or experiment.batch_size_by == "wanted":
         return ""
     full, own = cost.size(experiment).train, rows[rows["cell"] == CCFS]
     of = {

@@ -167,6 +167,7 @@ def other_values(selected: str) -> dict:
         "score": "logits",
         "score_runs": 2,
         "teacher_correct": False,
+        "batch_size_by": "wanted",
         "filter_loss": "hard",
         "ties": "random",
         "network": "resnet18",

@@ -96,3 +96,48 @@ def test_a_compiled_step_has_a_key_of_its_own(house):
     assert keys[1] == keys[0] | {"engine": "compile"}
     plain = Pipeline(small(engine="plain"))
     assert plain.trainings.key("convnet-8", recipe, 0, run.train) == keys[0]
+
+
+def sizes(stages, monkeypatch) -> list[tuple[int, int]]:
+    """Images and wanted images of every training that CCFS asks for, in order."""
+    seen, trained = [], stages.trainings.trained
+
+    def noted(synthetic, *arguments, wanted=0, **options):
+        seen.append((len(synthetic), wanted))
+        return trained(synthetic, *arguments, wanted=wanted, **options)
+
+    monkeypatch.setattr(stages.trainings, "trained", noted)
+    stages.evaluate("simple-misclassified", 0)
+    return seen[:3]  # two filters and the evaluation
+
+
+def test_batches_may_go_by_the_size_that_was_asked_for(tmp_path, monkeypatch):
+    plain = sizes(Pipeline(small(), Store(tmp_path)), monkeypatch)
+    assert [wanted for _, wanted in plain] == [0, 0, 0]
+    asked = sizes(Pipeline(small(batch_size_by="wanted"), Store(tmp_path)), monkeypatch)
+    assert [wanted for _, wanted in asked] == [10, 30, 40]
+    assert [made for made, _ in asked] == [made for made, _ in plain]
+
+
+def test_two_images_short_keep_the_batch_of_the_whole_set(digits, tmp_path):
+    """10 % of the digits are 135.2 images, where the code's rule leaves 32 for 64."""
+    short = digits[0].subset(range(134))
+    batches = []
+    for by in ("images", "wanted"):
+        e = small(batch_size_by=by, batch_rule="released", epochs=1)
+        stages = Pipeline(e, Store(tmp_path))
+        recipe = replace(e.recipe, loss="hard")
+        stages.trained(short, recipe, 0, wanted=136)
+        batches.append(
+            {
+                entry["recipe"]["recipe"].get("batch_size", 64)
+                for entry in stages.store.entries("train")
+            }
+        )
+    assert batches == [{32}, {32, 64}]
+
+
+def test_the_size_asked_for_is_in_the_name_and_the_letter_of_the_code_is_not():
+    assert "batches-by-wanted" in preset(batch_size_by="wanted").run
+    assert preset(batch_size_by="images").run == preset().run
+    assert "batch_size_by" not in preset().hashed()
