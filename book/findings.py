@@ -10,12 +10,12 @@ from pathlib import Path
 import pandas
 
 from ccfs_lib import paper, results
+from ccfs_lib.arms import TITLES
 from ccfs_lib.claims import compare
-from ccfs_lib.claims.compare import CCFS, NAMES, PAIRED, VERDICTS, printed_as, verdict
+from ccfs_lib.claims.compare import CCFS, PAIRED, VERDICTS, printed_as, verdict
 from ccfs_lib.claims.ledger import UNTESTED, ledger
 from ccfs_lib.errors import InputError
 from ccfs_lib.report.text import DASH, SPACE, count, plus_minus, signed, told
-from ccfs_lib.report.trajectories import NAMES as MATCHED
 
 # Orderings that the paper claims or that its claims need; left should be higher.
 ORDERINGS = (
@@ -245,7 +245,7 @@ def others(rows: pandas.DataFrame) -> str:
     """A table, folded, of all arms of runs that the book has no pages of."""
     lines = ["| run | training set | last | seeds |", "|:--|:--|--:|--:|"]
     for (run, arm), own in rows.groupby(["run", "cell"]):
-        name, last = (NAMES | MATCHED).get(arm, arm), own["last"].astype(float)
+        name, last = TITLES.get(arm, arm), own["last"].astype(float)
         lines.append(f"| {run} | {name} | {plus_minus(list(last))} | {len(own)} |")
     caption = (
         "Test accuracy in percent of runs with other settings, as in the tables above."
@@ -259,7 +259,7 @@ def arms(name: str, rows: pandas.DataFrame) -> str:
     """Table of a run: last and best test accuracy of every arm, mean and t interval."""
     lines = ["| training set | last | best | seeds |", "|:--|--:|--:|--:|"]
     measured = set(rows["cell"])
-    names = NAMES | MATCHED
+    names = TITLES
     for arm in [a for a in names if a in measured] + sorted(measured - set(names)):
         seen = [compare.values(rows, arm, column) for column in ("last", "best")]
         last, best = map(plus_minus, seen)

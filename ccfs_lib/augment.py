@@ -117,3 +117,30 @@ def augment(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tenso
     if recipe.augment == "crop":
         images = pad_crop(images, recipe.pad, generator)
     return mirror(images, flips) if recipe.flip else images
+
+
+def cutmix(
+    images: Tensor, labels: Tensor, classes: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Paste a box of each image's neighbour into it; labels become probabilities.
+
+    images: float (B, C, H, W); labels: int (B,). Returns images alike and (B, classes).
+    One box for the whole batch, its area 1 - lambda with lambda uniform in 0 .. 1, its
+    centre anywhere, cut at the border (Yun et al., ICCV 2019, alpha 1). The neighbour
+    is the next image of the batch, which is in random order itself.
+    """
+    h, w = images.shape[2:]
+    draws = torch.rand(3, generator=generator, device=generator.device)
+    lam, row, column = draws.to(images.device)
+    inside = []
+    # Tensors, not numbers: nothing here waits for the device.
+    for side, centre in ((h, row), (w, column)):
+        half = (side * (1 - lam).sqrt()).floor() // 2
+        middle = (centre * side).floor()
+        place = torch.arange(side, device=images.device)
+        inside.append((place >= middle - half) & (place < middle + half))
+    box = inside[0][:, None] & inside[1]
+    mixed = torch.where(box, images.roll(-1, 0), images)
+    own = images.new_zeros(len(labels), classes).scatter_(1, labels[:, None], 1)
+    share = box.to(images.dtype).mean()
+    return mixed, own * (1 - share) + own.roll(-1, 0) * share

@@ -3,112 +3,13 @@
 import os
 import signal
 import sys
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
 
 import tyro
 
-from ccfs_lib.commands.match import Match
-from ccfs_lib.commands.options import Choice
-from ccfs_lib.commands.run import Results, Shared, Squeeze, Sweep, print_settings
+from ccfs_lib.commands.files import Export, Select, Ship
+from ccfs_lib.commands.results import Doctor, Results
+from ccfs_lib.commands.run import Match, Squeeze, Sweep
 from ccfs_lib.errors import InputError, TimeUp, plainly
-from ccfs_lib.experiment import CONTROLS, STRATEGIES
-
-
-@dataclass(frozen=True)
-class Select:
-    """Run the curriculum of one seed and write the chosen indices."""
-
-    out: Path
-    """a .json in the authors' layout: ipc, alpha, idx_selected"""
-    choice: Shared = field(default_factory=Choice)
-    seed: int = 0
-
-    def __call__(self) -> None:
-        """Select, print each phase, write."""
-        experiment = self.choice.experiment()
-        print_settings([experiment])
-        from ccfs_lib.curriculum import selected
-        from ccfs_lib.data.exchange import write_indices
-        from ccfs_lib.pipeline import Pipeline
-
-        records = []
-        for record in Pipeline(experiment).phases(self.seed):
-            short = sum(record.shortfall.values())
-            print(
-                f"phase {record.phase}: filter {record.train_accuracy:.1f} % train, "
-                f"{record.filter.test_accuracy:.1f} % test; chose "
-                f"{len(record.chosen)} of {record.pool.sum()} candidates, {short} short"
-            )
-            records.append(record)
-        write_indices(self.out, experiment.ipc, experiment.alpha, selected(records))
-        print(f"wrote {self.out}")
-
-
-@dataclass(frozen=True)
-class Export:
-    """Write an arm's final set: images as a folder or as Hugging Face parquet."""
-
-    out: Path
-    """a folder (SRe2L's layout), or a file ending in .parquet"""
-    choice: Shared = field(default_factory=Choice)
-    arm: str = STRATEGIES[0]
-    """a strategy (fine-coarse), distilled, or random"""
-    seed: int = 0
-    form: Literal["png", "jpeg"] = "png"
-    """of a folder's files; jpeg is lossy, as the authors publish"""
-
-    def __call__(self) -> None:
-        """Build the set and write it."""
-        experiment = self.choice.experiment()
-        from ccfs_lib.data import exchange
-        from ccfs_lib.pipeline import Pipeline
-
-        made = Pipeline(experiment).synthetic(self.arm, self.seed)
-        if self.out.suffix == ".parquet":
-            exchange.write_parquet(made, self.out)
-        else:
-            exchange.write_folder(made, self.out, self.form)
-        print(f"wrote {len(made)} images to {self.out}")
-
-
-@dataclass(frozen=True)
-class Ship:
-    """Copy what finished arms were made of to data/artefacts, to be committed."""
-
-    choice: Shared = field(default_factory=Choice)
-    arms: tuple[str, ...] = STRATEGIES + CONTROLS
-    """strategies (fine-coarse) and controls"""
-
-    def __call__(self) -> None:
-        """Copy and count."""
-        experiments = self.choice.experiments()
-        from ccfs_lib.commands.ship import ship
-
-        count = len(set().union(*(ship(e, self.arms) for e in experiments)))
-        print(f"{count} artefacts are in data/artefacts")
-
-
-@dataclass(frozen=True)
-class Doctor:
-    """Say what this machine has and what would run on it."""
-
-    def __call__(self) -> None:
-        """Print versions, device, and the folders of cache, results and data."""
-        import torch
-
-        from ccfs_lib import results
-        from ccfs_lib.runtime import paths
-
-        for name, value in results.provenance(
-            "cuda" if torch.cuda.is_available() else "cpu"
-        ).items():
-            print(f"{name:12} {value}")
-        print(f"{'cache':12} {paths.cache()}")
-        print(f"{'results':12} {paths.results()}")
-        print(f"{'CCFS_DATA':12} {os.environ.get('CCFS_DATA', 'not set')}")
-
 
 COMMANDS = Sweep | Match | Squeeze | Select | Export | Ship | Results | Doctor
 

@@ -13,7 +13,7 @@ from functools import cache
 import torch
 
 from ccfs_lib import networks
-from ccfs_lib.experiment import KNOWN, Experiment, Recipe
+from ccfs_lib.experiment import KNOWN, Experiment, Motivation, Recipe
 from ccfs_lib.runtime.device import own_stream, place
 from ccfs_lib.runtime.engines import Graph, engine
 from ccfs_lib.select import quotas
@@ -85,6 +85,27 @@ def stages(experiment: Experiment, data: Size | None = None) -> list[Stage]:
     return [*todo, Stage("tests", data.test * tested, 1, last)]
 
 
+def matching(motivation: Motivation, data: Size) -> list[Stage]:
+    """The stages of one seed of a run of Section 3, in order; experts all together.
+
+    A way back through an inner step costs about three times as much as the step.
+    """
+    m, e = motivation, motivation.experiment
+    whole, real = e.ipc * data.classes, e.real * data.classes
+    steps = m.matching.iterations * m.matching.syn_steps
+    batch = min(m.matching.batch_syn or whole, whole)
+    # Filters see half of the real images on average.
+    seen = m.evaluation.epochs * (whole - real // 2)
+    counting = e.teacher.epochs * data.train if e.score == "forgetting" else 0
+    return [
+        Stage("scores", len(e.squeeze_seeds) * counting, 3, e.teacher_network),
+        Stage("experts", m.experts * m.expert.epochs * data.train, 3, m.matcher),
+        Stage("matching", steps * batch, 12, m.matcher),
+        Stage("filter", seen, 3, e.network),
+        Stage("evaluation", m.evaluation.epochs * whole, 3, e.network),
+    ]
+
+
 def seconds(
     experiment: Experiment, device: str = "cpu", data: Size | None = None
 ) -> dict[str, float]:
@@ -93,7 +114,11 @@ def seconds(
     An estimate of the order: it knows nothing of a busy machine, and on a CPU of one
     core. data: as for `stages`.
     """
-    side, todo = (data or size(experiment)).side, stages(experiment, data)
+    return timed(stages(experiment, data), (data or size(experiment)).side, device)
+
+
+def timed(todo: list[Stage], side: int, device: str = "cpu") -> dict[str, float]:
+    """Estimated seconds of each of these stages on images of `side` pixels."""
     # What only looks is timed apart: a backward pass is dearer than two forward ones.
     kinds = {(s.network, s.forwards > 1) for s in todo}
     rates = {kind: _rate(kind[0], side, device, kind[1]) for kind in kinds}

@@ -1,13 +1,13 @@
 """Algorithm 1: train a filter on the set so far, select, add; J times."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ccfs_lib.data import ImageSet, concat
-from ccfs_lib.select import ShortfallWarning, candidates, coarse_to_fine
+from ccfs_lib.select import ShortfallWarning, candidates, coarse_to_fine, ranking
 from ccfs_lib.store import Artefact
 
 
@@ -29,17 +29,26 @@ class Filter:
 
 @dataclass(frozen=True)
 class PhaseRecord:
-    """Everything that happened in one curriculum phase."""
+    """What one phase of the curriculum knew, and what it chose; N training images."""
 
-    phase: int  # 1-based
-    quota: int  # images wanted per class
-    synthetic: int  # |S_{j-1}|: images the filter was trained on
+    phase: int  # j, from 1
+    quota: int  # k_j: images wanted of each class
+    synthetic: int  # |S_{j-1}|: images that the filter was trained on
     filter: Filter = field(repr=False)
     train_accuracy: float  # percent, of the filter on the whole training set
+    candidates: np.ndarray = field(repr=False)  # bool (N,): D_mis^j
     pool: np.ndarray = field(repr=False)  # int (C,): candidates per class
-    chosen: np.ndarray = field(repr=False)  # int64 indices, class by class
-    difficulty: np.ndarray = field(repr=False)  # float, of the chosen
+    scores: np.ndarray = field(repr=False)  # float (N,): difficulty, higher = harder
+    ranking: np.ndarray = field(repr=False)  # int64: candidates in the order of choice
+    chosen: np.ndarray = field(repr=False)  # int64: D_real^j, class by class
     shortfall: dict[int, int]  # class -> images missing
+    coarse: str  # the strategy, as in `select.coarse_to_fine`
+    fine: str
+
+    @property
+    def difficulty(self) -> np.ndarray:
+        """Difficulty of the chosen images, float, in the order of choice."""
+        return self.scores[self.chosen]
 
 
 def ignorant(train: ImageSet) -> Filter:
@@ -62,39 +71,42 @@ def run(
     quotas: list[int],
     train_filter: TrainFilter,
     *,
+    excluded: np.ndarray | Sequence[int] = (),
     teacher_predictions: np.ndarray | None = None,
     coarse: str = "misclassified",
     fine: str = "simple",
+    ties: np.ndarray | None = None,
     seed: int = 0,
 ) -> Iterator[PhaseRecord]:
-    """Yield one PhaseRecord per quota; stop early by not asking for the next.
+    """Run Algorithm 1: yield one PhaseRecord per quota; stop early by not asking on.
 
     difficulty: float (N,), higher = harder, or None for the current filter's own
-    logits (Table 4). `train_filter(synthetic set, phase)` trains and answers.
-    teacher_predictions: int (N,) to keep only images the teacher gets right (the
-    authors' code), or None (the paper). A class that runs short stays short: neither
-    paper nor code refills it later, and the record says how many are missing.
+    logits (Table 4). train_filter(synthetic set, phase) trains and answers. excluded:
+    indices that are never chosen. teacher_predictions: int (N,) to keep only images
+    that the teacher gets right (the authors' code), or None (the paper). ties: float
+    (N,), `difficulty` with its ties broken; None breaks them by the index. A class that
+    runs short stays short: neither paper nor code refills it later, and the record says
+    how many are missing.
     """
     labels = train.labels.numpy()
-    chosen = np.empty(0, np.int64)
-    for phase, quota in enumerate(quotas, 1):
-        synthetic = concat(distilled, train.subset(chosen))
-        answer = train_filter(synthetic, phase)
-        score = -answer.true_logit if difficulty is None else difficulty
-        rules = {"excluded": chosen, "teacher_predictions": teacher_predictions}
-        pool = candidates(labels, answer.predictions, coarse=coarse, **rules)
+    excluded, chosen = np.asarray(excluded, np.int64), np.empty(0, np.int64)
+    for phase, quota in enumerate(quotas, 1):  # lines 3 and 4: j, k_j
+        synthetic = concat(distilled, train.subset(chosen))  # S_{j-1}
+        answer = train_filter(synthetic, phase)  # line 5
+        scores = -answer.true_logit if difficulty is None else difficulty
+        order = scores if ties is None else ties
+        rules = {"excluded": np.concatenate([excluded, chosen]), "coarse": coarse}
+        rules["teacher_predictions"] = teacher_predictions
+        draw = 1000 * seed + phase  # seed + 1 must not repeat the next phase
+        pool = candidates(labels, answer.predictions, **rules)  # line 6, Eq. 5
         with warnings.catch_warnings():
             # The record tells it, class by class; a warning per class would drown it.
             warnings.simplefilter("ignore", ShortfallWarning)
-            picked = coarse_to_fine(
-                labels,
-                answer.predictions,
-                score,
-                quota,
-                coarse=coarse,
-                fine=fine,
-                seed=1000 * seed + phase,  # seed + 1 must not repeat the next phase
+            picked = coarse_to_fine(  # lines 7 and 8, Eq. 6
+                *(labels, answer.predictions, order, quota),
                 **rules,
+                fine=fine,
+                seed=draw,
             )
         got = np.bincount(labels[picked], minlength=train.num_classes)
         yield PhaseRecord(
@@ -103,12 +115,16 @@ def run(
             synthetic=len(synthetic),
             filter=answer,
             train_accuracy=100 * float((answer.predictions == labels).mean()),
+            candidates=pool,
             pool=np.bincount(labels[pool], minlength=train.num_classes),
+            scores=scores,
+            ranking=ranking(labels, pool, order, fine, draw),
             chosen=picked,
-            difficulty=score[picked],
             shortfall={c: quota - int(n) for c, n in enumerate(got) if n < quota},
+            coarse=coarse,
+            fine=fine,
         )
-        chosen = np.concatenate([chosen, picked])
+        chosen = np.concatenate([chosen, picked])  # line 9: S_j
 
 
 def selected(records: list[PhaseRecord]) -> np.ndarray:

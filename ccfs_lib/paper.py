@@ -6,6 +6,7 @@ Names and units are told in data/paper/README.md: accuracies and ratios in perce
 
 import pandas as pd
 
+from ccfs_lib.arms import BY_NAME
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import presets
 from ccfs_lib.runtime import paths
@@ -16,9 +17,6 @@ SETTINGS = range(6, 10)
 # What a table reports; every other column says which cell is meant.
 REPORTED = ("accuracy", "std", "value", "note")
 STRATEGIES = {"cifar10": 11, "cifar100": 12, "tiny-imagenet": 13}  # six ways to select
-# Our controls among the methods of Table 1. Its random images are trained with hard
-# labels; random images that learn from the teacher are what the paper never shows.
-CONTROLS = {"distilled": "cda", "random-hard": "random"}
 
 
 def table(number: int) -> pd.DataFrame:
@@ -75,12 +73,13 @@ def arm(name: str, dataset: str, ipc: int) -> float | None:
     """
     base = dataset.removesuffix("-jpeg")
     try:
-        if name in CONTROLS:
-            return value(1, method=CONTROLS[name], dataset=base, ipc=ipc)
-        fine, coarse = name.split("-")
+        arm = BY_NAME[name]
+        if arm.printed:
+            return value(1, method=arm.printed, dataset=base, ipc=ipc)
+        coarse, fine = arm.strategy
         number = STRATEGIES[base]
         return value(number, coarse=coarse, fine=fine, dataset=base, ipc=ipc)
-    except (InputError, KeyError, ValueError):
+    except (InputError, KeyError, TypeError):
         return None
 
 

@@ -50,17 +50,17 @@ def coarse_to_fine(
             raise InputError(f"{name} is {value!r}, but must be a whole number from 0")
     _among("fine", fine, FINE)
     pool = candidates(labels, predictions, excluded, teacher_predictions, coarse)
-    random = np.random.default_rng(seed)
+    ranked = ranking(labels, pool, difficulty, fine, seed)
     chosen = [np.empty(0, np.int64)]
     for c in np.unique(labels):
-        members = np.flatnonzero(pool & (labels == c))
+        members = ranked[labels[ranked] == c]
         if len(members) < quota:
             warnings.warn(
                 f"class {c}: wanted {quota} images, got {len(members)}",
                 ShortfallWarning,
                 stacklevel=2,
             )
-        chosen.append(_ranked(members, difficulty[members], fine, random)[:quota])
+        chosen.append(members[:quota])  # Eq. 6: the first k of the class
     return np.concatenate(chosen)
 
 
@@ -74,6 +74,7 @@ def candidates(
     """
     _among("coarse", coarse, COARSE)
     labels = np.asarray(labels)
+    # Eq. 5: f(x) != y, for x outside of the set so far.
     wrong = _same_length("predictions", predictions, labels) != labels
     pool = wrong if coarse == "misclassified" else ~wrong
     if teacher_predictions is not None:
@@ -92,6 +93,26 @@ def candidates(
     return pool
 
 
+def ranking(labels, candidates, difficulty, fine=FINE[0], seed: int = 0) -> np.ndarray:
+    """Order all candidates as the fine stage takes them: int64 indices (Eq. 6).
+
+    labels: int (N,); candidates: bool (N,); difficulty: float (N,), higher = harder.
+    Classes ascend; within a class "simple" has the lowest difficulty first, "hard" the
+    highest, ties to the lower index, and "random" is a permutation drawn from `seed`.
+    """
+    random = np.random.default_rng(seed)
+    ordered = [np.empty(0, np.int64)]
+    for c in np.unique(labels):
+        members = np.flatnonzero(candidates & (labels == c))
+        if fine == "random":
+            ordered.append(random.permutation(members))
+            continue
+        # A stable sort keeps index order among equals; score files are full of ties.
+        values = difficulty[members] if fine == "simple" else -difficulty[members]
+        ordered.append(members[np.argsort(values, kind="stable")])
+    return np.concatenate(ordered)
+
+
 def quotas(real: int, curricula: int) -> list[int]:
     """Split `real` images per class over the phases, the remainder to the first.
 
@@ -106,14 +127,6 @@ def quotas(real: int, curricula: int) -> list[int]:
         )
     share, rest = divmod(real, curricula)
     return [share + (phase < rest) for phase in range(curricula)]
-
-
-def _ranked(members, difficulty, fine, random) -> np.ndarray:
-    if fine == "random":
-        return random.permutation(members)
-    # A stable sort keeps index order among equals; score files are full of ties.
-    order = np.argsort(difficulty if fine == "simple" else -difficulty, kind="stable")
-    return members[order]
 
 
 def _checked(labels, predictions, difficulty):

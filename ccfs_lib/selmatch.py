@@ -19,14 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from ccfs_lib.augment import augment
-from ccfs_lib.curriculum import TrainFilter
+from ccfs_lib.curriculum import TrainFilter, run
 from ccfs_lib.data import ImageSet, concat
 from ccfs_lib.distill import dsa_augment
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Recipe, Strengths
 from ccfs_lib.experiment.presets import EVALUATION
 from ccfs_lib.experiment.section3 import SETTINGS, STARTS
-from ccfs_lib.select import coarse_to_fine, quotas
+from ccfs_lib.select import quotas
 from ccfs_lib.step import Step
 from ccfs_lib.train import fit
 
@@ -116,17 +116,11 @@ def two_shot(
     Each round trains a model on `begin` and what was chosen so far (`answer`, as in
     `curriculum.run`) and takes the simplest images that it gets wrong. excluded:
     indices that must not be chosen. Returns int64 indices, one array a round; a class
-    with too few wrong images gives a ShortfallWarning.
+    with too few wrong images stays short. This is Algorithm 1 with another start.
     """
-    labels, chosen = train.labels.numpy(), [np.empty(0, np.int64)]
-    for shot, quota in enumerate(quotas(real, shots), 1):
-        gone = np.concatenate([np.asarray(excluded, np.int64), *chosen])
-        synthetic = concat(begin, train.subset(np.concatenate(chosen)))
-        predictions = answer(synthetic, shot).predictions
-        chosen.append(
-            coarse_to_fine(labels, predictions, difficulty, quota, excluded=gone)
-        )
-    return chosen[1:]
+    split = quotas(real, shots)
+    phases = run(train, begin, difficulty, split, answer, excluded=excluded)
+    return [record.chosen for record in phases]
 
 
 def build(

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ccfs_lib.augment import augment
+from ccfs_lib.augment import augment, cutmix
 from ccfs_lib.experiment import Recipe
 from ccfs_lib.runtime.device import cast
 
@@ -19,6 +19,21 @@ def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     target = F.log_softmax(teacher / temperature, 1)
     kl = F.kl_div(soft, target, reduction="batchmean", log_target=True)
     return kl * temperature**2
+
+
+def make_optimiser(network: nn.Module, recipe: Recipe, device: torch.device):
+    """Make the recipe's optimiser, with weight decay on every parameter.
+
+    The authors, too, decay batch norm and biases.
+    """
+    # A graph reads its rate from the device; elsewhere a float is exact.
+    cuda = device.type == "cuda"
+    lr = torch.tensor(recipe.lr, device=device) if cuda else recipe.lr
+    shared = {"lr": lr, "weight_decay": recipe.weight_decay, "fused": True}
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(network.parameters(), **shared)
+    shared |= {"momentum": recipe.momentum, "nesterov": recipe.nesterov}
+    return torch.optim.SGD(network.parameters(), **shared)
 
 
 class Step:
@@ -44,17 +59,7 @@ class Step:
         self.images, self.labels = images, labels
         self.recipe, self.generator = recipe, generator
         self.total = torch.zeros((), device=images.device)
-        self.optimiser = torch.optim.SGD(
-            network.parameters(),
-            # A graph reads its rate from the device; elsewhere a float is exact.
-            torch.tensor(recipe.lr, device=images.device)
-            if images.is_cuda
-            else recipe.lr,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,  # on every parameter, as the authors do
-            nesterov=recipe.nesterov,
-            fused=True,
-        )
+        self.optimiser = make_optimiser(network, recipe, images.device)
 
     def begin(self, epoch: int) -> None:
         """Set the epoch's learning rate, training mode, and the sum of losses to 0."""
@@ -67,7 +72,10 @@ class Step:
         self.total.zero_()
 
     def loss(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss, and logits (B, C), of float images x (B, 3, H, W) in [0, 1]."""
+        """Mean loss, and logits (B, C), of float images x (B, 3, H, W) in [0, 1].
+
+        labels: classes (B,), or probabilities (B, C) of mixed images.
+        """
         x = x.contiguous(memory_format=torch.channels_last)
         with cast(x.device, self.recipe.precision):
             logits = self.forward(x)
@@ -82,7 +90,11 @@ class Step:
         return augment(self.images[batch], self.recipe, self.generator)
 
     def __call__(self, batch: Tensor) -> None:
-        loss, logits = self.loss(self.view(batch), self.labels[batch])
+        x, labels = self.view(batch), self.labels[batch]
+        if self.recipe.mix == "cutmix":
+            classes = self.network.head.out_features
+            x, labels = cutmix(x, labels, classes, self.generator)
+        loss, logits = self.loss(x, labels)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()

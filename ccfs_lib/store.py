@@ -115,7 +115,9 @@ class Store:
 
     def has(self, kind: str, recipe: dict) -> bool:
         """Whether a finished entry exists (its checksum is verified by `get`)."""
-        return (self.path(kind, recipe) / RECORD).is_file()
+        path = self.path(kind, recipe)
+        shipped = self.shipped and (self.shipped / kind / path.name / RECORD).is_file()
+        return bool(shipped) or (path / RECORD).is_file()
 
     def entries(self, kind: str) -> Iterator[dict]:
         """Yield the record of each finished entry: key, recipe, meta, seconds, ..."""

@@ -8,7 +8,8 @@ import time
 from concurrent.futures import Executor
 from pathlib import Path
 
-from ccfs_lib.experiment import CONTROLS, STRATEGIES, Experiment, Motivation, known_arm
+from ccfs_lib.arms import CONTROLS, STRATEGIES, parse
+from ccfs_lib.experiment import Experiment, Motivation
 from ccfs_lib.experiment.section3 import ARMS
 from ccfs_lib.runtime.workers import crew, done, every, size
 
@@ -34,14 +35,13 @@ def sweep(
     from ccfs_lib.pipeline import Pipeline
 
     for arm in arms:
-        known_arm(arm, experiment)
+        parse(arm, experiment)
     size(workers, False)
     deadline = None if time_limit is None else time.monotonic() + time_limit
     stages = Pipeline(experiment, deadline=deadline)
     if threads is None:
         threads = stages.device == "cuda"
-    whole = any(arm.startswith("distilled") for arm in arms)
-    most = experiment.ipc if whole else experiment.distilled
+    most = max([experiment.distilled, *(parse(a).distilled(experiment) for a in arms)])
     with crew(size(workers, threads), threads) as pool:
         # What every cell needs comes first: workers would only wait for each other.
         _shared(pool, stages, most)
@@ -61,13 +61,14 @@ def match(
     arms: of `motivation.ARMS`. Workers, limit, results and errors as for `sweep`; an
     expert and a cell are one worker's work each.
     """
-    from ccfs_lib.pipeline.section3 import Trajectories, known
+    from ccfs_lib.pipeline.section3 import Section3Pipeline, known
 
     for arm in arms:
         known(arm)
     size(workers, False)
     deadline = None if time_limit is None else time.monotonic() + time_limit
-    stages, how = Trajectories(motivation, deadline=deadline), (motivation, deadline)
+    stages = Section3Pipeline(motivation, deadline=deadline)
+    how = motivation, deadline
     threads = stages.device == "cuda"
     with crew(size(workers, threads), threads) as pool:
         _ = stages.train, stages.test, stages.difficulty  # as in `_shared`
@@ -82,14 +83,15 @@ def _shared(pool: Executor, stages, per_class: int) -> None:
     if stages.experiment.score != "forgetting":
         _ = stages.difficulty  # a missing file is told before anything is trained
     _ = stages.train, stages.test  # decoded once, not by every worker
-    how = stages.experiment, stages.deadline
-    missing = [(_squeeze, n) for n in stages.squeezes if not stages.squeezed(n)]
+    how = stages.experiment, stages.trainings.deadline
+    missing = [(_squeeze, n) for n in stages.squeeze.seeds if not stages.squeeze.has(n)]
     # Bits do not depend on who trains, for a portable experiment; for others they may
     # depend on the number of threads, as they do from machine to machine.
     if len(missing) > 1:
         every(pool, how, missing, "squeeze", "training")
-    _ = stages.teacher, stages.difficulty  # one alone is trained here, by all cores
-    tasks = [(_recover, per_class, n) for n in stages.recovery(per_class)]
+    # One alone is trained here, by all cores.
+    _ = stages.teacher, stages.evaluator, stages.difficulty
+    tasks = [(_recover, per_class, n) for n in stages.recover.batches(per_class)]
     every(pool, how, tasks, "recover", "batch")
 
 
@@ -109,7 +111,7 @@ def _squeeze(experiment: Experiment, deadline: float | None, seed: int) -> None:
     """Train one network on all data; seed 0 is the teacher."""
     from ccfs_lib.pipeline import Pipeline
 
-    Pipeline(experiment, deadline=deadline).squeeze(seed)
+    Pipeline(experiment, deadline=deadline).squeeze.run(seed)
 
 
 def _recover(
@@ -119,7 +121,7 @@ def _recover(
     from ccfs_lib.pipeline import Pipeline
 
     # Linux's monotonic clock is one for all processes, so a deadline can travel.
-    Pipeline(experiment, deadline=deadline).recovered(per_class, number)
+    Pipeline(experiment, deadline=deadline).recover.batch(per_class, number)
 
 
 def _cell(experiment: Experiment, deadline: float | None, arm: str, seed: int) -> None:
@@ -131,13 +133,13 @@ def _cell(experiment: Experiment, deadline: float | None, arm: str, seed: int) -
 
 def _expert(motivation: Motivation, deadline: float | None, number: int) -> None:
     """Train one expert into the store."""
-    from ccfs_lib.pipeline.section3 import Trajectories
+    from ccfs_lib.pipeline.section3 import Section3Pipeline
 
-    Trajectories(motivation, deadline=deadline).experts(range(number, number + 1))
+    Section3Pipeline(motivation, deadline=deadline).experts(range(number, number + 1))
 
 
 def _match(motivation: Motivation, deadline: float | None, arm: str, seed: int) -> None:
     """Compute one cell of Section 3."""
-    from ccfs_lib.pipeline.section3 import Trajectories
+    from ccfs_lib.pipeline.section3 import Section3Pipeline
 
-    Trajectories(motivation, deadline=deadline).evaluate(arm, seed)
+    Section3Pipeline(motivation, deadline=deadline).evaluate(arm, seed)

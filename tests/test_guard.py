@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from ccfs_lib.experiment import Experiment, Motivation, Recipe, essential, motivation
-from ccfs_lib.pipeline import Pipeline
-from ccfs_lib.pipeline.section3 import Trajectories
+from ccfs_lib.pipeline import Pipeline, Section3Pipeline
 from ccfs_lib.store import Store, key
 
 ROOT = Path(__file__).parents[1]
@@ -143,7 +142,7 @@ def test_stages_are_found_under_the_keys_they_had(house):
 
 def test_stages_of_section_3_are_found_under_the_keys_they_had(house):
     store = Named(house / "cache")
-    stages = Trajectories(tiny_section3(), store)
+    stages = Section3Pipeline(tiny_section3(), store)
     for arm in ("selmatch", "two-shot", "reverse", "ccfs-mtt"):
         stages.evaluate(arm, 0)
     assert by_kind(store.asked) == SECTION3

@@ -19,12 +19,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+from ccfs_lib.arms import CONTROLS, FURTHER, STRATEGIES, parse
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import (
-    CONTROLS,
-    FURTHER,
     SMALLEST_CLASS,
-    STRATEGIES,
     STRICT,
     Count,
     Experiment,
@@ -34,11 +32,11 @@ from ccfs_lib.runtime.progress import progress
 from ccfs_lib.store import key
 
 # What makes a stage the same for two experiments, so that they compute it once.
-DATA = ("dataset", "classes", "image_size")
-TEACHER = (*DATA, "teacher_network", "teacher", "portable")
-IMAGES = (*TEACHER, "distillation", "distilled_from")
-FILTER = (*IMAGES, "distilled", "network", "recipe", "filter_loss")
-SHARED = {"squeeze": TEACHER, "recover": IMAGES, "filter": FILTER}
+SHARED = {
+    "squeeze": ("data", "teacher"),
+    "recover": ("data", "teacher", "images"),
+    "filter": ("data", "teacher", "images", "filter"),
+}
 
 PATHS = ("dataset", "data_root", "distilled_from", "selected_from", "score")
 
@@ -110,15 +108,13 @@ class Grid:
     def needs(self, run: str, arm: str, seeds: Iterable[int]) -> list[str]:
         """Shared stages to finish first, lest cells wait for each other's locks."""
         e = self.experiments[run]
-        drawn = arm.removesuffix("-hard").removesuffix("-plain")  # the set it trains on
-        if drawn in ("distilled", "selected"):
-            return self.images(run, e.ipc if drawn == "distilled" else e.distilled)
-        if drawn in ("random", "full"):
-            return self.teachers(run)[:1]
+        row = parse(arm)
+        if not row.needs_phases:
+            return self.images(run, row.distilled(e))
         files, own = self.start(run), f"{e.fine}-{e.coarse}"
         if e.real:
             files += [f"filter/{self.name('filter', run)}/{n}.json" for n in seeds]
-        if drawn in ("ccfs", "random-short") and own in self.arms:  # the same filters
+        if row.strategy is None and own in self.arms:  # the same filters
             files += [f"cells/{run}/{own}/{n}.json" for n in seeds]
         return files
 
@@ -130,8 +126,7 @@ class Grid:
     def teachers(self, run: str) -> list[str]:
         """Trainings on all data: the teacher, and those that count forgetting."""
         e, name = self.experiments[run], self.name("squeeze", run)
-        runs = e.score_runs if e.score == "forgetting" else 1
-        return [f"squeeze/{name}/{seed}.json" for seed in range(runs)]
+        return [f"squeeze/{name}/{seed}.json" for seed in e.squeeze_seeds]
 
     def images(self, run: str, count: int) -> list[str]:
         """Recovered images, `count` of each class; the teacher where there are none."""
@@ -146,8 +141,8 @@ class Grid:
         So its file is never out of date, and a grid may grow without a job repeated.
         """
         e = self.experiments[run]
-        values = asdict(e) | {"distilled": e.distilled}
-        return key({field: values[field] for field in SHARED[stage]})[:8]
+        count = {"distilled": e.distilled} if stage == "filter" else {}
+        return key(e.part(*SHARED[stage]) | count)[:8]
 
     def owner(self, stage: str, name: str) -> str:
         """Some variant that has the shared stage of this name."""

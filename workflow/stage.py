@@ -24,16 +24,16 @@ from ccfs_lib.errors import InputError, TimeUp
 def squeeze(stages, grid, job) -> Iterator[dict]:
     """Train on all data: the teacher (seed 0), or once more to count forgetting in."""
     for seed in job.seeds:
-        done = stages.squeeze(seed)
+        done = stages.squeeze.run(seed)
         yield {"key": done.key, "seed": seed, "last": done.meta["last"]}
 
 
 def recover(stages, grid, job) -> Iterator[dict]:
     """Recover this part's share of the batches of distilled images."""
     # Backwards: the first batches are also those of a smaller recovery beside this one.
-    for number in reversed(stages.recovery(job.count)):
+    for number in reversed(stages.recover.batches(job.count)):
         if number % grid.recovery == job.part:
-            stages.recovered(job.count, number)
+            stages.recover.batch(job.count, number)
     yield {"images": job.count, "part": job.part, "parts": grid.recovery}
 
 

@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from ccfs_lib.arms import CCFS as CCFS
+from ccfs_lib.arms import SECTION3, TITLES
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment
 from ccfs_lib.statistics import Difference, difference, minimum_detectable
@@ -27,28 +29,8 @@ from ccfs_lib.statistics import Difference, difference, minimum_detectable
 if TYPE_CHECKING:
     import pandas
 
-CCFS = "simple-misclassified"
 # Arms as a reader calls them, in the order of the tables.
-NAMES = {
-    "simple-misclassified": "CCFS: simplest misclassified",
-    "random-misclassified": "random misclassified",
-    "hard-misclassified": "hardest misclassified",
-    "simple-classified": "simplest classified",
-    "random-classified": "random classified",
-    "hard-classified": "hardest classified",
-    "random": "random real images",
-    "distilled": "distilled images only",
-    "ccfs-hard": "CCFS, hard labels",
-    "random-hard": "random, hard labels",
-    "random-short": "random, as many as CCFS has",
-    "full-hard": "all images, hard labels",
-    "distilled-hard": "distilled only, hard labels",
-    "ccfs-plain": "CCFS, not augmented",
-    "random-plain": "random, not augmented",
-    "distilled-plain": "distilled only, not augmented",
-    "selected": "selected elsewhere",
-    "selected-hard": "selected elsewhere, hard labels",
-}
+NAMES = {name: title for name, title in TITLES.items() if name not in SECTION3}
 HOLDS, FAILS, OPEN = VERDICTS = ("holds", "does not hold", "too close to call")
 PAIRED = "paired by seed"  # named beside the intervals, wherever they are shown
 # What arms must share to be compared. The strategy is the arm, and seeds are paired.

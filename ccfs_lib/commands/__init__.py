@@ -1,4 +1,5 @@
 """The commands of `ccfs`, behind `ccfs_lib.cli`.
 
-options (what to run), run and match (what trains for long), forecast, ship.
+options (what to run), run (sweep, match, squeeze), forecast, files (select, export,
+ship) and ship, results (results, doctor).
 """

@@ -5,19 +5,22 @@ filter of a seed without its first, is counted as missing without looking furthe
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ccfs_lib import cost
-from ccfs_lib.experiment import STRATEGIES, Experiment
-from ccfs_lib.pipeline import Pipeline
+from ccfs_lib.arms import parse
+from ccfs_lib.experiment import Experiment, Motivation
+from ccfs_lib.pipeline import Pipeline, Section3Pipeline
+from ccfs_lib.pipeline.squeeze import Squeeze
 from ccfs_lib.runtime import paths
 from ccfs_lib.runtime.progress import progress
 from ccfs_lib.store import Artefact, Store
+from ccfs_lib.store import key as store_key
 
-# What the sets of "random" and "distilled" do not depend on: points of a grid share
-# their trainings.
-FREE = {"alpha": 1.0, "curricula": 1, "score": "logits", "teacher_correct": True}
-FREE |= {"filter_loss": "", "ties": "index"}
+TEACHER = ("data", "teacher")
+IMAGES = (*TEACHER, "images")
+FILTER = (*IMAGES, "filter")
 
 
 class Missing(Exception):
@@ -28,10 +31,6 @@ class Looking(Store):
     """A store that computes nothing, and counts the trainings that it finds."""
 
     found = 0
-
-    def has(self, kind: str, recipe: dict) -> bool:
-        """Whether it is in the cache or came with the code."""
-        return super().has(kind, recipe) or Store(self.shipped).has(kind, recipe)
 
     def get(self, kind, recipe, compute) -> Artefact:
         """Read; raises Missing where there is nothing to read."""
@@ -85,33 +84,96 @@ def told(lines: dict[Experiment, list[Line]], device: str) -> str:
     return "\n".join(text)
 
 
+def forecast_matching(
+    runs: Sequence[Motivation], arms: Sequence[str]
+) -> dict[Motivation, list[Line]]:
+    """Lines of each run of Section 3: experts, then the arms by seeds.
+
+    What runs share is counted in the first that needs it, but for matches: too much is
+    forecast where several windows share "reverse". Raises InputError as `forecast`.
+    """
+    counted: set = set()
+    lines = {}
+    for run in progress(runs, "forecast", "run"):
+        store = Looking(paths.cache(), paths.shipped())
+        pipeline = Section3Pipeline(run, store)
+        with suppress(Missing):  # forgetting that is not counted yet
+            pipeline.window()  # one that leaves its class, or a missing file, is told
+        each = cost.timed(
+            cost.matching(run, _size(pipeline)),
+            pipeline.train.image_size,
+            pipeline.device,
+        )
+        scores = each["scores"]
+        lines[run] = [_scored(pipeline, scores, counted)] if scores else []
+        lines[run].append(_experts(pipeline, each["experts"], counted))
+        lines[run] += [_matched(pipeline, arm, each) for arm in arms]
+    return lines
+
+
+def _scored(pipeline: Section3Pipeline, seconds: float, counted: set) -> Line:
+    squeeze, parts = pipeline.squeeze, pipeline.experiment.part(*TEACHER)
+    missing = [seed for seed in squeeze.seeds if not squeeze.has(seed)]
+    new = {(store_key(parts), seed) for seed in missing} - counted
+    counted |= new
+    total = len(squeeze.seeds)
+    return Line("scores", total - len(missing), total, seconds * len(new) / total)
+
+
+def _experts(pipeline: Section3Pipeline, seconds: float, counted: set) -> Line:
+    total, missing = pipeline.motivation.experts, []
+    for number in range(total):
+        try:
+            pipeline.experts(range(number, number + 1))
+        except Missing:
+            missing.append(number)
+    identity = store_key(pipeline.expert_identity)
+    new = [n for n in missing if (identity, n) not in counted]
+    counted |= {(identity, n) for n in new}
+    return Line("experts", total - len(missing), total, seconds * len(new) / total)
+
+
+def _matched(pipeline: Section3Pipeline, arm: str, each: dict[str, float]) -> Line:
+    seeds, done = pipeline.experiment.seeds, 0
+    for seed in range(seeds):
+        try:
+            pipeline.evaluate(arm, seed)
+        except Missing:
+            continue
+        done += 1
+    filters = {"selmatch": 0, "ccfs-mtt": pipeline.experiment.curricula}.get(arm, 2)
+    cell = each["matching"] + filters * each["filter"] + each["evaluation"]
+    return Line(arm, done, seeds, (seeds - done) * cell)
+
+
+def _size(pipeline) -> cost.Size:
+    train, test = pipeline.train, pipeline.test
+    return cost.Size(len(train), len(test), train.num_classes, train.image_size)
+
+
 class _Forecast:
     def __init__(self, experiment: Experiment, counted: set):
         self.e, self.counted = experiment, counted
         self.store = Looking(paths.cache(), paths.shipped())
         self.stages = s = Pipeline(experiment, self.store)
-        size = cost.Size(
-            len(s.train), len(s.test), s.train.num_classes, s.train.image_size
-        )
+        size = _size(s)
         self.each = cost.seconds(experiment, s.device, size)
         # Of all the images, whatever alpha: "distilled" wants as many.
         all_ = cost.seconds(replace(experiment, alpha=1.0), s.device, size)
         self.recovery = all_["recovery"]
-        # What makes teachers, and images recovered from them, the same.
-        e = experiment
-        self.data = e.dataset, e.classes, e.image_size, e.portable
-        self.teacher = *self.data, e.teacher_network, e.teacher
-        self.images = *self.teacher, e.distillation, e.distilled_from
 
     def lines(self, arms: Sequence[str]) -> list[Line]:
         if self.e.score not in ("forgetting", "logits"):
             _ = self.stages.difficulty  # a missing file is told now
-        whole = any(arm.startswith("distilled") for arm in arms)
-        most = self.e.ipc if whole else self.e.distilled
+        most = max([self.e.distilled, *(parse(a).distilled(self.e) for a in arms)])
         return [self._teacher(), self._recovery(most), *map(self._arm, arms)]
 
-    def _once(self, key, seconds: float) -> float:
-        """The seconds, unless something with this key has been counted before."""
+    def _once(self, parts: dict, seconds: float, *which) -> float:
+        """The seconds, unless this has been counted before.
+
+        parts: the settings that it depends on; which: what tells it from its equals.
+        """
+        key = store_key(parts | {"which": which})
         if key in self.counted:
             return 0.0
         self.counted.add(key)
@@ -119,18 +181,26 @@ class _Forecast:
 
     def _teacher(self) -> Line:
         s, each = self.stages, self.each["teacher"]
-        missing = [seed for seed in s.squeezes if not s.squeezed(seed)]
-        seconds = sum(self._once((self.teacher, seed), each) for seed in missing)
-        total = len(s.squeezes)
+        missing = [seed for seed in s.squeeze.seeds if not s.squeeze.has(seed)]
+        seconds = sum(self._once(self.e.part(*TEACHER), each, n) for n in missing)
+        total = len(s.squeeze.seeds)
+        if name := self.e.evaluation_teacher:
+            other, total = Squeeze(s.trainings, name), total + 1
+            if not other.has(other.seeds[0]):
+                missing.append(name)
+                parts = self.e.part(*TEACHER) | {"teacher_network": name}
+                seconds += self._once(parts, each, other.seeds[0])
         return Line("teacher", total - len(missing), total, seconds)
 
     def _recovery(self, most: int) -> Line:
         if self.e.distilled_from or not most:
             return Line("recovered batches", 0, 0, 0.0)
-        todo = self.stages.recovery(most)
-        missing = [n for n in todo if not self._there(self.stages.recovered, most, n)]
+        recover = self.stages.recover
+        todo = recover.batches(most)
+        missing = [n for n in todo if not self._there(recover.batch, most, n)]
         share = self.recovery * most / self.e.ipc / len(todo)
-        seconds = sum(self._once((self.images, n), share) for n in missing)
+        parts = self.e.part(*IMAGES)
+        seconds = sum(self._once(parts, share, "batch", n) for n in missing)
         return Line("recovered batches", len(todo) - len(missing), len(todo), seconds)
 
     def _there(self, stage, *arguments) -> bool:
@@ -152,28 +222,27 @@ class _Forecast:
                 seconds += self._cell(arm, seed, self.store.found)
         return Line(arm, done, self.e.seeds, seconds)
 
-    def _cell(self, arm: str, seed: int, filters: int) -> float:
+    def _cell(self, name: str, seed: int, filters: int) -> float:
         """Seconds of a cell of which so many filters are there."""
-        e, each = replace(self.e, seeds=1), self.each
+        e, each, arm = replace(self.e, seeds=1), self.each, parse(name)
         train, last = self.stages.train, each["evaluation"]
-        if arm == "full-hard":
+        if arm.set == "full":
             last *= len(train) / (e.ipc * train.num_classes)
         last += each["tests"]
-        if not (arm in STRATEGIES or arm.startswith("ccfs") or arm == "random-short"):
-            # Its filters' network and strategy have no part in it either, but whoever
-            # varies these varies them for the strategies' sake: too much is told then.
-            return self._once((replace(e, **FREE), arm, seed), last)
+        if not arm.needs_phases:
+                # Nor does it depend on what is selected, but for its size.
+            parts = e.part(*FILTER, "evaluation") | {"ipc": e.ipc}
+            return self._once(parts, last, name, seed)
         # "ccfs-hard" has the filters of the experiment's own strategy, and pays for
         # them only where that strategy is not measured before it.
-        if arm in STRATEGIES:
-            fine, coarse = arm.split("-")
+        if arm.strategy:
+            coarse, fine = arm.strategy
             e = replace(e, fine=fine, coarse=coarse)
         chain, total = replace(e, evaluation_network=""), last
         for phase in range(filters + 1, e.curricula + 1 if e.real else 1):
             # All strategies and numbers of phases begin with the same filter.
-            first = self.images, e.distilled, e.network, e.recipe, e.filter_loss
-            key = (first if phase == 1 else chain, phase, seed)
-            total += self._once(
-                key, each[f"filter {phase}"] + each[f"selection {phase}"]
-            )
+            first = e.part(*FILTER) | {"distilled": e.distilled}
+            parts = first if phase == 1 else chain.part(*FILTER, "choice")
+            spent = each[f"filter {phase}"] + each[f"selection {phase}"]
+            total += self._once(parts, spent, "filter", phase, seed)
         return total

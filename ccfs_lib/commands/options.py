@@ -1,96 +1,129 @@
-"""The options that all commands share: what to run, one experiment or a grid."""
+"""The options of all commands, as `Experiment` and `Motivation` declare them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import field, fields, make_dataclass
 from itertools import product
+from typing import Annotated, Literal, get_args, get_origin
+
+import tyro
 
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import Experiment, preset
+from ccfs_lib.experiment import Experiment, Motivation, motivation, preset, section3
+from ccfs_lib.experiment.recipes import Distillation, Recipe
+from ccfs_lib.experiment.settings import SETTINGS, SHORT, settings
 from ccfs_lib.runtime.portable import settle
 
+RECIPES = {"recipe": Recipe, "teacher": Recipe, "distillation": Distillation}
+READING = "at the paper's scale: paper (tables), notebooks (logged runs) or released"
+ALWAYS = {"dataset": "digits", "data_root": "", "scale": ""}  # the preset's name
 
-@dataclass(frozen=True)
-class Choice:
-    """What to run. Anything left out is the preset's, printed before it starts."""
 
-    dataset: str = "digits"
-    """digits, cifar10, cifar100, cifar10-jpeg, tiny-imagenet, or a path to images"""
-    data_root: str = ""
-    """folder that holds the data set; default $CCFS_DATA"""
-    scale: str = ""
-    """digits, laptop or paper; default by data set"""
-    reading: str = "paper"
-    """at the paper's scale: paper (tables, notebooks) or released (scripts)"""
-    classes: int | None = None
-    """only the first classes of the data set; 0 = all"""
-    image_size: int | None = None
-    """shrink images to so many pixels a side; 0 = as they are"""
-    ipc: tuple[int, ...] = ()
-    """images per class; sweep: several make a grid"""
-    alpha: tuple[float, ...] = ()
-    """distilled part of them, 0 to 1; sweep: several make a grid"""
-    curricula: tuple[int, ...] = ()
-    """phases (J); sweep: several make a grid"""
-    score: tuple[str, ...] = ()
-    """forgetting, logits, published-forgetting, published-cscore, or a file; sweep:
-    several make a grid"""
-    network: str | None = None
-    """of filters and evaluations: convnet, convnet-32-64-128, resnet18, ..."""
-    evaluation_network: tuple[str, ...] = ()
-    """of evaluations, if it is another one (Table 2); sweep: several make a grid"""
-    teacher_network: str | None = None
-    """convnet, convnet-32-64-128, resnet18, ..."""
-    distilled_from: str | None = None
-    """folder of distilled images (newNNN/...) to use instead of recovering some"""
-    selected_from: str | None = None
-    """a selected_indices.json, measured by --arms selected"""
-    epochs: int | None = None
-    """epochs of each filter and evaluation"""
-    lr: float | None = None
-    """learning rate of each filter and evaluation"""
-    weight_decay: float | None = None
-    """of each filter and evaluation"""
-    batch_rule: str | None = None
-    """their batch size: fixed, or by the size of the set as in paper or released"""
-    teacher_epochs: int | None = None
-    """epochs of the teacher"""
-    seeds: int | None = None
-    """repetitions of filters, selection and evaluation"""
-    teacher_correct: bool | None = None
-    """choose only among images that the teacher gets right (authors' code)"""
-    filter_loss: str | None = None
-    """what teaches the filters, kd or hard; default as the evaluation"""
-    ties: str | None = None
-    """equally difficult images in the order of their index, or of a lot: random"""
-    portable: bool | None = None
-    """the CPU, and bits that other machines repeat; the preset of digits is"""
+def plain(annotation):
+    """What the command line reads: str for a choice of words, so that we refuse it."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return str if get_origin(annotation) is Literal else annotation
 
-    def experiment(self) -> Experiment:
+
+def option(name: str, kind, help: str, grid: bool = False) -> tuple:
+    """One field of a command: None, or () of a grid, was not given."""
+    told = tyro.conf.arg(help=help)
+    if name in ALWAYS:
+        return name, Annotated[kind, told], ALWAYS[name]
+    if grid:
+        told = tyro.conf.arg(help=f"{help}; several make a grid")
+        return name, Annotated[tuple[kind, ...], told], ()
+    return name, Annotated[kind | None, told], None
+
+
+def declared(kind: type, leave: set[str] = frozenset(), grid: set[str] = frozenset()):
+    """Options of a configuration's declared settings, but for those to leave out."""
+    types = {f.name: plain(f.type) for f in fields(kind)}
+    for name, setting in settings(kind).items():
+        if setting.help and name not in leave:
+            some = setting.grid or name in grid
+            yield option(name, types[name], setting.help, some)
+
+
+def short(table: dict, recipes: dict):
+    """Options that stand for one field of a recipe."""
+    for name, (part, inner, help) in table.items():
+        types = {f.name: plain(f.type) for f in fields(recipes[part])}
+        yield option(name, types[inner], help)
+
+
+class Point:
+    """What the options give: one run or a grid of runs."""
+
+    make = staticmethod(preset)
+
+    def experiment(self):
         """The preset with these changes; raises InputError, also for a grid."""
         for name, values in vars(self).items():
-            if isinstance(values, tuple) and len(values) > 1:
+            if isinstance(values, tuple) and len(values) > 1 and SETTINGS[name].grid:
                 raise InputError(
                     f"{name} has {len(values)} values, {' '.join(map(str, values))}, "
                     "but this command takes one"
                 )
         return self.experiments()[0]
 
-    def experiments(self) -> list[Experiment]:
+    def experiments(self) -> list:
         """The product of all lists of values, the last list varying fastest.
 
         Raises InputError for the first experiment that cannot be.
         """
-        made = [preset(**point) for point in grid(vars(self))]
-        settle(any(e.portable for e in made))
-        return list(dict.fromkeys(made))  # a value named twice is one
+        points = grid(vars(self), self.grids)
+        runs = list(dict.fromkeys(self.make(**point) for point in points))
+        settle(any(getattr(run, "experiment", run).portable for run in runs))
+        return runs  # a value named twice is one
 
 
-def grid(options: dict) -> Iterator[dict]:
+def grid(options: dict, lists: set[str]) -> Iterator[dict]:
     """Every combination of options' lists of values, the last list varying fastest.
 
     None and an empty list were not given, and are left out: the preset decides.
     """
     given = {k: v for k, v in options.items() if v is not None and v != ()}
-    lists = {k: v for k, v in given.items() if isinstance(v, tuple)}
+    lists = {k: v for k, v in given.items() if k in lists}
     for values in product(*lists.values()):
         yield given | dict(zip(lists, values, strict=True))
+
+
+def command_options(name: str, doc: str, make, options: list[tuple]) -> type:
+    """A dataclass of options, whose values `make` turns into runs."""
+    kind = make_dataclass(
+        name,
+        [(n, t, field(default=default)) for n, t, default in options],
+        bases=(Point,),
+        frozen=True,
+        namespace={
+            "make": staticmethod(make),
+            "grids": {n for n, _, default in options if default == ()},
+            "__doc__": doc,
+            "__module__": __name__,
+        },
+    )
+    return kind
+
+
+Choice = command_options(
+    "Choice",
+    "What to run. Anything left out is the preset's, printed before it starts.",
+    preset,
+    [
+        *declared(Experiment),
+        option("reading", str, READING),
+        *short(SHORT, RECIPES),
+    ],
+)
+Section3 = command_options(
+    "Section3",
+    "What to run. Anything left out is the preset's, printed before it starts.",
+    motivation,
+    [
+        *declared(Experiment, section3.IDLE | {"score", "evaluation_network"}),
+        option("score", str, SETTINGS["score"].help),
+        *declared(Motivation),
+        *short(section3.SHORT, section3.RECIPES),
+    ],
+)

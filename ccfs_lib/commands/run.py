@@ -1,20 +1,21 @@
-"""The commands that train for long, `sweep` and `squeeze`, and what they print.
+"""The commands that train for long: sweep, match, squeeze.
 
-Both are resumable, stop by a time limit, and say beforehand what they would cost.
+All are resumable, stop by a time limit, and say beforehand what they would cost.
 """
 
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 
-from ccfs_lib.commands.options import Choice
+from ccfs_lib.arms import CONTROLS, SECTION3, STRATEGIES, parse
+from ccfs_lib.commands.options import Choice, Section3
+from ccfs_lib.commands.results import Results
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import CONTROLS, STRATEGIES, Experiment, known_arm, preset
 
 Shared = tyro.conf.OmitArgPrefixes[Choice]
 
@@ -32,6 +33,22 @@ class Long:
     """print what would be computed and about how long it takes; train nothing"""
 
 
+def each(runs: list, limit: float | None, one: Callable) -> None:
+    """Call one(run, seconds left of the limit) for every run, then print results."""
+    # The limit is the command's, not a run's: each gets what is left of it.
+    begun, left = time.monotonic(), limit
+    for run in runs:
+        if limit is not None:
+            left = max(0.0, limit - (time.monotonic() - begun))
+        one(run, left)
+    Results(tuple(run.run for run in runs))()
+
+
+def command() -> str:
+    """The command line as it was typed, to be filed with the results."""
+    return shlex.join(["ccfs", *sys.argv[1:]])
+
+
 @dataclass(frozen=True)
 class Sweep(Long):
     """Measure arms x seeds, of one experiment or a grid; resumable."""
@@ -45,27 +62,72 @@ class Sweep(Long):
         """Run and print the table."""
         experiments = self.choice.experiments()
         for arm in self.arms:
-            known_arm(arm, experiments[0])
+            parse(arm, experiments[0])
         print_settings(experiments)
-        if self.dry_run:  # before `_afford`: whoever asks for the price may have it
-            return _forecast(experiments, self.arms)
-        _afford(experiments, self.anyway)
+        if self.dry_run:  # before `afford`: whoever asks for the price may have it
+            from ccfs_lib.commands.forecast import forecast
+
+            return print_forecast(experiments, forecast(experiments, self.arms))
+        afford(experiments, self.anyway)
         # Only now: torch takes seconds, and a mistake is told without it.
         from ccfs_lib.sweep import sweep
 
-        # The limit is the command's, not a point's: each gets what is left of it.
-        begun, left = time.monotonic(), self.time_limit
-        for experiment in experiments:
-            if self.time_limit is not None:
-                left = max(0.0, self.time_limit - (time.monotonic() - begun))
-            sweep(
-                experiment,
-                self.arms,
-                workers=self.workers,
-                command=shlex.join(["ccfs", *sys.argv[1:]]),
-                time_limit=left,
-            )
-        Results(tuple(e.run for e in experiments))()
+        options = {"workers": self.workers, "command": command()}
+        each(
+            experiments,
+            self.time_limit,
+            lambda e, left: sweep(e, self.arms, time_limit=left, **options),
+        )
+
+
+@dataclass(frozen=True)
+class Match(Long):
+    """Measure SelMatch, its two variants and CCFS on MTT's images; resumable.
+
+    Section 3, Figure 2 and Table 10 of the paper. Several values of ipc, alpha or beta
+    make a grid.
+    """
+
+    choice: tyro.conf.OmitArgPrefixes[Section3] = field(default_factory=Section3)
+    arms: tuple[str, ...] = SECTION3
+    """selmatch, two-shot, reverse, ccfs-mtt"""
+    workers: int = 0
+    """trainings at once; 0 = one per core, or five on a GPU"""
+    ship: bool = False
+    """copy the distilled sets of finished runs to data/artefacts; train nothing"""
+
+    def runs(self) -> list:
+        """The runs of the grid; raises InputError for the first that cannot be."""
+        for arm in self.arms:
+            if arm not in SECTION3:
+                raise InputError(
+                    f"arms holds {arm!r}, but must be among {', '.join(SECTION3)}"
+                )
+        return self.choice.experiments()
+
+    def __call__(self) -> None:
+        """Run and print the table."""
+        runs = self.runs()
+        print_settings(runs)
+        if self.dry_run:
+            from ccfs_lib.commands.forecast import forecast_matching
+
+            return print_forecast(runs, forecast_matching(runs, self.arms))
+        if self.ship:
+            from ccfs_lib.commands.ship import ship_matches
+
+            count = len(set().union(*map(ship_matches, runs)))
+            print(f"{count} artefacts are in data/artefacts")
+            return
+        afford([run.experiment for run in runs], self.anyway)
+        from ccfs_lib.sweep import match
+
+        options = {"workers": self.workers, "command": command()}
+        each(
+            runs,
+            self.time_limit,
+            lambda run, left: match(run, self.arms, time_limit=left, **options),
+        )
 
 
 @dataclass(frozen=True)
@@ -80,8 +142,10 @@ class Squeeze(Long):
         experiment = self.choice.experiment()
         print_settings([experiment])
         if self.dry_run:
-            return _forecast([experiment], ())
-        _afford([experiment], self.anyway)
+            from ccfs_lib.commands.forecast import forecast
+
+            return print_forecast([experiment], forecast([experiment], ()))
+        afford([experiment], self.anyway)
         from ccfs_lib.pipeline import Pipeline
         from ccfs_lib.runtime import weights
 
@@ -100,52 +164,26 @@ class Squeeze(Long):
             print(f"wrote {len(files)} files to {self.out}")
 
 
-@dataclass(frozen=True)
-class Results:
-    """Print the measured results of runs, and gather all into results.csv."""
-
-    run: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """such as cifar10-jpeg-ipc250; default all"""
-
-    def __call__(self) -> None:
-        """Print one line per arm: mean, sd, 95 % t interval, seeds."""
-        from ccfs_lib import results
-        from ccfs_lib.runtime import paths
-        from ccfs_lib.statistics import summary
-
-        root = paths.results()
-        tables = [results.load(root, run) for run in self.run or (None,)]
-        for (run, arm), rows in (
-            part for t in tables for part in t.groupby(["run", "cell"])
-        ):
-            s, best = summary(rows["last"]), summary(rows["best"])
-            print(
-                f"{run:24} {arm:22} last {s.mean:5.2f} ± {s.half:4.2f} (sd {s.sd:4.2f})"
-                f"  best {best.mean:5.2f}  {s.n} seeds"
-            )
-        print("\nTest accuracy in percent with 95 % t intervals; every row is in")
-        print(results.gather(root))
-
-
-def print_settings(experiments: list[Experiment]) -> None:
+def print_settings(runs: list) -> None:
     """All settings of the first, and the names under which all are filed."""
-    table = experiments[0].table()
+    table = runs[0].table()
     width = max(len(name) for name, _ in table)
     for name, value in table:
         print(f"{name:{width}}  {value}")
-    if len(experiments) > 1:
-        print("So the first of a grid:", *(e.run for e in experiments), sep="\n  ")
+    if len(runs) > 1:
+        print("So the first of a grid:", *(run.run for run in runs), sep="\n  ")
 
 
-def _forecast(experiments: list[Experiment], arms: tuple[str, ...]) -> None:
-    from ccfs_lib.commands.forecast import forecast, told
+def print_forecast(runs: list, lines: dict) -> None:
+    """What would be computed, and about how long it takes here."""
+    from ccfs_lib.commands.forecast import told
     from ccfs_lib.runtime.device import device
 
-    where = {device(e.portable) for e in experiments}
-    print(told(forecast(experiments, arms), " and ".join(sorted(where))))
+    portable = [getattr(run, "experiment", run).portable for run in runs]
+    print(told(lines, " and ".join(sorted({device(p) for p in portable}))))
 
 
-def _afford(experiments: list[Experiment], anyway: bool) -> None:
+def afford(experiments: list, anyway: bool) -> None:
     """Refuse the paper's scale without a GPU, saying what it would take."""
     # Only this scale: the others are meant for a CPU, and say so by their price.
     todo = [e for e in experiments if e.scale == "paper"]
@@ -154,6 +192,7 @@ def _afford(experiments: list[Experiment], anyway: bool) -> None:
     import torch
 
     from ccfs_lib import cost
+    from ccfs_lib.experiment import preset
 
     if torch.cuda.is_available() and not any(e.portable for e in todo):
         return

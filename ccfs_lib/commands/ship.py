@@ -11,8 +11,7 @@ from torch import Tensor
 
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment, Motivation
-from ccfs_lib.pipeline import Pipeline
-from ccfs_lib.pipeline.section3 import Trajectories
+from ccfs_lib.pipeline import Pipeline, Section3Pipeline
 from ccfs_lib.runtime import paths
 from ccfs_lib.store import Artefact, Store
 
@@ -75,7 +74,7 @@ def ship_matches(motivation: Motivation, to: Path | None = None) -> set[Path]:
     Arguments, result and errors as for `ship`.
     """
     store = Shipping(paths.cache(), to or paths.shipped())
-    stages = Trajectories(motivation, store)
+    stages = Section3Pipeline(motivation, store)
     for arm in ("selmatch", "reverse"):
         for seed in range(motivation.experiment.seeds):
             stages.alone_or_beside(arm, seed)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -98,6 +99,26 @@ def concat(a: ImageSet, b: ImageSet) -> ImageSet:
     images = torch.cat([a.images, b.images])
     labels = torch.cat([a.labels, b.labels])
     return ImageSet(f"{a.name}+{b.name}", images, labels, a.classes)
+
+
+def split(data: ImageSet, share: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Split a set in two by lots: (kept, held out), indices, int64 ascending.
+
+    share: part of each class that is held out, above 0 and below 1, rounded to at least
+    one image. Raises InputError where a class would keep none.
+    """
+    random, labels, out = np.random.default_rng([seed, 7]), data.labels.numpy(), []
+    for c in range(data.num_classes):
+        members = np.flatnonzero(labels == c)
+        count = max(1, round(share * len(members)))
+        if count >= len(members):
+            raise InputError(
+                f"holdout is {share:g}, but class '{data.classes[c]}' has "
+                f"{len(members)} images and would keep none"
+            )
+        out.append(random.permutation(members)[:count])
+    held = np.sort(np.concatenate(out))
+    return np.setdiff1d(np.arange(len(labels)), held), held
 
 
 def channel_stats(data: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -5,7 +5,6 @@ embedding of each class should be the same. No network is ever trained.
 """
 
 import torch
-from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from ccfs_lib import networks
@@ -13,20 +12,8 @@ from ccfs_lib.data import ImageSet, channel_stats
 from ccfs_lib.distill.dsa_augment import Draws, Strengths, apply, draw
 from ccfs_lib.distill.pixels import Distilled, Learner, Space, finished, learn, seeded
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import STRICT, Count, Fraction, Positive
+from ccfs_lib.experiment.condense import Distribution
 from ccfs_lib.runtime.checkpoint import Checkpoint
-
-
-@dataclass(frozen=True, config=STRICT)
-class Distribution:
-    """The released defaults."""
-
-    iterations: Count = 20_000
-    lr_img: Positive = 1.0  # 10 for CIFAR-10 from IPC 100, by the authors' readme
-    momentum: Fraction = 0.5
-    batch_real: Count = 256  # of each class
-    # One operation and one set of numbers for each class, the same on both sides.
-    dsa: Strengths | None = Strengths()
 
 
 def distill(

@@ -5,59 +5,18 @@ between matches the network learns on the synthetic images, so that the pulls of
 training are matched, from a fresh network in each iteration.
 """
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from ccfs_lib import networks
 from ccfs_lib.data import ImageSet, channel_stats
 from ccfs_lib.distill import dm
-from ccfs_lib.distill.dsa_augment import Strengths, apply, augment
+from ccfs_lib.distill.dsa_augment import apply, augment
 from ccfs_lib.distill.functional import Flat
 from ccfs_lib.distill.pixels import Distilled, Learner, finished, learn, seeded
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import STRICT, Count, Fraction, Positive
+from ccfs_lib.experiment.condense import Gradients
 from ccfs_lib.runtime.checkpoint import Checkpoint
-
-# IPC: (matches in an iteration, steps of the network between two); the released code
-# knows these only.
-LOOPS = {
-    1: (1, 1),
-    10: (10, 50),
-    20: (20, 25),
-    30: (30, 20),
-    40: (40, 15),
-    50: (50, 10),
-}
-
-
-@dataclass(frozen=True, config=STRICT)
-class Gradients:
-    """The released defaults; loops as LOOPS has them for an IPC."""
-
-    outer: Count
-    inner: Annotated[int, Field(ge=0)]
-    iterations: Count = 1000
-    lr_img: Positive = 0.1
-    lr_net: Positive = 0.01
-    momentum: Fraction = 0.5  # of the images; the network has none
-    batch_real: Count = 256  # of each class
-    batch_net: Count = 256
-    dsa: Strengths | None = Strengths()  # None: DC
-
-
-def published(ipc: int) -> Gradients:
-    """The released recipe of an IPC. Raises InputError for others than LOOPS has."""
-    if ipc not in LOOPS:
-        raise InputError(
-            f"ipc is {ipc}, but DSA's code knows {', '.join(map(str, LOOPS))} only: "
-            "choose outer and inner yourself"
-        )
-    outer, inner = LOOPS[ipc]
-    return Gradients(outer=outer, inner=inner)
 
 
 def distill(

@@ -6,7 +6,7 @@ is touched. CDA (Yin and Shen, 2023) begins with the whole image and lets the ra
 crop shrink, an easy-to-hard curriculum of its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -21,6 +21,9 @@ from ccfs_lib.experiment import Distillation
 from ccfs_lib.runtime.device import place
 from ccfs_lib.runtime.progress import progress
 from ccfs_lib.train import predict
+
+# View, viewed pixels, the teacher's logits: a scalar loss beside SRe2L's.
+Extra = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
 
 
 class Moments(torch.autograd.Function):
@@ -141,19 +144,39 @@ def recover_batch(
     """
     teacher = place(teacher, device).eval()
     generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
+    pixels = torch.randn(len(targets), 3, size, size, generator=generator).to(device)
+    return descend(teacher, pixels, targets, recipe, generator)
+
+
+def descend(
+    teacher: nn.Module,
+    pixels: Tensor,
+    targets: Tensor,
+    recipe: Distillation,
+    generator: torch.Generator,
+    extra: Extra | None = None,
+) -> Tensor:
+    """Move pixels until the teacher calls them their targets; uint8 as `recover_batch`.
+
+    teacher: in evaluation mode, on the device of `pixels`, which are normalised, float
+    (B, 3, S, S), and stay as they are. extra(view, x, logits): a loss on top, of the
+    step's view, the viewed pixels and the teacher's logits of them; see `cudd`.
+    """
     mean = teacher.normalize.mean.view(3, 1, 1)
     std = teacher.normalize.std.view(3, 1, 1)
     # Pixels live in the normalised space, where Adam's steps are alike per channel.
-    pixels = torch.randn(len(targets), 3, size, size, generator=generator).to(device)
-    pixels.requires_grad_(True)
+    pixels = pixels.clone().requires_grad_(True)
     optimiser = torch.optim.Adam([pixels], recipe.lr, betas=recipe.betas)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.iterations)
-    targets = targets.to(device)
+    targets = targets.to(pixels.device)
     with _borrowed(teacher, recipe.first_bn) as bn_loss:
-        for view in views(recipe, size, generator):
+        for view in views(recipe, pixels.shape[2], generator):
             x = view(pixels).contiguous(memory_format=torch.channels_last)
-            loss = F.cross_entropy(teacher.body(x), targets)
+            logits = teacher.body(x)
+            loss = F.cross_entropy(logits, targets)
             loss = loss + recipe.bn_weight * bn_loss.read()
+            if extra is not None:
+                loss = loss + extra(view, x, logits)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -165,17 +188,26 @@ def recover_batch(
 
 
 @contextmanager
-def _borrowed(teacher: nn.Module, first: float) -> Iterator[BatchNormLoss]:
-    """The teacher watched and without weight gradients; given back even on Ctrl-C."""
-    bn_loss = BatchNormLoss(teacher, first)
-    trained = [p for p in teacher.parameters() if p.requires_grad]
-    teacher.requires_grad_(False)
+def frozen(network: nn.Module) -> Iterator[nn.Module]:
+    """Lend the network without weight gradients; given back even on Ctrl-C."""
+    trained = [p for p in network.parameters() if p.requires_grad]
+    network.requires_grad_(False)
     try:
-        yield bn_loss
+        yield network
     finally:
-        bn_loss.close()
         for parameter in trained:
             parameter.requires_grad_(True)
+
+
+@contextmanager
+def _borrowed(teacher: nn.Module, first: float) -> Iterator[BatchNormLoss]:
+    """Watch the batch-norm layers of the frozen teacher."""
+    bn_loss = BatchNormLoss(teacher, first)
+    try:
+        with frozen(teacher):
+            yield bn_loss
+    finally:
+        bn_loss.close()
 
 
 def as_saved(images: Tensor, form: str) -> Tensor:

@@ -5,6 +5,7 @@ matched), presets (what each scale runs), datasets (what is known of them), chec
 (what cannot be), names (of runs), section3 (SelMatch and its variants).
 """
 
+from ccfs_lib.arms import CONTROLS, FURTHER, STRATEGIES
 from ccfs_lib.experiment.datasets import (
     KNOWN,
     NORMALISATION,
@@ -13,32 +14,31 @@ from ccfs_lib.experiment.datasets import (
 )
 from ccfs_lib.experiment.matching import ExpertRecipe, Matching
 from ccfs_lib.experiment.recipes import (
+    BPS,
     STRICT,
     Count,
     Distillation,
     Fraction,
+    LateRecipe,
     Positive,
     Recipe,
     essential,
 )
 from ccfs_lib.experiment.section3 import Motivation, motivation
 from ccfs_lib.experiment.settings import (
-    CONTROLS,
-    FURTHER,
     LATER,
     SCALES,
     SHORT,
-    STRATEGIES,
     Experiment,
     checked,
     from_notebook,
     given,
-    known_arm,
     preset,
 )
 from ccfs_lib.experiment.strengths import Strengths
 
 __all__ = [
+    "BPS",
     "CONTROLS",
     "FURTHER",
     "KNOWN",
@@ -55,6 +55,7 @@ __all__ = [
     "Experiment",
     "ExpertRecipe",
     "Fraction",
+    "LateRecipe",
     "Matching",
     "Motivation",
     "Positive",
@@ -64,7 +65,6 @@ __all__ = [
     "essential",
     "from_notebook",
     "given",
-    "known_arm",
     "motivation",
     "preset",
 ]

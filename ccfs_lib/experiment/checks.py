@@ -28,8 +28,9 @@ LEAST_PIXELS = 8  # three halvings, which most networks here make, leave one
 def check(e: "Experiment") -> None:
     """Raise InputError, one sentence, for the first thing that cannot be."""
     # What is wrong with the data set comes first: the others ask for its size.
-    for one in (_dataset, _networks, _distilled_from, _part, _images, _score, _ties):
+    for one in (_dataset, _networks, _teacher_from, _part, _images, _score, _ties):
         one(e)
+    _distilled_from(e)
     _selected_from(e)
 
 
@@ -42,9 +43,10 @@ def _dataset(e) -> None:
 
 
 def _networks(e) -> None:
-    for name in ("network", "teacher_network", "evaluation_network"):
+    names = ("network", "teacher_network", "evaluation_network", "evaluation_teacher")
+    for name in names:
         value = getattr(e, name)
-        if name == "evaluation_network" and not value:
+        if name.startswith("evaluation") and not value:
             continue
         if not NETWORKS.fullmatch(value):
             raise InputError(
@@ -56,6 +58,30 @@ def _networks(e) -> None:
         raise InputError(
             "teacher_network is 'convnet-in', but images are recovered from "
             "batch-norm statistics: take a network with batch norm"
+        )
+
+
+def _teacher_from(e) -> None:
+    if e.teacher_from and not os.path.exists(os.path.expanduser(e.teacher_from)):
+        raise InputError(
+            f"teacher_from is {e.teacher_from!r}, but must be a folder or file of "
+            "weights, or empty to train a teacher"
+        )
+    six = e.normalisation
+    if six and (len(six) != 6 or not all(0 < s < 100 for s in six[3:])):
+        raise InputError(
+            f"normalisation is {six}, but must be six numbers: three means, then three "
+            "standard deviations above 0"
+        )
+    if six and not e.teacher_from:
+        raise InputError(
+            f"normalisation is {six}, but is that of weights of others: give them as "
+            "teacher_from"
+        )
+    if e.holdout and e.selected_from:
+        raise InputError(
+            f"holdout is {e.holdout:g}, but selected_from lists images of the whole "
+            "training split: take one of the two"
         )
 
 

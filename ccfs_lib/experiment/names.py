@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Named in front, or told by the rows themselves.
 ASIDE = {"dataset", "data_root", "scale", "classes", "image_size", "ipc", "seeds"}
+SECTION3 = ("dataset", "classes", "image_size", "ipc", "alpha", "seeds")
 # How the common settings are told; of what is left, a hash.
 TOLD = {
     "fine": "{}",
@@ -49,10 +50,7 @@ def name(e: "Experiment") -> str:
     Not in it: seeds and `data_root`. The strategy is in it, although arms name theirs:
     "ccfs-hard" is the experiment's own.
     """
-    parts = [_plain(os.path.basename(os.path.abspath(os.path.expanduser(e.dataset))))]
-    parts += [f"c{e.classes}"] * bool(e.classes)
-    parts += [f"{e.image_size}px"] * bool(e.image_size)
-    reading, other = _differences(e)
+    parts, (reading, other) = _data(e), _differences(e)
     parts.append(f"ipc{e.ipc}")
     if e.scale != ("digits" if e.dataset == "digits" else "laptop"):
         # "released" is a reading of the paper's scale: one word says both.
@@ -65,6 +63,28 @@ def name(e: "Experiment") -> str:
     if (score := other.get("score", "")) != _leaf(score):
         rest["score"] = score  # a file's name alone may be another file's
     return "-".join(parts + ([key(rest)[:6]] if rest else []))
+
+
+def section3(e: "Experiment", own: dict, usual: dict) -> str:
+    """The name of a run of Section 3, as `name`; it ends in what is not the preset's.
+
+    own, usual: hashed settings of the run and of its preset.
+    """
+    other = {k: v for k, v in own.items() if usual.get(k) != v and k not in SECTION3}
+    beta = other.pop("beta", None)
+    parts = [*_data(e), *["paper"] * (e.scale == "paper")]
+    parts += [f"ipc{e.ipc}", f"alpha{e.alpha:g}", "mtt"]
+    parts += [f"beta{beta:g}"] if beta is not None else []
+    return "-".join(parts + ([key(other)[:6]] if other else []))
+
+
+def _data(e) -> list[str]:
+    """What any name begins with: the data set and which part of it."""
+    # The user's folder may be called anything; a results file may not.
+    folder = os.path.abspath(os.path.expanduser(e.dataset))
+    parts = [_plain(os.path.basename(folder))]
+    parts += [f"c{e.classes}"] * bool(e.classes)
+    return parts + [f"{e.image_size}px"] * bool(e.image_size)
 
 
 def _differences(e) -> tuple[str, dict]:
@@ -98,6 +118,5 @@ def _leaf(value):
 
 
 def _plain(word: str) -> str:
-    # The user's folder may be called anything; a results file may not.
     word = re.sub(r"[^\w.=+-]+", "-", word, flags=re.ASCII).lstrip(".=+-")
     return word or "images"

@@ -5,27 +5,38 @@ it. As in SelMatch, filters and evaluations learn hard labels: there is no teach
 """
 
 from dataclasses import asdict, fields, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from ccfs_lib.arms import SECTION3
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import presets
+from ccfs_lib.experiment import names, presets
 from ccfs_lib.experiment.matching import EXPERTS, ExpertRecipe, Matching
 from ccfs_lib.experiment.recipes import STRICT, Count, Fraction, Recipe
-from ccfs_lib.experiment.settings import Experiment, checked, given, preset
+from ccfs_lib.experiment.settings import (
+    Experiment,
+    Setting,
+    Short,
+    checked,
+    given,
+    preset,
+)
 from ccfs_lib.runtime.portable import settle
-from ccfs_lib.store import key
 
 # The paper's three settings (Section 3.2), and CCFS on images distilled by MTT.
 SETTINGS = ("selmatch", "two-shot", "reverse")
-ARMS = (*SETTINGS, "ccfs-mtt")
+ARMS = SECTION3
 # Where the window begins. "class": at beta x class size, which the papers describe and
 # the released grids of beta assume; "released": at beta x IPC, as the code has it.
 STARTS = ("class", "released")
-# Told in front of a run's name, or by the rows themselves.
-NAMED = ("dataset", "classes", "image_size", "ipc", "alpha", "seeds")
+# Settings of an experiment that take no part here.
+IDLE = {"distillation", "distilled_from", "selected_from", "teacher_correct"}
+IDLE |= {"coarse", "fine", "ties", "filter_loss", "evaluation_network"}
+IDLE |= {"evaluation_teacher", "teacher_from", "normalisation"}
+# How published or given scores were counted: by trainings that are not ours.
+COUNTING = {"teacher", "teacher_network", "teacher_seed", "score_runs"}
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -35,15 +46,25 @@ class Motivation:
     # Data, IPC, alpha, difficulty, seeds, the network of filters and evaluations, and
     # the phases of CCFS. Its teacher and its recipes take no part.
     experiment: Experiment
-    beta: Fraction = 0.8  # where the window begins, 0 = at the hardest
-    start: Literal["class", "released"] = "class"
-    matcher: str = "convnet"  # network of the experts, and of the inner steps
-    experts: Count = 100  # trajectories
+    beta: Annotated[
+        Fraction,
+        Setting(
+            "where the window begins in a class, 0 (at the hardest image) to 1",
+            grid=True,
+        ),
+    ] = 0.8
+    start: Annotated[
+        Literal["class", "released"],
+        Setting("beta is a fraction of the class, or of the IPC (released)"),
+    ] = "class"
+    matcher: Annotated[str, Setting("network of the experts and of inner steps")] = (
+        "convnet"
+    )
+    experts: Annotated[Count, Setting("trajectories")] = 100
     expert: ExpertRecipe = EXPERTS["selmatch"]
     matching: Matching = Field(default_factory=Matching)
-    evaluation: Recipe = (
-        presets.EVALUATION
-    )  # of the evaluations, and of the models that filter
+    # Of the evaluations, and of the models that filter.
+    evaluation: Recipe = presets.EVALUATION
 
     def __post_init__(self):
         if self.matching.last_epoch > self.expert.epochs:
@@ -62,27 +83,16 @@ class Motivation:
     @property
     def run(self) -> str:
         """The name under which results are filed: what differs from the preset."""
-        e, paper = self.experiment, self.experiment.scale == "paper"
+        e = self.experiment
         # Only the paper's cells have other settings for another IPC.
-        usual = motivation(e.dataset, e.scale, **({"ipc": e.ipc} if paper else {}))
-        own, same = self.hashed(), usual.hashed()
-        other = {k: v for k, v in own.items() if same.get(k) != v and k not in NAMED}
-        beta = other.pop("beta", None)
-        parts = [e.dataset.rstrip("/").rsplit("/", 1)[-1]]
-        parts += [f"c{e.classes}"] * bool(e.classes)
-        parts += [f"{e.image_size}px"] * bool(e.image_size)
-        parts += ["paper"] * paper
-        parts += [f"ipc{e.ipc}", f"alpha{e.alpha:g}", "mtt"]
-        parts += [f"beta{beta:g}"] if beta is not None else []
-        return "-".join(parts + ([key(other)[:6]] if other else []))
+        ipc = {"ipc": e.ipc} if e.scale == "paper" else {}
+        usual = motivation(e.dataset, e.scale, **ipc)
+        return names.section3(e, self.hashed(), usual.hashed())
 
     def hashed(self) -> dict:
         """What can change a result, as plain values; none of what takes no part."""
         e = self.experiment
-        idle = {"distillation", "distilled_from", "teacher_correct"}
-        idle |= {"coarse", "fine", "evaluation_network"}
-        if e.score != "forgetting":  # published, so no training of ours counted it
-            idle |= {"teacher", "teacher_network", "score_runs"}
+        idle = IDLE if e.score == "forgetting" else IDLE | COUNTING
         base = {k: v for k, v in e.hashed().items() if k not in idle}
         own = {f.name: getattr(self, f.name) for f in fields(self)}
         del own["experiment"]
@@ -128,7 +138,7 @@ def motivation(dataset: str = "digits", scale: str = "", **changes) -> Motivatio
         changes.setdefault("ipc", preset(dataset, scale).ipc)
     made = presets.matched(dataset, scale, changes.get("ipc"))
     changes = {k: v for k, v in changes.items() if v is not None}
-    for name, (part, field) in SHORT.items():
+    for name, (part, field, _) in SHORT.items():
         if name in changes:
             value = {field: changes.pop(name)}
             made[part] = checked(name, replace, made[part], **value)
@@ -142,14 +152,19 @@ def motivation(dataset: str = "digits", scale: str = "", **changes) -> Motivatio
 
 
 # Parameters of notebooks and commands that stand for one field of a recipe.
+RECIPES = {"matching": Matching, "expert": ExpertRecipe, "evaluation": Recipe}
 SHORT = {
-    "iterations": ("matching", "iterations"),
-    "syn_steps": ("matching", "syn_steps"),
-    "max_start_epoch": ("matching", "max_start_epoch"),
-    "batch_syn": ("matching", "batch_syn"),
-    "lr_img": ("matching", "lr_img"),
-    "expert_epochs": ("expert", "epochs"),
-    "epochs": ("evaluation", "epochs"),
+    "iterations": Short("matching", "iterations", "of matching"),
+    "syn_steps": Short("matching", "syn_steps", "inner steps of an iteration"),
+    "max_start_epoch": Short(
+        "matching", "max_start_epoch", "matching starts at an expert's epoch below this"
+    ),
+    "batch_syn": Short("matching", "batch_syn", "images of an inner step; 0 = all"),
+    "lr_img": Short("matching", "lr_img", "learning rate of the images"),
+    "expert_epochs": Short("expert", "epochs", "epochs of the experts"),
+    "epochs": Short(
+        "evaluation", "epochs", "of evaluations, and of the models that select"
+    ),
 }
 
 

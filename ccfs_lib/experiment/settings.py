@@ -6,7 +6,7 @@ anything expensive starts.
 
 import types
 from dataclasses import asdict, fields, replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 from pydantic.dataclasses import dataclass
@@ -21,73 +21,246 @@ from ccfs_lib.experiment.recipes import STRICT, Count, Distillation, Fraction, R
 from ccfs_lib.runtime.portable import settle
 
 SCALES = ("digits", "laptop", "paper")
-CONTROLS = ("random", "distilled", "random-hard", "ccfs-hard")
-# Measured only where they are named: chapters 13 and 14 ask for them.
-FURTHER = ("random-short", "full-hard", "distilled-hard")
-FURTHER += ("ccfs-plain", "random-plain", "distilled-plain")
-FURTHER += ("selected", "selected-hard")  # what `selected_from` lists
-STRATEGIES = tuple(
-    f"{fine}-{coarse}"
-    for coarse in ("misclassified", "classified")
-    for fine in ("simple", "hard", "random")
-)
-# Parameters of notebooks and commands that stand for one field of a recipe.
+
+
+class Setting(NamedTuple):
+    """What the command line, names and forecasts need to know of an option."""
+
+    help: str
+    # The first stage that depends on it: data, teacher, images, filter, choice (what is
+    # selected), evaluation; "" = none.
+    stage: str = ""
+    grid: bool = False  # `ccfs sweep` takes several values
+    # Told only where it is used, so that earlier results and pages stay what they are.
+    later: bool = False
+
+
+class Short(NamedTuple):
+    """An option that stands for one field of a recipe."""
+
+    part: str
+    field: str
+    help: str
+
+
+# Parameters of notebooks and commands beside the fields of Experiment.
 SHORT = {
-    "epochs": ("recipe", "epochs"),
-    "lr": ("recipe", "lr"),
-    "weight_decay": ("recipe", "weight_decay"),
-    "batch_rule": ("recipe", "batch_rule"),
-    "teacher_epochs": ("teacher", "epochs"),
+    "epochs": Short("recipe", "epochs", "epochs of each filter and evaluation"),
+    "lr": Short("recipe", "lr", "learning rate of each filter and evaluation"),
+    "weight_decay": Short("recipe", "weight_decay", "of each filter and evaluation"),
+    "batch_rule": Short(
+        *("recipe", "batch_rule"),
+        "their batch size: fixed, or by the size of the set as in paper or released",
+    ),
+    "precision": Short("recipe", "precision", "of filters and evaluations: fp32, bf16"),
+    "teacher_epochs": Short("teacher", "epochs", "epochs of the teacher"),
+    "teacher_precision": Short("teacher", "precision", "of the teacher: fp32, bf16"),
+    "method": Short("distillation", "method", "how images are recovered: cda, sre2l"),
+    "iterations": Short("distillation", "iterations", "of the recovery of a batch"),
+    "recovery_batch": Short("distillation", "batch_size", "images recovered together"),
 }
-# Options that came later are told only where they are used, so that earlier results
-# and pages stay what they are.
-LATER = {"classes": 0, "image_size": 0, "evaluation_network": ""}
-LATER |= {"filter_loss": "", "ties": "index", "selected_from": ""}
 
 
 @dataclass(frozen=True, config=STRICT)
 class Experiment:
     """Everything a run of CCFS depends on; equal experiments give equal results."""
 
-    dataset: str = "digits"
-    data_root: str = ""  # where the data lie; "" = $CCFS_DATA. Not part of the hash
-    scale: Literal["digits", "laptop", "paper"] = "digits"
-    # A smaller problem from the same images, for machines without a GPU: only the first
-    # classes, only so many pixels a side. 0 = all that there are.
-    classes: Annotated[int, Field(ge=0)] = 0
-    image_size: Annotated[int, Field(ge=0)] = 0
-    ipc: Count = 20  # images per class of the final set
-    alpha: Fraction = 0.2  # distilled part of it (Figure 5 recommends 0.2-0.4)
-    curricula: Count = 3  # J
-    coarse: Literal["misclassified", "classified"] = "misclassified"
-    fine: Literal["simple", "hard", "random"] = "simple"
+    dataset: Annotated[
+        str,
+        Setting(
+            "digits, cifar10, cifar100, cifar10-jpeg, tiny-imagenet, a path to images, "
+            "or module:function",
+            "data",
+        ),
+    ] = "digits"
+    # Where the data lie. Not part of the hash.
+    data_root: Annotated[
+        str, Setting("folder that holds the data set; default $CCFS_DATA")
+    ] = ""
+    scale: Annotated[
+        Literal["digits", "laptop", "paper"],
+        Setting("digits, laptop or paper; default by data set"),
+    ] = "digits"
+    # A smaller problem from the same images, for machines without a GPU.
+    classes: Annotated[
+        int,
+        Field(ge=0),
+        Setting("only the first classes of the data set; 0 = all", "data", later=True),
+    ] = 0
+    image_size: Annotated[
+        int,
+        Field(ge=0),
+        Setting(
+            "shrink images to so many pixels a side; 0 = as they are",
+            "data",
+            later=True,
+        ),
+    ] = 0
+    # ours: what is chosen by accuracy (recipes, SelMatch's window) is chosen on it.
+    holdout: Annotated[
+        float,
+        Field(ge=0, lt=1),
+        Setting(
+            "share of each class's training images that is kept out and tested on in "
+            "place of the test split",
+            "data",
+            later=True,
+        ),
+    ] = 0.0
+    ipc: Annotated[
+        Count, Setting("images per class of the final set", "choice", grid=True)
+    ] = 20
+    # Figure 5 recommends 0.2-0.4.
+    alpha: Annotated[
+        Fraction, Setting("distilled part of them, 0 to 1", "choice", grid=True)
+    ] = 0.2
+    curricula: Annotated[Count, Setting("phases (J)", "choice", grid=True)] = 3
+    coarse: Annotated[
+        Literal["misclassified", "classified"],
+        Setting("coarse stage of ccfs-* arms: misclassified, classified", "choice"),
+    ] = "misclassified"
+    fine: Annotated[
+        Literal["simple", "hard", "random"],
+        Setting("fine stage of ccfs-* arms: simple, hard, random", "choice"),
+    ] = "simple"
     # "forgetting": counted here; "logits": the current filter's;
-    # "published-forgetting", "published-cscore": files beside the data; or a path.
-    score: str = "published-forgetting"
-    score_runs: Count = 3  # trainings averaged for "forgetting"
+    # "published-forgetting", "published-cscore": files beside the data.
+    score: Annotated[
+        str,
+        Setting(
+            "forgetting, logits, published-forgetting, published-cscore, a file, or "
+            "module:function",
+            "choice",
+            grid=True,
+        ),
+    ] = "published-forgetting"
+    score_runs: Annotated[
+        Count, Setting('trainings averaged for "forgetting"', "choice")
+    ] = 3
     # In the authors' code, not in the paper; nearly inert with their teachers, which
     # get 99.4-100 % of the training images right.
-    teacher_correct: bool = True
-    # What teaches the filters; "" = the recipe's loss. The paper speaks of soft labels
-    # for the evaluation only, the code distils its filters as well.
-    filter_loss: Literal["", "kd", "hard"] = ""
-    # Who comes first among equally difficult images: the lower index, or a lot that
-    # each seed draws. Neither paper nor code fixes an order.
-    ties: Literal["index", "random"] = "index"
-    network: str = "resnet18"
-    teacher_network: str = "resnet18"
-    evaluation_network: str = ""  # trained on the final set (Table 2); "" = `network`
-    recipe: Recipe = Field(default_factory=lambda: Recipe(epochs=500))
-    teacher: Recipe = Field(default_factory=lambda: Recipe(epochs=200, loss="hard"))
-    distillation: Distillation = Field(default_factory=Distillation)
-    # Folder of distilled images (newNNN/...) to take instead of recovering some.
-    distilled_from: str = ""
-    # A selected_indices.json, the authors' or anyone's, for the arm "selected".
-    selected_from: str = ""
-    seeds: Annotated[int, Field(ge=1, le=100)] = 3
+    teacher_correct: Annotated[
+        bool,
+        Setting("choose only among images that the teacher gets right", "choice"),
+    ] = True
+    # "" = the recipe's loss. The paper speaks of soft labels for the evaluation only,
+    # the code distils its filters as well.
+    filter_loss: Annotated[
+        Literal["", "kd", "hard"],
+        Setting(
+            "what teaches the filters, kd or hard; default as the evaluation",
+            "filter",
+            later=True,
+        ),
+    ] = ""
+    # Neither paper nor code fixes an order.
+    ties: Annotated[
+        Literal["index", "random"],
+        Setting(
+            "equally difficult images in the order of their index, or at random",
+            "choice",
+            later=True,
+        ),
+    ] = "index"
+    network: Annotated[
+        str,
+        Setting(
+            "of filters and evaluations: convnet-32-64-128, resnet18, ..., or "
+            "module:function",
+            "filter",
+        ),
+    ] = "resnet18"
+    teacher_network: Annotated[
+        str, Setting("convnet, convnet-32-64-128, resnet18, ...", "teacher")
+    ] = "resnet18"
+    # Trained on the final set (Table 2); "" = `network`.
+    evaluation_network: Annotated[
+        str,
+        Setting(
+            "of evaluations, if it is another one (Table 2)",
+            "evaluation",
+            grid=True,
+            later=True,
+        ),
+    ] = ""
+    recipe: Annotated[Recipe, Setting("", "filter")] = Field(
+        default_factory=lambda: Recipe(epochs=500)
+    )
+    teacher: Annotated[Recipe, Setting("", "teacher")] = Field(
+        default_factory=lambda: Recipe(epochs=200, loss="hard")
+    )
+    distillation: Annotated[Distillation, Setting("", "images")] = Field(
+        default_factory=Distillation
+    )
+    # 0 is the teacher of every run so far; images are recovered from each anew.
+    teacher_seed: Annotated[
+        int, Field(ge=0), Setting("of the teacher's training", "teacher", later=True)
+    ] = 0
+    teacher_from: Annotated[
+        str,
+        Setting(
+            "weights to take in place of training a teacher: what squeeze --out wrote, "
+            "a .safetensors file, or a PyTorch checkpoint",
+            "teacher",
+            later=True,
+        ),
+    ] = ""
+    # Of weights that do not bring their own; () = the data set's.
+    normalisation: Annotated[
+        tuple[float, ...],
+        Setting(
+            "six numbers, mean and standard deviation of the channels, with which the "
+            "weights of --teacher-from were trained",
+            "teacher",
+            later=True,
+        ),
+    ] = ()
+    evaluation_teacher: Annotated[
+        str,
+        Setting(
+            "network of the teacher of evaluations, if it is not the one that "
+            "recovered the images and taught the filters",
+            "evaluation",
+            later=True,
+        ),
+    ] = ""
+    # newNNN/... or class names.
+    distilled_from: Annotated[
+        str,
+        Setting("folder of distilled images to use instead of recovering", "images"),
+    ] = ""
+    # The authors' or anyone's, for the arm "selected".
+    selected_from: Annotated[
+        str,
+        Setting(
+            "a selected_indices.json, measured by --arms selected",
+            "choice",
+            later=True,
+        ),
+    ] = ""
+    seeds: Annotated[
+        int,
+        Field(ge=1, le=100),
+        Setting("repetitions of filters, selection and evaluation"),
+    ] = 3
     # ours: without oneDNN, whose blocking follows the machine's caches, small runs give
     # the same bits on every AVX2 machine; the book's tests compare them.
-    portable: bool = False
+    portable: Annotated[
+        bool,
+        Setting(
+            "the CPU, and bits that other machines repeat; the preset of digits is",
+            "data",
+        ),
+    ] = False
+    # A compiled network has other last bits; plain steps and graphs have the same.
+    engine: Annotated[
+        Literal["", "plain", "graph", "compile"],
+        Setting(
+            "how steps are run: plain, graph or compile; default by device",
+            "teacher",
+            later=True,
+        ),
+    ] = ""
 
     def __post_init__(self):
         check(self)
@@ -97,10 +270,18 @@ class Experiment:
             ("classes", known and known.classes),
             ("image_size", known and known.size),
             ("evaluation_network", self.network),
+            ("evaluation_teacher", self.teacher_network),
             ("filter_loss", self.recipe.loss),
         ):
             if getattr(self, name) == same:
                 object.__setattr__(self, name, LATER[name])
+
+    def part(self, *stages: str) -> dict:
+        """Settings on which these stages are the first to depend, as plain values.
+
+        What several experiments have in common of them, they need to compute once.
+        """
+        return {k: v for k, v in self.hashed().items() if SETTINGS[k].stage in stages}
 
     @property
     def distilled(self) -> int:
@@ -116,6 +297,13 @@ class Experiment:
     def real(self) -> int:
         """Real images per class."""
         return self.ipc - self.distilled
+
+    @property
+    def squeeze_seeds(self) -> range:
+        """Seeds of the trainings on all data; the first is the teacher's."""
+        runs = self.score_runs if self.score == "forgetting" else 1
+        # Teachers of other seeds share no training with each other.
+        return range(1000 * self.teacher_seed, 1000 * self.teacher_seed + runs)
 
     @property
     def printed_as(self) -> str:
@@ -152,16 +340,18 @@ class Experiment:
         return rows
 
 
-def known_arm(arm: str, experiment: Experiment) -> None:
-    """Raise InputError unless `arm` can be measured in this experiment."""
-    if arm not in STRATEGIES + CONTROLS + FURTHER:
-        known = ", ".join(STRATEGIES + CONTROLS + FURTHER)
-        raise InputError(f"arm is {arm!r}, but must be one of {known}")
-    if arm.startswith("selected") and not experiment.selected_from:
-        raise InputError(
-            f"arm is {arm!r}, but selected_from is empty: it must name a "
-            "selected_indices.json"
-        )
+def settings(kind: type) -> dict[str, Setting]:
+    """Read the declared options of a configuration class, by name."""
+    return {
+        field.name: next(m for m in metadata if isinstance(m, Setting))
+        for field in fields(kind)
+        if (metadata := getattr(field.type, "__metadata__", ()))
+    }
+
+
+SETTINGS = settings(Experiment)
+DEFAULTS = {f.name: f.default for f in fields(Experiment)}
+LATER = {name: DEFAULTS[name] for name, s in SETTINGS.items() if s.later}
 
 
 def preset(
@@ -177,9 +367,10 @@ def preset(
     if scale not in SCALES:
         raise InputError(f"scale is {scale!r}, but must be one of {', '.join(SCALES)}")
     base = presets.base(dataset, scale, reading, changes.get("ipc"))
-    for name, (recipe, field) in SHORT.items():
+    for name, (part, field, _) in SHORT.items():
         if (value := changes.pop(name, None)) is not None:
-            base[recipe] = checked(name, replace, base[recipe], **{field: value})
+            default = base.get(part) or Distillation()
+            base[part] = checked(name, replace, default, **{field: value})
     return checked("", Experiment, **{**base, "dataset": dataset, **changes})
 
 

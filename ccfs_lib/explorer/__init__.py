@@ -13,7 +13,6 @@ from ccfs_lib.explorer.atlas import (
     Atlas,
     build,
     fates,
-    score,
     shown,
 )
 
@@ -27,6 +26,5 @@ __all__ = [
     "Atlas",
     "build",
     "fates",
-    "score",
     "shown",
 ]

@@ -4,7 +4,6 @@ A fate is what one phase made of one image, and why: picked, or the first sieve 
 Algorithm 1 that stopped it. A page shows all images, or a stated sample of them.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -16,7 +15,7 @@ from ccfs_lib.curriculum import PhaseRecord, selected
 from ccfs_lib.data import ImageSet, concat
 from ccfs_lib.errors import InputError
 from ccfs_lib.explorer import embedding
-from ccfs_lib.select import ShortfallWarning, candidates, coarse_to_fine
+from ccfs_lib.select import candidates
 
 # picked | in the set already | stopped by the coarse stage | teacher wrong | behind the
 # last one picked | as hard as the last one picked, but of a higher index
@@ -63,7 +62,7 @@ class Atlas:
 def build(stages, seed: int = 0, most: int = MOST) -> Atlas:
     """Gather the atlas of one seed's curriculum.
 
-    stages: a Pipeline or Stages. most: real images shown, see `shown`. Equal stages
+    stages: a Pipeline. most: real images shown, see `shown`. Equal stages
     give equal arrays on one machine; of the map, other processors may give another
     view, because t-SNE lets rounding grow. Raises InputError for a wrong `most`.
     """
@@ -73,10 +72,11 @@ def build(stages, seed: int = 0, most: int = MOST) -> Atlas:
     index = shown(len(train), selected(records), most)
     images = concat(train.subset(index), stages.distilled(e.distilled))
     xy, strangers = _places(stages, images, len(index))
-    fixed = stages.difficulty
-    values = [score(stages, r) for r in records] if fixed is None else [fixed]
-    values = np.stack(values or [np.zeros(len(train))])
-    codes, ranks = fates(stages, records, seed)
+    values = [r.scores for r in records] or [np.zeros(len(train))]
+    if stages.difficulty is not None:  # one score for all phases
+        values = [stages.difficulty]
+    values = np.stack(values)
+    codes, ranks = fates(train.labels.numpy(), records)
     answers = [r.filter.predictions for r in records]
     return Atlas(
         name=train.name.removesuffix("-train"),
@@ -133,62 +133,36 @@ def shown(total: int, chosen: np.ndarray, most: int = MOST) -> np.ndarray:
     return np.sort(np.concatenate([some, others[: most - len(some)]]))
 
 
-def score(stages, record: PhaseRecord) -> np.ndarray:
-    """Difficulty of all training images in a phase, float (N,), higher = harder."""
-    fixed = stages.difficulty
-    return -record.filter.true_logit if fixed is None else fixed
-
-
-def fates(stages, records: Sequence[PhaseRecord], seed: int = 0):
+def fates(labels: np.ndarray, records: Sequence[PhaseRecord]):
     """What each phase made of each training image: (codes, ranks), both int (J, N).
 
-    A code is one of PICKED to TIED; of several reasons the first that Algorithm 1 meets
-    in that order counts, so an image of the set is BEFORE whatever a filter says of it.
-    A rank is the place among the candidates of the class, in the order of choice.
+    labels: int (N,). A code is one of PICKED to TIED; of several reasons the first that
+    Algorithm 1 meets in that order counts, so an image of the set is BEFORE whatever a
+    filter says of it. A rank is the place among the candidates of the class, in the
+    order of choice, from 1; 0 for no candidate.
     """
-    codes = np.zeros((len(records), len(stages.train)), np.int64)
+    codes = np.zeros((len(records), len(labels)), np.int64)
     ranks = np.zeros_like(codes)
-    for i, now in enumerate(records):
+    for i, record in enumerate(records):
         before = selected(list(records[:i]))
-        codes[i], ranks[i] = _fate(stages, now, before, seed)
+        codes[i], ranks[i] = _fate(labels, record, before)
     return codes, ranks
 
 
-def _fate(stages, now: PhaseRecord, before: np.ndarray, seed: int):
-    e, labels = stages.experiment, stages.train.labels.numpy()
-    values, answers = score(stages, now), now.filter.predictions
-    queue = _queue(stages, now, before, values, seed)
+def _fate(labels: np.ndarray, now: PhaseRecord, before: np.ndarray):
+    queue, chosen = now.ranking, now.chosen
     kinds = labels[queue]  # classes ascend, so a class starts where it is first found
     rank = np.zeros(len(labels), np.int64)
     rank[queue] = np.arange(len(queue)) - np.searchsorted(kinds, kinds) + 1
     code = np.full(len(labels), COARSE)
-    code[candidates(labels, answers, coarse=e.coarse)] = VETOED
+    code[candidates(labels, now.filter.predictions, coarse=now.coarse)] = VETOED
     code[queue] = BEHIND
-    if e.fine != "random":
-        for c in np.unique(labels[now.chosen]):
-            last = values[now.chosen[labels[now.chosen] == c][-1]]
-            code[queue[(kinds == c) & (values[queue] == last)]] = TIED
-    code[before], code[now.chosen] = BEFORE, PICKED
+    if now.fine != "random":
+        for c in np.unique(labels[chosen]):
+            last = now.scores[chosen[labels[chosen] == c][-1]]
+            code[queue[(kinds == c) & (now.scores[queue] == last)]] = TIED
+    code[before], code[chosen] = BEFORE, PICKED
     return code, rank
-
-
-def _queue(stages, now, before, values, seed: int) -> np.ndarray:
-    """All candidates in the order of choice: the selection again, with no quota."""
-    e = stages.experiment
-    teacher = stages.teacher.predictions if e.teacher_correct else None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ShortfallWarning)
-        return coarse_to_fine(
-            stages.train.labels.numpy(),
-            now.filter.predictions,
-            values,
-            len(stages.train),
-            excluded=before,
-            teacher_predictions=teacher,
-            coarse=e.coarse,
-            fine=e.fine,
-            seed=1000 * seed + now.phase,  # as curriculum.run
-        )
 
 
 def _phase_of(records, total: int) -> np.ndarray:

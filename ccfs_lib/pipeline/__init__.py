@@ -1,8 +1,12 @@
 """From settings to results: each stage is computed once and kept.
 
-trainings, squeeze, stages, pipeline; section3 (SelMatch and its variants).
+trainings (images, networks, resumable trainings), squeeze (teacher, difficulty),
+recover (distilled images), pipeline (phases, arms), section3 (SelMatch and its
+variants), measure (rows of results).
 """
 
-from ccfs_lib.pipeline.pipeline import EVALUATION, Pipeline
+from ccfs_lib.pipeline.measure import EVALUATION
+from ccfs_lib.pipeline.pipeline import Pipeline
+from ccfs_lib.pipeline.section3 import Section3Pipeline
 
-__all__ = ["EVALUATION", "Pipeline"]
+__all__ = ["EVALUATION", "Pipeline", "Section3Pipeline"]

@@ -1,61 +1,173 @@
-"""From stages to results: build an arm's set, train on it, test it, with every seed.
+"""From an experiment to results: teacher, distilled images, phases, final trainings.
 
-An arm is one of the six strategies (Table 3) or a control. "random" is the control that
-the paper lacks: random real images under the very same distillation from the teacher.
+data -> squeeze (teacher, forgetting) -> recover -> phases (filter, select) -> train.
+Every stage is computed once and kept. Its key holds all that its result depends on and
+nothing else, so arms share what they have in common: six strategies train the first
+filter of a seed once.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from ccfs_lib import curriculum, data, results
+from ccfs_lib import arms, curriculum, data, scores
+from ccfs_lib.curriculum import Filter, PhaseRecord
 from ccfs_lib.data import ImageSet, exchange
-from ccfs_lib.experiment import STRATEGIES, known_arm
-from ccfs_lib.pipeline.stages import Stages
-from ccfs_lib.runtime import paths
-from ccfs_lib.runtime.progress import progress
-
-EVALUATION = 999  # training seeds are 1000 * seed + phase; this "phase" is the test
-# Arms named so differ from others in the last training alone, not in their sets.
-LAST = {
-    "-hard": {"loss": "hard"},  # without the teacher
-    "-plain": {"augment": "none", "flip": False},  # without augmentation
-}
+from ccfs_lib.errors import InputError
+from ccfs_lib.experiment import Experiment, Recipe
+from ccfs_lib.pipeline.measure import EVALUATION, measure, row
+from ccfs_lib.pipeline.recover import Recover
+from ccfs_lib.pipeline.squeeze import Squeeze, Teacher
+from ccfs_lib.pipeline.trainings import Trainings
+from ccfs_lib.select import quotas
+from ccfs_lib.store import Artefact, Store
 
 
-def parts(arm: str) -> tuple[str, dict]:
-    """The set that an arm trains on last, and what that training's recipe changes."""
-    for suffix, change in LAST.items():
-        if arm.endswith(suffix):
-            return arm.removesuffix(suffix), change
-    return arm, {}
+class Pipeline:
+    """All stages of an experiment, and the arms that are measured on them.
 
+    Arguments as for `Trainings`. It has `trainings` (images, device, store), `squeeze`
+    (teacher, difficulty) and `recover` (distilled images).
+    """
 
-class Pipeline(Stages):
-    """All stages of `experiment`, and the arms that are measured on them."""
+    def __init__(
+        self,
+        experiment: Experiment,
+        store: Store | None = None,
+        device: str | None = None,
+        deadline: float | None = None,
+    ):
+        self.experiment = experiment
+        self.trainings = Trainings(experiment, store, device, deadline)
+        self.squeeze = Squeeze(self.trainings)
+        self.recover = Recover(self.trainings, self.squeeze)
 
-    def synthetic(self, arm: str, seed: int) -> ImageSet:
-        """The final set of an arm: a strategy of STRATEGIES or a control."""
+    # What chapters ask most often, without a second dot.
+    store = property(lambda self: self.trainings.store)
+    device = property(lambda self: self.trainings.device)
+    train = property(lambda self: self.trainings.train)
+    test = property(lambda self: self.trainings.test)
+    normalisation = property(lambda self: self.trainings.normalisation)
+
+    @property
+    def teacher(self) -> Teacher:
+        """The teacher of every distillation; see `Squeeze.teacher`."""
+        return self.squeeze.teacher
+
+    @cached_property
+    def evaluator(self) -> Teacher:
+        """The teacher of the evaluations: `teacher`, unless another one was asked for.
+
+        It is trained by the teacher's recipe, on the same images.
+        """
+        name = self.experiment.evaluation_teacher
+        return Squeeze(self.trainings, name).teacher if name else self.teacher
+
+    @property
+    def difficulty(self) -> np.ndarray | None:
+        """Difficulty of each training image; see `Squeeze.difficulty`."""
+        return self.squeeze.difficulty
+
+    def network(self, name: str, seed: int | None = None):
+        """Build a network for these images; see `Trainings.network`."""
+        return self.trainings.network(name, seed)
+
+    def distilled(self, per_class: int) -> ImageSet:
+        """Recover or read distilled images; see `Recover.images`."""
+        return self.recover.images(per_class)
+
+    # -- the method ------------------------------------------------------------------
+
+    def phases(
+        self, seed: int = 0, strategy: str | None = None
+    ) -> Iterator[PhaseRecord]:
+        """Run Algorithm 1 for one seed, by a strategy of Table 3 or the experiment's.
+
+        Raises InputError for another strategy or a negative seed.
+        """
         e = self.experiment
-        if arm != "ccfs":  # the experiment's own strategy
-            known_arm(arm, e)
-        arm, _ = parts(arm)
-        if arm == "full":
+        if strategy is not None and strategy not in arms.STRATEGIES:
+            known = ", ".join(arms.STRATEGIES)
+            raise InputError(f"strategy is {strategy!r}, but must be one of {known}")
+        if seed < 0:
+            raise InputError(f"seed is {seed}, but must be 0 or more")
+        coarse, fine = e.coarse, e.fine
+        if strategy:
+            coarse, fine = arms.parse(strategy).strategy
+        difficulty = self.difficulty  # first: a missing file is told before training
+        ties = scores.untied(difficulty, seed) if e.ties == "random" else None
+        return curriculum.run(
+            self.train,
+            self.distilled(e.distilled),
+            difficulty,
+            quotas(e.real, e.curricula) if e.real else [],
+            lambda synthetic, phase: self._filter(synthetic, 1000 * seed + phase),
+            teacher_predictions=self.teacher.predictions if e.teacher_correct else None,
+            coarse=coarse,
+            fine=fine,
+            ties=ties,
+            seed=seed,
+        )
+
+    def _filter(self, synthetic: ImageSet, seed: int) -> Filter:
+        e = self.experiment
+        if not len(synthetic):  # alpha 0: it knows nothing, so all are mistakes
+            return curriculum.ignorant(self.train)
+        # Only the last epoch is tested.
+        recipe = replace(e.recipe, tail=0.0, loss=e.filter_loss or e.recipe.loss)
+        return Filter.read(self.trained(synthetic, recipe, seed, answers=True))
+
+    def trained(
+        self,
+        synthetic: ImageSet,
+        recipe: Recipe,
+        seed: int,
+        answers: bool = False,
+        network: str = "",
+        teacher: Teacher | None = None,
+    ) -> Artefact:
+        """Train a network, the filters' or the one named, under the teacher.
+
+        Arguments and result as for `Trainings.trained`; teacher: default the filters'.
+        """
+        kd = recipe.loss == "kd"
+        teacher = (teacher or self.teacher) if kd else None
+        return self.trainings.trained(
+            synthetic,
+            recipe,
+            seed,
+            network=network or self.experiment.network,
+            entries={"teacher": None},
+            answers=answers,
+            teacher=teacher,
+        )
+
+    # -- arms ------------------------------------------------------------------------
+
+    def synthetic(self, name: str, seed: int) -> ImageSet:
+        """Build the final set of an arm, named as in `arms.ARMS`."""
+        e, arm = self.experiment, arms.parse(name, self.experiment)
+        if arm.set == "full":
             return self.train
-        if arm == "distilled":
+        if arm.set == "distilled":
             return self.distilled(e.ipc)
-        if arm == "selected":
+        if arm.set == "random":
+            return self.train.subset(self.random_real(e.ipc, seed))
+        if arm.set == "short":  # as few of each class as CCFS could fill
+            sizes = self._beside(self.chosen(seed)).class_sizes
+            return self.train.subset(self.random_real(sizes, seed))
+        if arm.set == "selected":
             size = len(self.train)
             chosen, _ = exchange.read_indices(e.selected_from, e.ipc, size)
             return self._beside(chosen)
-        if arm == "random":
-            return self.train.subset(self.random_real(e.ipc, seed))
-        if arm == "random-short":  # as few of each class as CCFS could fill
-            sizes = self.synthetic("ccfs", seed).class_sizes
-            return self.train.subset(self.random_real(sizes, seed))
-        strategy = None if arm == "ccfs" else arm
-        return self._beside(curriculum.selected(list(self.phases(seed, strategy))))
+        return self._beside(self.chosen(seed, arm.strategy and arm.name))
+
+    def chosen(self, seed: int, strategy: str | None = None) -> np.ndarray:
+        """Indices that Algorithm 1 chooses, int64, in the order of choice."""
+        return curriculum.selected(list(self.phases(seed, strategy)))
 
     def _beside(self, chosen: np.ndarray) -> ImageSet:
         """The distilled part and the chosen images: a final set."""
@@ -63,7 +175,7 @@ class Pipeline(Stages):
         return data.concat(distilled, self.train.subset(chosen))
 
     def random_real(self, per_class: int | list[int], seed: int) -> np.ndarray:
-        """Indices of `per_class` random training images of each class, int64.
+        """Draw `per_class` random training images of each class: indices, int64.
 
         per_class: one number, or one for each class; fewer are the first of more.
         """
@@ -74,56 +186,31 @@ class Pipeline(Stages):
         )
         return np.concatenate([d[:n] for d, n in zip(drawn, wanted, strict=True)])
 
-    def evaluate(self, arm: str, seed: int) -> dict:
+    def evaluate(self, name: str, seed: int) -> dict:
         """Build an arm's set with one seed, train on it, test: one row of results.
 
-        Keys: seed, last, best (percent), images (in the set), wanted (IPC x classes),
-        and of CCFS phases: phase -> what Figure 4 shows of it.
+        Keys: those of `measure.row`, and of CCFS phases: phase -> what Figure 4 shows.
         """
-        recipe = replace(self.experiment.recipe, **parts(arm)[1])
-        synthetic = self.synthetic(arm, seed)
+        e, arm = self.experiment, arms.parse(name, self.experiment)
+        recipe, synthetic = replace(e.recipe, **arm.changes), self.synthetic(name, seed)
         # Table 2: filters of `network` selected the set, whatever learns from it.
-        network = self.experiment.evaluation_network
         seeded = 1000 * seed + EVALUATION
-        done = self.trained(synthetic, recipe, seeded, network=network)
-        wanted = self.experiment.ipc * self.train.num_classes
-        if arm.startswith("full"):
-            wanted = len(self.train)
-        measured = {k: done.meta[k] for k in ("last", "best")}
-        row = {"seed": seed, **measured, "images": len(synthetic), "wanted": wanted}
-        return row | self._course(arm, seed)
+        how = {"network": e.evaluation_network, "teacher": self.evaluator}
+        done = self.trained(synthetic, recipe, seeded, **how)
+        full = arm.set == "full"
+        wanted = len(self.train) if full else e.ipc * self.train.num_classes
+        return row(seed, done, synthetic, wanted) | self._course(name, seed)
 
-    def measure(self, arm: str, command: str | None = None) -> Path:
-        """Evaluate an arm with every seed and write its results file; return its path.
-
-        Raises InputError for an arm that is neither a strategy nor a control.
-        """
-        e = self.experiment
-        known_arm(arm, e)
-        rows = [self.evaluate(arm, s) for s in progress(range(e.seeds), arm, "seed")]
-        config = e.hashed() | {"arm": arm, "seeds": e.seeds}
-        config |= {"train": self.train.fingerprint, "test": self.test.fingerprint}
-        config |= {"teacher_last": self.teacher.last, "teacher_best": self.teacher.best}
-        config["teacher_train"] = self.teacher.train_accuracy
-        return results.write(
-            paths.results(),
-            e.run,
-            arm,
-            config=config,
-            rows=rows,
-            provenance=results.provenance(self.device, command),
-        )
-
-    def _course(self, arm: str, seed: int) -> dict:
+    def _course(self, name: str, seed: int) -> dict:
         """Figure 4 in numbers: CCFS's filters and picks, by phase; of other arms none.
 
         By phase: train and test (the filter's accuracy, percent), mean, low and high
         (difficulty of the picked). A phase that picks nothing is left out.
         """
-        if arm != STRATEGIES[0]:
+        if name != arms.CCFS:
             return {}
-        found = {}
-        for record in self.phases(seed, arm):
+        phases = {}
+        for record in self.phases(seed, name):
             if len(record.chosen):
                 hard = record.difficulty
                 figures = {
@@ -134,5 +221,18 @@ class Pipeline(Stages):
                     "high": hard.max(),
                 }
                 rounded = {k: round(float(v), 6) for k, v in figures.items()}
-                found[str(record.phase)] = rounded
-        return {"phases": found} if found else {}
+                phases[str(record.phase)] = rounded
+        return {"phases": phases} if phases else {}
+
+    def measure(self, name: str, command: str | None = None) -> Path:
+        """Evaluate an arm with every seed and write its results file; return its path.
+
+        Raises InputError for an arm that cannot be measured here.
+        """
+        arms.parse(name, self.experiment)
+        teacher = self.teacher
+        config = {"teacher_last": teacher.last, "teacher_best": teacher.best}
+        config["teacher_train"] = teacher.train_accuracy
+        if self.evaluator is not teacher:
+            config["evaluator_last"] = self.evaluator.last
+        return measure(self, self.experiment, name, config, command)

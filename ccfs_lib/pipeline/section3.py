@@ -1,17 +1,16 @@
-"""The stages of Section 3: experts -> windows -> matching, selection -> evaluation.
+"""Section 3: experts -> windows -> matching, selection -> evaluation.
 
-As in `ccfs_lib.pipeline`, each is computed once and kept, by a key that holds all that
-its result depends on: the three settings share experts, and "reverse" its distilled
-images with nobody. A killed run continues.
+As in `Pipeline`, each stage is computed once and kept, by a key that holds all that its
+result depends on: the three settings share experts, and "reverse" its distilled images
+with nobody. A killed run continues. There is no teacher here.
 """
 
-import warnings
 from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 
-from ccfs_lib import results, selmatch
+from ccfs_lib import arms, selmatch
 from ccfs_lib.curriculum import Filter
 from ccfs_lib.data import ImageSet, concat
 from ccfs_lib.distill import experts
@@ -20,31 +19,51 @@ from ccfs_lib.distill.initial import initial
 from ccfs_lib.distill.mtt import Matched, matched
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Motivation, Strengths, essential
-from ccfs_lib.experiment.section3 import ARMS
-from ccfs_lib.pipeline.pipeline import EVALUATION
+from ccfs_lib.pipeline.measure import EVALUATION, measure, row
 from ccfs_lib.pipeline.squeeze import Squeeze
-from ccfs_lib.runtime import paths
+from ccfs_lib.pipeline.trainings import Trainings
 from ccfs_lib.runtime.device import arithmetic
-from ccfs_lib.runtime.progress import progress
-from ccfs_lib.select import ShortfallWarning
 from ccfs_lib.selmatch import Combined, CombinedStep, Window
-from ccfs_lib.store import Artefact
+from ccfs_lib.store import Artefact, Store
 
 VIEWS = Strengths()  # SelMatch's, one operation for each distilled image
 
 
 def known(arm: str) -> None:
-    """Raise InputError unless `arm` is one of ARMS."""
-    if arm not in ARMS:
-        raise InputError(f"arm is {arm!r}, but must be one of {', '.join(ARMS)}")
+    """Raise InputError unless `arm` is one of Section 3."""
+    if arm not in arms.SECTION3:
+        raise InputError(
+            f"arm is {arm!r}, but must be one of {', '.join(arms.SECTION3)}"
+        )
 
 
-class Trajectories(Squeeze):
-    """All stages of `motivation`, and the arms that are measured on them."""
+class Section3Pipeline:
+    """All stages of a run of Section 3, and the arms that are measured on them.
 
-    def __init__(self, motivation: Motivation, *arguments, **options):
-        super().__init__(motivation.experiment, *arguments, **options)
-        self.motivation = motivation
+    Arguments as for `Trainings`. It has `trainings` (images, device, store) and
+    `squeeze`, of which it takes the difficulty alone.
+    """
+
+    def __init__(
+        self,
+        motivation: Motivation,
+        store: Store | None = None,
+        device: str | None = None,
+        deadline: float | None = None,
+    ):
+        self.motivation, self.experiment = motivation, motivation.experiment
+        self.trainings = Trainings(self.experiment, store, device, deadline)
+        self.squeeze = Squeeze(self.trainings)
+
+    store = property(lambda self: self.trainings.store)
+    device = property(lambda self: self.trainings.device)
+    train = property(lambda self: self.trainings.train)
+    test = property(lambda self: self.trainings.test)
+
+    @property
+    def difficulty(self) -> np.ndarray | None:
+        """Difficulty of each training image; see `Squeeze.difficulty`."""
+        return self.squeeze.difficulty
 
     @cached_property
     def buffer(self) -> Buffer:
@@ -54,7 +73,7 @@ class Trajectories(Squeeze):
     def experts(self, numbers: range) -> Buffer:
         """The experts of these numbers, from 0, trained or read."""
         m = self.motivation
-        how = {"device": self.device, "deadline": self.deadline, **self._like}
+        how = {"device": self.device, "deadline": self.trainings.deadline, **self._like}
         with arithmetic(self.experiment.portable):
             given = self.store, m.matcher, self.train, m.expert, numbers
             return experts.buffer(*given, **how)
@@ -62,16 +81,21 @@ class Trajectories(Squeeze):
     @property
     def _like(self) -> dict:
         """What experts depend on besides network, images and recipe."""
-        portable = {"portable": True, **self.arithmetic}
+        portable = {"portable": True, **self.trainings.arithmetic}
         other = portable if self.experiment.portable else {}
-        return {"normalisation": self.normalisation, "arithmetic": other}
+        return {"normalisation": self.trainings.normalisation, "arithmetic": other}
+
+    @property
+    def expert_identity(self) -> dict:
+        """What its experts are, by which they are kept."""
+        m = self.motivation
+        return experts.described(m.matcher, self.train, m.expert, **self._like)
 
     def distilled(self, begin: ImageSet, real: ImageSet, seed: int) -> Matched:
         """`begin` distilled beside `real`, which may be empty and stays as it is."""
         m = self.motivation
-        what = experts.described(m.matcher, self.train, m.expert, **self._like)
         # A match that is there needs no expert.
-        buffer = Later(what, m.experts, lambda: self.buffer)
+        buffer = Later(self.expert_identity, m.experts, lambda: self.buffer)
         with arithmetic(self.experiment.portable):
             return matched(
                 self.store,
@@ -80,7 +104,7 @@ class Trajectories(Squeeze):
                 m.matching,
                 real=real,
                 seed=seed,
-                deadline=self.deadline,
+                deadline=self.trainings.deadline,
                 device=self.device,
                 # A graph of all steps is faster, where it fits: small networks, here.
                 recompute=self.experiment.scale == "paper",
@@ -116,14 +140,11 @@ class Trajectories(Squeeze):
             said = self.trained(synthetic, learned, 1000 * seed + shot, answers=True)
             return Filter.read(said)
 
-        with warnings.catch_warnings():
-            # The row tells how many images there are; a warning per class drowns it.
-            warnings.simplefilter("ignore", ShortfallWarning)
-            if arm == "ccfs-mtt":
-                return self._curriculum(distil, answer, seed), made[-1]
-            window = e.ipc, e.alpha, m.beta
-            given = self.train, self.difficulty, *window, distil, answer
-            return selmatch.build(arm, *given, start=m.start), made[-1]
+        if arm == "ccfs-mtt":
+            return self._curriculum(distil, answer, seed), made[-1]
+        window = e.ipc, e.alpha, m.beta
+        given = self.train, self.difficulty, *window, distil, answer
+        return selmatch.build(arm, *given, start=m.start), made[-1]
 
     def _curriculum(self, distil, answer, seed: int) -> Combined:
         """Table 10: CCFS on images that MTT distilled from random ones."""
@@ -145,64 +166,36 @@ class Trajectories(Squeeze):
         """Train a network by SelMatch's protocol: hard labels, combined augmentation.
 
         learned: how many of the images, from the first, get DSA as distilled ones.
-        meta: last, best, ...; with `answers`, tensors as `Workbench.answers` has them.
+        Result as for `Trainings.trained`.
         """
-        recipe, name = self.motivation.evaluation, self.experiment.network
-        key = self._key(name, recipe, seed, synthetic)
-        key |= {"distilled": learned, "dsa": essential(VIEWS)}
-        key["answers"] = self.train.fingerprint if answers else None
-
-        def compute():
-            network = self.network(name, seed)
-            make = partial(CombinedStep, distilled=learned, strengths=VIEWS)
-            label = f"{len(synthetic)} images, seed {seed}"
-            options = {"seed": seed, "label": label, "make": make}
-
-            def after():
-                return self.answers(network, recipe.precision) if answers else {}
-
-            return self._fit(network, synthetic, recipe, key, after, **options)
-
-        return self.store.get("train", key, compute)
+        return self.trainings.trained(
+            synthetic,
+            self.motivation.evaluation,
+            seed,
+            network=self.experiment.network,
+            entries={"distilled": learned, "dsa": essential(VIEWS)},
+            answers=answers,
+            make=partial(CombinedStep, distilled=learned, strengths=VIEWS),
+        )
 
     def evaluate(self, arm: str, seed: int) -> dict:
         """Build an arm's set with one seed, train on it, test: one row of results.
 
-        Keys: seed, last, best (percent), images, wanted, and of the matching first and
-        final: its mean loss in the first and in the last tenth of its iterations.
+        Keys: those of `measure.row`, and of the matching first and final: its mean loss
+        in the first and in the last tenth of its iterations.
         """
-        e = self.experiment
         made, matching = self.combined(arm, seed)
         done = self.trained(made.images, len(made.distilled), 1000 * seed + EVALUATION)
         tenth = max(1, len(matching.losses) // 10)
         ends = matching.losses[:tenth], matching.losses[-tenth:]
         first, final = (round(float(np.mean(part)), 6) for part in ends)
-        return {
-            "seed": seed,
-            "last": done.meta["last"],
-            "best": done.meta["best"],
-            "images": len(made.images),
-            "wanted": e.ipc * self.train.num_classes,
-            "first": first,
-            "final": final,
-        }
+        wanted = self.experiment.ipc * self.train.num_classes
+        return row(seed, done, made.images, wanted) | {"first": first, "final": final}
 
     def measure(self, arm: str, command: str | None = None) -> Path:
         """Evaluate an arm with every seed and write its results file; return its path.
 
-        A file that has them already, of equal settings and images, is left as it is,
-        but for a portable run: that is cheap, and has to repeat. Raises InputError for
-        another arm than ARMS has.
+        Raises InputError for another arm than Section 3 has.
         """
         known(arm)
-        m, e = self.motivation, self.experiment
-        config = m.hashed() | {"arm": arm, "seeds": e.seeds}
-        config |= {"train": self.train.fingerprint, "test": self.test.fingerprint}
-        found = results.find(paths.results(), m.run, arm, config)
-        if found and not e.portable:
-            return found
-        rows = [self.evaluate(arm, s) for s in progress(range(e.seeds), arm, "seed")]
-        provenance = results.provenance(self.device, command)
-        return results.write(
-            paths.results(), m.run, arm, config=config, rows=rows, provenance=provenance
-        )
+        return measure(self, self.motivation, arm, {}, command)

@@ -1,107 +1,179 @@
-"""What every run of a data set begins with: its teacher and its difficulty.
+"""Squeeze: train networks on all data; the first is the teacher, all count forgetting.
 
-Squeeze is SRe2L's word for training a network on all data, from whose batch-norm
-statistics images are then recovered. It counts forgetting events on the way.
+SRe2L's word for the training from whose batch-norm statistics images are recovered.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from torch import nn
 
 from ccfs_lib import scores
 from ccfs_lib.data import members
+from ccfs_lib.errors import InputError
 from ccfs_lib.experiment.datasets import score_file
-from ccfs_lib.pipeline.trainings import Workbench
-from ccfs_lib.store import Artefact
-from ccfs_lib.train import predict
+from ccfs_lib.pipeline.trainings import Trainings
+from ccfs_lib.runtime import weights
+from ccfs_lib.runtime.device import arithmetic
+from ccfs_lib.store import Artefact, Store
+from ccfs_lib.store import key as store_key
+from ccfs_lib.train import accuracy, predict
 
 
 @dataclass(frozen=True)
 class Teacher:
     """A squeezed network and what it says of the training images."""
 
-    network: nn.Module
-    predictions: np.ndarray  # int (N,)
+    load: Callable[[], nn.Module] = field(repr=False)
+    predictions: np.ndarray = field(repr=False)  # int (N,)
     train_accuracy: float  # percent
     last: float  # test accuracy in percent, last epoch: the one that is used
     best: float
     key: str
     seconds: float
+    # What its weights went through since they were trained under `key`, e.g. "float16".
+    mark: str = ""
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The trained network; InputError where only its answers were kept."""
+        return self.load()
+
+    def named(self, store: Store, kind: str, key: dict) -> dict:
+        """Complete the key of what is computed from this teacher.
+
+        What was computed from the weights as they were trained is found; what is
+        computed now, from weights that have a mark, says so.
+        """
+        exact = key | {"teacher": self.key}
+        if not self.mark or store.has(kind, exact):
+            return exact
+        return key | {"teacher": f"{self.key}-{self.mark}"}
 
 
-class Squeeze(Workbench):
-    """Teacher and scores of `experiment`, computed or read when first asked."""
+class Squeeze:
+    """Teacher and difficulty of an experiment, computed or read when asked for.
 
-    @property
-    def squeezes(self) -> range:
-        """Seeds of the trainings on all data; 0 is the teacher, more count events."""
-        e = self.experiment
-        return range(e.score_runs if e.score == "forgetting" else 1)
+    network: of the teacher, by name; default the experiment's.
+    """
 
-    def squeezed(self, seed: int) -> bool:
+    def __init__(self, trainings: Trainings, network: str = ""):
+        self.trainings, self.experiment = trainings, trainings.experiment
+        self.network = network or self.experiment.teacher_network
+        self.seeds = self.experiment.squeeze_seeds
+
+    def has(self, seed: int) -> bool:
         """Whether the training on all data with this seed is finished and kept."""
-        return self.store.has("squeeze", self._squeeze_key(seed))
+        return self.trainings.store.has("squeeze", self._key(seed))
 
-    def squeeze(self, seed: int = 0) -> Artefact:
-        """Train a network on all data, counting forgetting events on the way."""
-        # Seed 0 is the teacher whatever the score, so that it is trained only once.
-        key = self._squeeze_key(seed)
-        return self.store.get("squeeze", key, lambda: self._squeeze(seed, key))
+    def run(self, seed: int | None = None) -> Artefact:
+        """Train a network on all data, counting forgetting events on the way.
 
-    def _squeeze_key(self, seed: int) -> dict:
-        e = self.experiment
-        return self._key(e.teacher_network, e.teacher, seed, self.train)
+        seed: one of `seeds`; default the teacher's.
+        """
+        # The first seed is the teacher whatever the score: it is trained only once.
+        seed = self.seeds[0] if seed is None else seed
+        key = self._key(seed)
+        return self.trainings.store.get("squeeze", key, lambda: self._train(seed, key))
 
-    def _squeeze(self, seed: int, key: dict) -> tuple[dict, dict]:
-        e = self.experiment
-        network = self.network(e.teacher_network, seed)
-        events = scores.Forgetting(self.train.labels.to(self.device))
+    def _key(self, seed: int) -> dict:
+        e, t = self.experiment, self.trainings
+        return t.key(self.network, e.teacher, seed, t.train)
+
+    def _train(self, seed: int, key: dict) -> tuple[dict, dict]:
+        e, t = self.experiment, self.trainings
+        network = t.network(self.network, seed)
+        events = scores.Forgetting(t.train.labels.to(t.device))
 
         def after():
             # Without augmentation, in evaluation mode: what `teacher_correct` asks.
-            logits = predict(network, self.train.images, self.device)
-            weights = network.state_dict().items()
-            tensors = {f"weights.{k}": v.cpu() for k, v in weights}
+            logits = predict(network, t.train.images, t.device)
+            state = network.state_dict().items()
+            tensors = {f"weights.{k}": v.cpu() for k, v in state}
             tensors |= {"events": events.events.cpu(), "learned": events.learned.cpu()}
             return tensors | {"predictions": logits.argmax(1)}
 
         options = {"seed": seed, "label": f"teacher {seed}", "watch": events}
-        return self._fit(network, self.train, e.teacher, key, after, **options)
+        return t.fit(network, t.train, e.teacher, key, after, **options)
 
     @cached_property
     def teacher(self) -> Teacher:
         """The teacher of every distillation; its last weights, not its best."""
-        artefact = self.squeeze(0)
-        network = self.network(self.experiment.teacher_network)
+        e = self.experiment
+        if e.teacher_from and self.network == e.teacher_network:
+            return self._given(Path(e.teacher_from).expanduser())
+        artefact = self.run()
         # The artefact also holds events and predictions, for the scores.
         cut = len("weights.")
-        weights = {
-            k[cut:]: v for k, v in artefact.tensors.items() if k.startswith("weights.")
-        }
-        network.load_state_dict(weights)
+        tensors = artefact.tensors.items()
+        state = {k[cut:]: v for k, v in tensors if k.startswith("weights.")}
+
+        def load():
+            if not state:
+                raise InputError(
+                    f"teacher {artefact.key} has no weights here, only its answers are "
+                    "shipped: give the weights as teacher_from, or train another one "
+                    "with another teacher_seed"
+                )
+            network = self.trainings.network(self.network)
+            network.load_state_dict(state)
+            return network.eval()
+
+        return self._teacher(artefact, load)
+
+    def _given(self, path: Path) -> Teacher:
+        """The teacher of weights that were trained elsewhere."""
+        t, e = self.trainings, self.experiment
+        state, card = weights.load(path)
+        network = t.network(self.network, normalisation=self._constants(card))
+        weights.fit_into(network, state)
+        seed, named = self.seeds[0], card.get("key", "")
+        if named and named == store_key(self._key(seed)) and self.has(seed):
+            artefact = self.run(seed)  # its answers, from the weights as trained
+        else:
+            key = {"weights": weights.digest(network.state_dict())}
+            key |= {"network": self.network, "images": t.train.fingerprint}
+            key |= {"test": t.test.fingerprint, "portable": e.portable} | t.arithmetic
+            artefact = t.store.get("squeeze", key, lambda: self._answers(network))
+        teacher = self._teacher(artefact, network.eval)
+        return replace(teacher, key=named, mark="float16") if named else teacher
+
+    def _constants(self, card: dict):
+        """Mean and standard deviation of the channels that given weights expect."""
+        six = self.experiment.normalisation
+        return (six[:3], six[3:]) if six else card.get("normalisation")
+
+    def _answers(self, network: nn.Module) -> tuple[dict, dict]:
+        t = self.trainings
+        with arithmetic(self.experiment.portable):
+            logits = predict(network, t.train.images, t.device)
+            last = accuracy(network, t.test, t.device)
+        figures = {"last": last, "best": last, "seconds": 0.0}
+        return {"predictions": logits.argmax(1)}, figures
+
+    def _teacher(self, artefact: Artefact, load: Callable[[], nn.Module]) -> Teacher:
         predictions = artefact.tensors["predictions"].long().numpy()
-        right = 100 * float((predictions == self.train.labels.numpy()).mean())
+        labels = self.trainings.train.labels.numpy()
+        right = 100 * float((predictions == labels).mean())
         last, best, seconds = (artefact.meta[k] for k in ("last", "best", "seconds"))
-        key = artefact.key
-        return Teacher(network.eval(), predictions, right, last, best, key, seconds)
+        return Teacher(load, predictions, right, last, best, artefact.key, seconds)
 
     @cached_property
     def difficulty(self) -> np.ndarray | None:
         """Difficulty of each training image, higher = harder; None for "logits"."""
-        e = self.experiment
+        e, t = self.experiment, self.trainings
         if e.score == "logits":
             return None
         if e.score == "forgetting":
-            runs = [self.squeeze(seed).tensors for seed in self.squeezes]
+            runs = [self.run(seed).tensors for seed in self.seeds]
             return scores.forgetting(
                 [(r["events"].int().numpy(), r["learned"].numpy()) for r in runs]
             )
         # A file rates every image of the data set, also where some classes are left
         # out: it is checked against all of them, then cut.
-        file, labels = (
-            score_file(e.score, e.dataset, e.data_root),
-            self._whole.labels,
-        )
-        return scores.load(file, labels)[members(labels, e.classes)]
+        file, labels = score_file(e.score, e.dataset, e.data_root), t.whole.labels
+        rated = scores.load(file, labels)[members(labels, e.classes)]
+        return rated if t.kept is None else rated[t.kept]

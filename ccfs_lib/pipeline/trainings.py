@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,13 +15,23 @@ from ccfs_lib.experiment import NORMALISATION, Experiment, Recipe, essential
 from ccfs_lib.runtime import device as devices
 from ccfs_lib.runtime import paths
 from ccfs_lib.runtime.checkpoint import Checkpoint
-from ccfs_lib.store import Store
+from ccfs_lib.step import Step
+from ccfs_lib.store import Artefact, Store
 from ccfs_lib.store import key as store_key
 from ccfs_lib.train import Fit, fit, predict
 
+if TYPE_CHECKING:
+    from ccfs_lib.pipeline.squeeze import Teacher
 
-class Workbench:
-    """Images and trainings of `experiment`; properties are read when first asked."""
+FIGURES = ("last", "best", "losses", "images", "seconds")  # of a training, kept
+
+
+class Trainings:
+    """Images and trainings of an experiment; images are read when first asked for.
+
+    device: default CUDA where there is one. deadline: `time.monotonic()` at which
+    trainings stop, resumable.
+    """
 
     def __init__(
         self,
@@ -29,17 +41,18 @@ class Workbench:
         deadline: float | None = None,
     ):
         self.experiment = experiment
-        self.deadline = deadline  # time.monotonic() at which trainings stop, resumable
+        self.deadline = deadline
         self.store = store or Store(paths.cache(), paths.shipped())
         self.device = devices.device(experiment.portable, device)
 
-    # -- data ------------------------------------------------------------------------
+    # -- images ----------------------------------------------------------------------
 
     @cached_property
     def train(self) -> ImageSet:
         """The training split; raises InputError if a class is smaller than the IPC."""
-        e = self.experiment
-        train = reduced(self._whole, e.classes, e.image_size)
+        e, train = self.experiment, self._reduced
+        if e.holdout:
+            train = train.subset(self.kept, f"{train.name}-less")
         # Of the known data sets this is checked at once (`checks`); of others, here.
         if e.ipc > min(train.class_sizes):
             raise InputError(
@@ -50,14 +63,27 @@ class Workbench:
 
     @cached_property
     def test(self) -> ImageSet:
-        """The test split. It measures; nothing is chosen by it."""
+        """The test split, which chooses nothing, or what is held out of training."""
         e = self.experiment
+        if e.holdout:
+            out = np.setdiff1d(np.arange(len(self._reduced)), self.kept)
+            return self._reduced.subset(out, f"{self._reduced.name}-holdout")
         return reduced(self._load("test"), e.classes, e.image_size)
 
     @cached_property
-    def _whole(self) -> ImageSet:
+    def whole(self) -> ImageSet:
         """The training split with all classes, to which score files are aligned."""
         return self._load("train")
+
+    @cached_property
+    def _reduced(self) -> ImageSet:
+        return reduced(self.whole, self.experiment.classes, self.experiment.image_size)
+
+    @cached_property
+    def kept(self) -> np.ndarray | None:
+        """Training images that are not held out, int64 ascending; None for all."""
+        share = self.experiment.holdout
+        return data.split(self._reduced, share)[0] if share else None
 
     def _load(self, split: str) -> ImageSet:
         e = self.experiment
@@ -72,27 +98,55 @@ class Workbench:
         known = NORMALISATION.get(self.experiment.dataset)
         return known or data.channel_stats(self.train)
 
-    # -- training --------------------------------------------------------------------
+    # -- trainings -------------------------------------------------------------------
 
-    def network(self, name: str, seed: int | None = None) -> nn.Module:
-        """A fresh network for this data set; without a seed, of any weights."""
-        mean, std = self.normalisation
+    def network(
+        self, name: str, seed: int | None = None, normalisation: tuple | None = None
+    ) -> nn.Module:
+        """Build a network for these images; without a seed, of any weights.
+
+        normalisation: means and standard deviations, default the data set's.
+        """
+        mean, std = normalisation or self.normalisation
         shape = self.train.num_classes, self.train.image_size
         return networks.build(name, *shape, mean=mean, std=std, seed=seed)
 
-    def _fit(
+    def key(self, network: str, recipe: Recipe, seed: int, images: ImageSet) -> dict:
+        """List what any training depends on, to name it by."""
+        # The fingerprint stands for the data set: classes, pixels and order included.
+        # The test split is here because the artefact holds accuracies on it.
+        key = {
+            "network": network,
+            "recipe": essential(recipe),
+            "seed": seed,
+            "images": images.fingerprint,
+            "test": self.test.fingerprint,
+            "normalisation": self.normalisation,
+            "portable": self.experiment.portable,
+        }
+        if self.experiment.engine == "compile":
+            key["engine"] = "compile"
+        return key | self.arithmetic
+
+    @property
+    def arithmetic(self) -> dict[str, str]:
+        """What keys hold besides, where a portable run has other last bits here."""
+        other = self.experiment.portable and devices.unlike_portable()
+        return {"arithmetic": other} if other else {}
+
+    def fit(
         self,
-        network,
-        images,
-        recipe,
+        network: nn.Module,
+        images: ImageSet,
+        recipe: Recipe,
         key: dict,
-        after: Callable = lambda: {},
+        after: Callable[[], dict] = dict,
         **options,
     ) -> tuple[dict, dict]:
-        """Train as `fit` does, resumable, tested; tensors of `after()`, and figures.
+        """Train as `train.fit` does, resumable and tested: tensors of `after`, figures.
 
-        key: of the training; seed, label, teacher and watch go to `fit`. `after` runs
-        with the experiment's arithmetic, too.
+        key: names the training. options: seed, label, teacher, watch, make of `fit`.
+        after() runs with the experiment's arithmetic, too.
         """
         # Next to the artefacts, under the very key that names the finished one.
         name = store_key(key)
@@ -105,49 +159,64 @@ class Workbench:
                 test=self.test,
                 checkpoint=Checkpoint(folder, name, deadline=self.deadline),
                 device=self.device,
+                engine=self.experiment.engine or "auto",
                 **options,
             )
-            return after(), _summary(done)
+            return after(), _figures(done)
+
+    def trained(
+        self,
+        synthetic: ImageSet,
+        recipe: Recipe,
+        seed: int,
+        *,
+        network: str,
+        entries: dict,
+        answers: bool = False,
+        teacher: "Teacher | None" = None,
+        make: Callable[..., Step] = Step,
+    ) -> Artefact:
+        """Train a network on a synthetic set, or read what was trained before.
+
+        network: a name; its weights, the order and the augmentation follow from `seed`.
+        entries: what the training depends on besides, for its key, such as how images
+        are augmented. teacher: whose answers teach. Returns meta: last, best, curve,
+        seconds; with `answers`, tensors: those of `answers` on the training split.
+        """
+        # Before the key: the batch size follows the set (Table 8).
+        recipe = recipe.for_size(len(synthetic), len(self.train))
+        key = self.key(network, recipe, seed, synthetic) | entries
+        key["answers"] = self.train.fingerprint if answers else None
+        if teacher is not None:
+            key = teacher.named(self.store, "train", key)
+
+        def compute():
+            student = self.network(network, seed)
+
+            def after():
+                return self.answers(student, recipe.precision) if answers else {}
+
+            options = {"seed": seed, "teacher": teacher and teacher.network}
+            options["make"] = make
+            options["label"] = f"{len(synthetic)} images, seed {seed}"
+            return self.fit(student, synthetic, recipe, key, after, **options)
+
+        return self.store.get("train", key, compute)
 
     def answers(self, network: nn.Module, precision: str = "fp32") -> dict[str, Tensor]:
-        """What a trained network says of the training split: all that selection needs.
+        """Ask a trained network about the training split: all that selection needs.
 
         predictions: int16 (N,), classes; true_logit: float (N,), of the true class.
         """
         labels, images = self.train.labels, self.train.images
         logits = predict(network, images, self.device, precision)
         # Small enough to be shipped with the code: a class fits in 16 bits.
-        said = logits.argmax(1).to(torch.int16)
         return {
-            "predictions": said,
+            "predictions": logits.argmax(1).to(torch.int16),
             "true_logit": logits.gather(1, labels[:, None])[:, 0],
         }
 
-    def _key(self, network: str, recipe: Recipe, seed: int, images: ImageSet) -> dict:
-        """What any training depends on."""
-        # The fingerprint stands for the data set: classes, pixels and order included.
-        # The test split is here because the artefact holds accuracies on it.
-        key = {
-            "network": network,
-            "recipe": essential(recipe),
-            "seed": seed,
-            "images": images.fingerprint,
-            "test": self.test.fingerprint,
-            "normalisation": self.normalisation,
-            "portable": self.experiment.portable,
-        }
-        return key | self.arithmetic
 
-    @property
-    def arithmetic(self) -> dict[str, str]:
-        """What keys hold besides, where a portable run has other last bits here."""
-        other = self.experiment.portable and devices.unlike_portable()
-        return {"arithmetic": other} if other else {}
-
-
-def _summary(done: Fit) -> dict:
+def _figures(done: Fit) -> dict:
     curve = {str(epoch): value for epoch, value in done.curve.items()}
-    keep = {
-        k: getattr(done, k) for k in ("last", "best", "losses", "images", "seconds")
-    }
-    return keep | {"curve": curve}
+    return {name: getattr(done, name) for name in FIGURES} | {"curve": curve}

@@ -13,7 +13,7 @@ from ccfs_lib.claims.compare import FAILS, HOLDS, OPEN, verdict
 from ccfs_lib.curriculum import PhaseRecord
 from ccfs_lib.data import ImageSet
 from ccfs_lib.report.difficulty import class_means, ties
-from ccfs_lib.report.phase import pool, score, undecided
+from ccfs_lib.report.phase import undecided
 from ccfs_lib.report.probe import Opinion
 from ccfs_lib.report.text import (
     Text,
@@ -150,7 +150,7 @@ def phase(stages, records: Sequence[PhaseRecord]) -> Text:
     stages: the chapter's Pipeline; records: the phases so far, this one last.
     """
     now, e = records[-1], stages.experiment
-    members = score(stages, now)[pool(stages, records)]
+    members = now.scores[now.candidates]
     middle = (
         f"The picked have a mean difficulty of {plain(now.difficulty.mean(), 2)}, all "
         f"candidates {plain(members.mean(), 2)}."
@@ -169,7 +169,7 @@ def phase(stages, records: Sequence[PhaseRecord]) -> Text:
 
 
 def _tied(stages, records: Sequence[PhaseRecord]) -> str:
-    number = undecided(stages, records)
+    number = undecided(stages, records[-1])
     if not number:
         return ""
     return (

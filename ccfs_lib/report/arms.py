@@ -10,6 +10,7 @@ import numpy as np
 import pandas
 
 from ccfs_lib import paper, results
+from ccfs_lib.arms import BY_NAME
 from ccfs_lib.claims.compare import (
     CCFS,
     FAILS,
@@ -51,8 +52,6 @@ PAIRS = (
     (CCFS, "ccfs-hard", f"CCFS: teacher {MINUS} hard labels"),
     ("random", "random-hard", f"random: teacher {MINUS} hard labels"),
 )
-# One colour per training set's origin: selected, distilled, and green for all the rest.
-COLOURS = {CCFS: "blue", "ccfs-hard": "sky", "distilled": "orange"}
 # How a verdict on "left is higher" looks in a chart: its colour, and what it is called.
 SHOWN = {HOLDS: ("blue", "higher"), FAILS: ("orange", "lower"), OPEN: ("grey", OPEN)}
 
@@ -81,7 +80,7 @@ def lines(
         last, best = summary(points), summary(values(rows, arm, "best"))
         said = paper.arm(arm, experiment.printed_as, experiment.ipc)
         aside = plus_minus(last) + (f" (paper: {said:.1f})" if said is not None else "")
-        colour = COLOURS.get(arm, "green")
+        colour = BY_NAME[arm].colour
         made.append(
             Line(NAMES[arm], last.mean, last.half, points, colour, aside, best.mean)
         )

@@ -140,7 +140,7 @@ def ties(stages: Pipeline, runs: Runs) -> Text:
     body = []
     for i, record in enumerate(runs[0]):
         picked = [len(records[i].chosen) for records in runs]
-        tied = [undecided(stages, records[: i + 1]) for records in runs]
+        tied = [undecided(stages, records[i]) for records in runs]
         parts = [100 * a / max(b, 1) for a, b in zip(tied, picked, strict=True)]
         each = " ".join(f"{part:.0f}" for part in parts)
         body.append([record.phase, f"{np.mean(picked):,.0f}", f"{np.mean(tied):,.0f}"])

@@ -84,7 +84,7 @@ def kept(atlas: Atlas) -> str:
 def fates(stages, records: Sequence[PhaseRecord]) -> Text:
     """A table of what each phase made of all training images, the first reason each."""
     e, names = stages.experiment, {"simple": "too hard", "hard": "too easy"}
-    codes, _ = explorer.fates(stages, records)
+    codes, _ = explorer.fates(stages.train.labels.numpy(), records)
     words = ["picked", "in the set already", f"no candidate: {_known(e)}"]
     words += ["no candidate: teacher wrong", names.get(e.fine, "not drawn")]
     words += ["just missed: a tie with the last one picked"]
@@ -105,7 +105,7 @@ def _known(e) -> str:
 
 def answer(stages, records: Sequence[PhaseRecord], atlas: Atlas) -> Text:
     """The finding: who was never needed or never came in; where the picked lie."""
-    codes, _ = explorer.fates(stages, records)
+    codes, _ = explorer.fates(stages.train.labels.numpy(), records)
     total, picked = len(stages.train), selected(list(records))
     idle = int((codes == explorer.COARSE).all(0).sum())
     left = np.isin(codes, (explorer.BEHIND, explorer.TIED)).all(0)

@@ -8,9 +8,9 @@ import numpy as np
 import pandas
 
 from ccfs_lib import metrics
+from ccfs_lib.arms import BY_NAME
 from ccfs_lib.claims.compare import CCFS, NAMES, compare, verdict
 from ccfs_lib.pipeline import Pipeline
-from ccfs_lib.report.arms import COLOURS
 from ccfs_lib.report.charts import Line, intervals
 from ccfs_lib.report.price import price
 from ccfs_lib.report.text import Text, count, finding, listed, plus_minus, table, told
@@ -69,7 +69,7 @@ def dots(found: Scored):
     made = []
     for name in SCORES[3:]:
         for arm, own in found.items():
-            s, colour = summary(own[name]), COLOURS.get(arm, "green")
+            s, colour = summary(own[name]), BY_NAME[arm].colour
             label, aside = f"{name}, {NAMES[arm]}", plus_minus(s, 3)
             made.append(Line(label, s.mean, s.half, own[name], colour, aside))
     # What the scores give a set that is as good as random and loses nothing.

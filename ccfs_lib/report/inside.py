@@ -12,7 +12,6 @@ from ccfs_lib.claims.compare import HOLDS, verdict
 from ccfs_lib.curriculum import PhaseRecord
 from ccfs_lib.report.charts import band
 from ccfs_lib.report.gallery import Row, gallery, remark
-from ccfs_lib.report.phase import pool
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend, short, spread
 from ccfs_lib.report.text import (
     Text,
@@ -117,10 +116,7 @@ def whole_set(stages, runs: Runs):
 
 def overlaps(stages, runs: Runs) -> Text:
     """How much of a phase's candidates were candidates before, and are with others."""
-    pools = [
-        [pool(stages, records[: i + 1]) for i in range(len(records))]
-        for records in runs
-    ]
+    pools = [[record.candidates for record in records] for records in runs]
     picked = [[set(record.chosen.tolist()) for record in records] for records in runs]
     body = []
     for i, record in enumerate(runs[0]):

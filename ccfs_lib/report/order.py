@@ -1,6 +1,6 @@
 """Chapter 12, second half: does the order matter? Figure 2 and Table 10.
 
-Rows are those of `trajectories.Trajectories.measure`; all comparisons are paired by
+Rows are those of `trajectories.Section3Pipeline.measure`; all comparisons are paired by
 seed, also those of means over several IPC and of spreads over several windows.
 """
 
@@ -10,10 +10,12 @@ import numpy as np
 import pandas
 
 from ccfs_lib import paper, results
+from ccfs_lib.arms import BY_NAME
+from ccfs_lib.arms import TITLES as NAMES
 from ccfs_lib.claims.compare import HOLDS, by_seed, values, verdict
 from ccfs_lib.experiment import Motivation
 from ccfs_lib.experiment.section3 import ARMS
-from ccfs_lib.pipeline.section3 import Trajectories
+from ccfs_lib.pipeline.section3 import Section3Pipeline
 from ccfs_lib.report.arms import contrasts
 from ccfs_lib.report.charts import band
 from ccfs_lib.report.style import canvas, drawn, legend
@@ -30,7 +32,6 @@ from ccfs_lib.report.text import (
     table,
     told,
 )
-from ccfs_lib.report.trajectories import COLOURS, NAMES
 from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import Difference, difference
 
@@ -39,7 +40,7 @@ PAIRS = (("two-shot", "selmatch"), ("reverse", "two-shot"), ("reverse", "selmatc
 
 
 def measure(
-    stages: Trajectories, runs: Sequence[Motivation], arms: Sequence[str] = ARMS
+    stages: Section3Pipeline, runs: Sequence[Motivation], arms: Sequence[str] = ARMS
 ) -> pandas.DataFrame:
     """Measure the arms in every run; rows of the results, one per seed.
 
@@ -47,7 +48,7 @@ def measure(
     """
     read = []
     for made in runs:
-        own = Trajectories(made, stages.store, stages.device)
+        own = Section3Pipeline(made, stages.store, stages.device)
         for arm in arms:
             own.measure(arm)
         found = results.load(paths.results(), made.run)
@@ -81,7 +82,7 @@ def curves(rows: pandas.DataFrame, column: str, xlabel: str):
     levels = _levels(rows, column)
     for arm in _arms(rows):
         seeds = [values(rows[rows[column] == level], arm) for level in levels]
-        band(ax, levels, seeds, COLOURS[arm], NAMES[arm])
+        band(ax, levels, seeds, BY_NAME[arm].colour, NAMES[arm])
     seen = rows["last"].astype(float)
     margin = 0.4 * max(seen.max() - seen.min(), 2)
     ax.set_ylim(max(0, seen.min() - margin), min(100, seen.max() + margin))

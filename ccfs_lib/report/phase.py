@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ccfs_lib.curriculum import PhaseRecord, selected
+from ccfs_lib.curriculum import PhaseRecord
 from ccfs_lib.report import charts
 from ccfs_lib.report.difficulty import bins, class_means
 from ccfs_lib.report.gallery import COLUMNS, Row, evenly, gallery, remark
@@ -26,37 +26,11 @@ from ccfs_lib.report.style import (
     whole_numbers,
 )
 from ccfs_lib.report.text import Text, percent, plain, table
-from ccfs_lib.select import candidates
 
 Records = Sequence[PhaseRecord]
 
 
-def score(stages, record: PhaseRecord) -> np.ndarray:
-    """Difficulty of all training images in that phase, float (N,), higher = harder.
-
-    With ``score="logits"`` (Table 4) it is the filter's own, and changes every phase.
-    """
-    fixed = stages.difficulty
-    return -record.filter.true_logit if fixed is None else fixed
-
-
-def pool(stages, records: Records) -> np.ndarray:
-    """Who could be picked in the last of `records`, bool (N,): the coarse stage, Eq. 5.
-
-    Computed again and not recorded: a record keeps counts only, and it is one call.
-    """
-    e, last = stages.experiment, records[-1]
-    return candidates(
-        stages.train.labels.numpy(),
-        last.filter.predictions,
-        excluded=selected(list(records[:-1])),
-        # The veto is in the authors' code, and not in Equation 5.
-        teacher_predictions=stages.teacher.predictions if e.teacher_correct else None,
-        coarse=e.coarse,
-    )
-
-
-def undecided(stages, records: Records) -> int:
+def undecided(stages, record: PhaseRecord) -> int:
     """How many were picked by index alone: equally hard candidates were left behind.
 
     Equation 6 says nothing of ties, so another implementation would take other images
@@ -65,13 +39,13 @@ def undecided(stages, records: Records) -> int:
     """
     if "random" in (stages.experiment.fine, stages.experiment.ties):
         return 0
-    now, labels = records[-1], stages.train.labels.numpy()
-    values, left = score(stages, now), pool(stages, records)
-    left[now.chosen] = False  # candidates that the fine stage passed over
+    labels, chosen, left = stages.train.labels.numpy(), record.chosen, record.candidates
+    left = left.copy()
+    left[chosen] = False  # candidates that the fine stage passed over
     total = 0
-    for c in np.unique(labels[now.chosen]):
-        mine = values[now.chosen[labels[now.chosen] == c]]
-        total += int(np.isin(mine, values[left & (labels == c)]).sum())
+    for c in np.unique(labels[chosen]):
+        passed = record.scores[left & (labels == c)]
+        total += int(np.isin(record.scores[chosen[labels[chosen] == c]], passed).sum())
     return total
 
 
@@ -152,10 +126,10 @@ def sieve(stages, records: Records):
     shapes are to be compared, not heights. The picked need not be the leftmost of the
     candidates, because each class takes its own simplest.
     """
-    values = score(stages, records[-1])
+    values = records[-1].scores
     layers = {
         "all training images": (values, "grey"),
-        "candidates": (values[pool(stages, records)], "sky"),
+        "candidates": (values[records[-1].candidates], "sky"),
         "picked": (values[records[-1].chosen], "blue"),
     }
     # One set of bins for all three, or the layers could not be laid over each other.
@@ -181,10 +155,10 @@ def picked(stages, records: Records, columns: int = COLUMNS):
     row shows how far the difficulty reaches.
     """
     now, data = records[-1], stages.train
-    labels, values = data.labels.numpy()[now.chosen], score(stages, now)[now.chosen]
+    labels, values = data.labels.numpy()[now.chosen], now.difficulty
     rows = []
     # Classes from easy to hard, so that the rows themselves have an order.
-    for c in spread(class_means(score(stages, now), data.labels.numpy())):
+    for c in spread(class_means(now.scores, data.labels.numpy())):
         mine = now.chosen[labels == c]
         some = evenly(mine[np.argsort(values[labels == c], kind="stable")], columns)
         said = [short(data.classes[p], 10) for p in now.filter.predictions[some]]
@@ -219,13 +193,10 @@ def course(stages, records: Records):
     top.set_ylim(max(0, middle - reach), min(100, middle + reach))
     legend(top)
     for i, record in enumerate(records):
-        values = score(stages, record)
-        members = values[pool(stages, records[: i + 1])]
+        members = record.scores[record.candidates]
         # Named once, or the legend would repeat itself for every phase.
         _span(low, record.phase - 0.1, members, "sky", "candidates" * (i == 0))
-        _span(
-            low, record.phase + 0.1, values[record.chosen], "blue", "picked" * (i == 0)
-        )
+        _span(low, record.phase + 0.1, record.difficulty, "blue", "picked" * (i == 0))
     low.set(xlabel="phase", ylabel="difficulty", xlim=(0.5, records[-1].phase + 0.5))
     legend(low)
     low.set_xticks(x)

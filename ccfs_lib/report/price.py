@@ -56,7 +56,7 @@ def price(stages: Pipeline) -> dict[str, dict[str, int]]:
         choosing = ("filter", "selection") if arm == CCFS else ()
         found[arm] = {
             "teacher": work["teacher"] * (arm != "random"),
-            "scores": work["teacher"] * (len(stages.squeezes) - 1) * (arm == CCFS),
+            "scores": work["teacher"] * (len(stages.squeeze.seeds) - 1) * (arm == CCFS),
             "recovery": work["recovery"] * (arm != "random"),
             "filters": sum(v for k, v in work.items() if k.startswith(choosing)),
         }

@@ -42,7 +42,7 @@ def _source(stages) -> str:
         return f"Scores from a file, {e.score.rsplit('/', 1)[-1]}."
     # An image that was never learned cannot be forgotten, and would count as easy with
     # 0 events; the score puts it above all others of that training.
-    runs = [stages.squeeze(seed).tensors for seed in range(e.score_runs)]
+    runs = [stages.squeeze.run(seed).tensors for seed in stages.squeeze.seeds]
     never = sum(int((~run["learned"]).sum()) for run in runs)
     ending = (
         f"In {count(never, 'case')} a training never learned an image, which then "
@@ -79,8 +79,8 @@ def agreement(stages) -> Text:
 
 
 def _between_trainings(stages) -> Text:
-    runs = stages.experiment.score_runs
-    events = [stages.squeeze(seed).tensors["events"].numpy() for seed in range(runs)]
+    seeds, runs = stages.squeeze.seeds, stages.experiment.score_runs
+    events = [stages.squeeze.run(seed).tensors["events"].numpy() for seed in seeds]
     found = [_spearman(a, b) for i, a in enumerate(events) for b in events[i + 1 :]]
     # One number where two trainings are compared, the range where there are more pairs.
     between = " to ".join(dict.fromkeys(f"{v:.2f}" for v in (min(found), max(found))))

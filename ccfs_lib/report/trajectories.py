@@ -4,25 +4,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ccfs_lib.arms import BY_NAME
 from ccfs_lib.experiment import Motivation
 from ccfs_lib.experiment.matching import EXPERTS, published
-from ccfs_lib.pipeline.section3 import Trajectories
+from ccfs_lib.pipeline import Section3Pipeline
 from ccfs_lib.report.gallery import Row, gallery, remark
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend, short, spread
 from ccfs_lib.report.text import Text, count, stamped
 
-NAMES = {
-    "selmatch": "SelMatch",
-    "two-shot": "two-shot",
-    "reverse": "reverse",
-    "ccfs-mtt": "CCFS on MTT",
-}
-COLOURS = {"selmatch": "grey", "two-shot": "orange", "reverse": "blue"}
-COLOURS["ccfs-mtt"] = "green"
 CLASSES, EACH = 6, 3  # of the gallery
 
 
-def stamp(stages: Trajectories) -> Text:
+def stamp(stages: Section3Pipeline) -> Text:
     """What was run, in one line, and every setting in a table that opens."""
     made, e = stages.motivation, stages.experiment
     where = "GPU" if str(stages.device).startswith("cuda") else "CPU"
@@ -54,7 +47,7 @@ def scale(made: Motivation) -> Text:
     )
 
 
-def pictures(stages: Trajectories):
+def pictures(stages: Section3Pipeline):
     """Gallery of SelMatch's window: what stays real, what is distilled, and into what.
 
     Three images of each class at even steps of their part of the window, seed 0.
@@ -75,22 +68,22 @@ def pictures(stages: Trajectories):
 
 
 @drawn
-def losses(stages: Trajectories, arms: Sequence[str] = ("selmatch", "reverse")):
+def losses(stages: Section3Pipeline, arms: Sequence[str] = ("selmatch", "reverse")):
     """The matching loss over the iterations: each draw, and its running mean.
 
     Every iteration draws another expert and another epoch, so the loss jumps; that it
     falls is seen in the mean. Below 1 the synthetic images lead towards the expert.
     """
     figure, ax = canvas(2.8)
-    for arm in arms:
-        colour = PALETTE[COLOURS[arm]]
+    for arm in map(BY_NAME.get, arms):
+        ink = PALETTE[arm.colour]
         seeds = range(stages.experiment.seeds)
-        every = np.array([stages.alone_or_beside(arm, s).losses for s in seeds])
+        every = np.array([stages.alone_or_beside(arm.name, s).losses for s in seeds])
         width = max(1, every.shape[1] // 10)
         x = np.arange(1, every.shape[1] + 1)
-        ax.plot(x, every.T, ".", color=colour, ms=3, alpha=0.35)
+        ax.plot(x, every.T, ".", color=ink, ms=3, alpha=0.35)
         mean = np.convolve(every.mean(0), np.ones(width) / width, "valid")
-        ax.plot(x[width // 2 :][: len(mean)], mean, color=colour, label=NAMES[arm])
+        ax.plot(x[width // 2 :][: len(mean)], mean, color=ink, label=arm.title)
     ax.axhline(1, color=PALETTE["grey"], lw=1)
     ax.set(xlabel="iteration", ylabel="matching loss")
     ax.grid(axis="y")

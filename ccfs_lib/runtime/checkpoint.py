@@ -21,6 +21,10 @@ from torch import nn
 
 from ccfs_lib.errors import InputError, Notice, TimeUp
 
+# What an optimiser remembers of a parameter (SGD, then AdamW), and its name in a file.
+STATES = {"momentum_buffer": "momentum"}
+STATES |= {"exp_avg": "mean", "exp_avg_sq": "square", "step": "steps"}
+
 
 @dataclass
 class Checkpoint:
@@ -107,8 +111,9 @@ def pack(network: nn.Module, optimiser, generator, watch=None) -> dict:
     """All tensors that the next epoch depends on, under flat names."""
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
     for i, p in enumerate(optimiser.param_groups[0]["params"]):
-        if (buffer := optimiser.state[p].get("momentum_buffer")) is not None:
-            tensors[f"momentum.{i}"] = buffer
+        for name, part in STATES.items():
+            if (buffer := optimiser.state[p].get(name)) is not None:
+                tensors[f"{part}.{i}"] = buffer
     tensors["generator"] = generator.get_state()
     if watch is not None:
         tensors |= {f"watch.{k}": v for k, v in watch.state().items()}
@@ -124,11 +129,14 @@ def unpack(tensors: dict, network: nn.Module, optimiser, generator, watch=None) 
 
     network.load_state_dict(part("network"))
     parameters = optimiser.param_groups[0]["params"]
-    for i, buffer in part("momentum").items():
-        p = parameters[int(i)]
-        # Keep the parameter's memory format: fused steps want them alike.
-        like = torch.empty_like(p, memory_format=torch.preserve_format)
-        optimiser.state[p]["momentum_buffer"] = like.copy_(buffer)
+    for name, short in STATES.items():
+        for i, buffer in part(short).items():
+            p = parameters[int(i)]
+            # Keep the parameter's memory format: fused steps want them alike. AdamW's
+            # count of steps is a scalar of its own.
+            like = torch.empty_like(p, memory_format=torch.preserve_format)
+            like = like if buffer.shape == p.shape else torch.empty_like(buffer).to(p)
+            optimiser.state[p][name] = like.copy_(buffer)
     generator.set_state(tensors["generator"])
     if watch is not None:
         watch.restore(part("watch"))

@@ -11,8 +11,7 @@ from conftest import small
 
 from ccfs_lib import cost, train
 from ccfs_lib.commands.forecast import forecast, told
-from ccfs_lib.commands.match import Match
-from ccfs_lib.commands.run import Squeeze, Sweep
+from ccfs_lib.commands.run import Match, Squeeze, Sweep
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import preset
 from ccfs_lib.pipeline import Pipeline

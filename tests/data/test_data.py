@@ -746,7 +746,7 @@ def test_published_scores_follow_the_first_classes():
     # Black images, for speed; their order is that of the files, as tested above.
     black = torch.zeros(1, 3, 64, 64, dtype=torch.uint8).expand(100_000, 3, 64, 64)
     names = tuple(map(str, range(200)))
-    stages.__dict__["_whole"] = ImageSet("tiny", black, labels, names)
+    stages.trainings.__dict__["whole"] = ImageSet("tiny", black, labels, names)
     assert stages.train.images.shape == (10_000, 3, 32, 32)
     assert stages.train.class_sizes == [500] * 20
     published = np.load(SHARED / "scores" / "forgetting_Tiny.npy")

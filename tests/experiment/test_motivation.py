@@ -10,12 +10,13 @@ import torch
 
 from ccfs_lib import results, sweep
 from ccfs_lib.commands import ship
-from ccfs_lib.commands.match import Match
+from ccfs_lib.commands.options import Section3
+from ccfs_lib.commands.run import Match
 from ccfs_lib.distill import experts
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import ExpertRecipe, Matching, motivation, section3
 from ccfs_lib.experiment.section3 import ARMS, ladder, windows
-from ccfs_lib.pipeline.section3 import Trajectories
+from ccfs_lib.pipeline import Section3Pipeline
 from ccfs_lib.report import order
 from ccfs_lib.report.text import MINUS
 from ccfs_lib.store import Store
@@ -116,8 +117,8 @@ def test_notebooks_and_commands_name_what_they_do_not_know(house):
     with pytest.raises(InputError, match="arms holds 'ccfs', but must be among selm"):
         Match(arms=("ccfs",)).runs()
     with pytest.raises(InputError, match="SelMatch's scripts have only cifar10 250"):
-        Match(dataset="cifar10", scale="paper", ipc=(7,)).runs()
-    grid = Match(ipc=(10, 20), beta=(0.2, 0.4)).runs()
+        Match(Section3(dataset="cifar10", scale="paper", ipc=(7,))).runs()
+    grid = Match(Section3(ipc=(10, 20), beta=(0.2, 0.4))).runs()
     assert [(m.experiment.ipc, m.beta) for m in grid] == [
         (10, 0.2),
         (10, 0.4),
@@ -131,8 +132,8 @@ def test_notebooks_and_commands_name_what_they_do_not_know(house):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """All arms of a tiny run: Trajectories, arm -> (Combined, Matched), rows."""
-    stages = Trajectories(tiny(), Store(tmp_path_factory.mktemp("cache")))
+    """All arms of a tiny run: Section3Pipeline, arm -> (Combined, Matched), rows."""
+    stages = Section3Pipeline(tiny(), Store(tmp_path_factory.mktemp("cache")))
     made = {arm: stages.combined(arm) for arm in ARMS}
     return stages, made, {arm: stages.evaluate(arm, 0) for arm in ARMS}
 
@@ -198,7 +199,7 @@ def test_a_finished_run_trains_nothing_again(world, monkeypatch):
     monkeypatch.setattr(experts, "trajectory", never)
     monkeypatch.setattr("ccfs_lib.pipeline.trainings.fit", never)
     monkeypatch.setattr("ccfs_lib.distill.mtt.distill", never)
-    again = Trajectories(stages.motivation, stages.store)
+    again = Section3Pipeline(stages.motivation, stages.store)
     assert again.evaluate("reverse", 0) == rows["reverse"]
 
 
@@ -219,7 +220,7 @@ def test_shipped_matches_need_neither_experts_nor_training(
     for name in (*trained, "pipeline.trainings.fit"):
         monkeypatch.setattr(f"ccfs_lib.{name}", never)
     other = Store(tmp_path / "empty", shipped)
-    again = Trajectories(stages.motivation, other)
+    again = Section3Pipeline(stages.motivation, other)
     for arm in ("selmatch", "reverse"):
         found = again.alone_or_beside(arm, 0)
         assert torch.equal(found.images.images, made[arm][1].images.images)
@@ -229,11 +230,12 @@ def test_shipped_matches_need_neither_experts_nor_training(
 def test_results_that_are_there_are_read(house, world, monkeypatch):
     stages = world[0]
     path = stages.measure("reverse")
-    monkeypatch.setattr(Trajectories, "evaluate", lambda *_: pytest.fail("measured"))
+    refuse = lambda *_: pytest.fail("measured")  # noqa: E731
+    monkeypatch.setattr(Section3Pipeline, "evaluate", refuse)
     other = replace(
         stages.motivation, experiment=replace(stages.experiment, portable=False)
     )
-    free = Trajectories(other, stages.store)
+    free = Section3Pipeline(other, stages.store)
     with pytest.raises(pytest.fail.Exception):  # other settings, another file
         free.measure("reverse")
     with pytest.raises(pytest.fail.Exception):  # portable: it has to repeat
@@ -249,8 +251,8 @@ def test_other_arithmetic_is_another_expert(world, monkeypatch):
     stages = world[0]
     assert stages.buffer.identity["portable"] is True
     monkeypatch.setattr("ccfs_lib.runtime.device.unlike_portable", lambda: "AVX512")
-    other = Trajectories(stages.motivation, stages.store)
-    assert other.arithmetic == {"arithmetic": "AVX512"}
+    other = Section3Pipeline(stages.motivation, stages.store)
+    assert other.trainings.arithmetic == {"arithmetic": "AVX512"}
 
 
 def test_match_writes_what_the_stages_measure(house, world):

@@ -24,6 +24,7 @@ from ccfs_lib.explorer import embedding, sprite
 from ccfs_lib.explorer.atlas import BEFORE, BEHIND, COARSE, PICKED, TIED, VETOED
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.report.explorer import packed
+from ccfs_lib.scores import untied
 from ccfs_lib.select import quotas
 
 STATIC = Path(__file__).parents[2] / "book" / "_static" / "explorer"
@@ -59,6 +60,7 @@ def story(seed=0, score=True, phases=3, **changes):
 
     rules = {"coarse": e.coarse, "fine": e.fine, "seed": seed}
     rules["teacher_predictions"] = teacher if e.teacher_correct else None
+    rules["ties"] = untied(difficulty, seed) if e.ties == "random" else None
     parts = train, train.subset([0, 1]), difficulty, quotas(8, phases), train_filter
     stages = SimpleNamespace(
         experiment=e,
@@ -106,7 +108,7 @@ def reason(stages, records, phase: int, i: int) -> tuple[int, int]:
 def test_reasons_are_those_of_a_person_with_a_pencil(fine, coarse, teacher_correct):
     rules = {"fine": fine, "coarse": coarse, "teacher_correct": teacher_correct}
     stages, records = story(seed=3, **rules)
-    codes, ranks = explorer.fates(stages, records, seed=3)
+    codes, ranks = explorer.fates(stages.train.labels.numpy(), records)
     wanted = [
         [reason(stages, records, phase, i) for i in range(120)] for phase in range(3)
     ]
@@ -118,7 +120,7 @@ def test_reasons_are_those_of_a_person_with_a_pencil(fine, coarse, teacher_corre
 
 def test_with_logits_every_phase_has_its_own_difficulty():
     stages, records = story(score=False)
-    codes, ranks = explorer.fates(stages, records)
+    codes, ranks = explorer.fates(stages.train.labels.numpy(), records)
     for phase, i in [(0, 5), (1, 50), (2, 119), (2, 0), (1, 77)]:
         expected = reason(stages, records, phase, i)
         assert (codes[phase, i], ranks[phase, i]) == expected
@@ -126,7 +128,7 @@ def test_with_logits_every_phase_has_its_own_difficulty():
 
 def test_a_random_choice_has_the_ranks_of_its_own_draw():
     stages, records = story(seed=2, fine="random")
-    codes, ranks = explorer.fates(stages, records, seed=2)
+    codes, ranks = explorer.fates(stages.train.labels.numpy(), records)
     for phase, now in enumerate(records):
         picked = np.flatnonzero(codes[phase] == PICKED)
         assert picked.tolist() == sorted(now.chosen.tolist())
@@ -138,6 +140,20 @@ def test_a_random_choice_has_the_ranks_of_its_own_draw():
             assert ranks[phase, mine].tolist() == list(range(1, len(mine) + 1))
             pool = ranks[phase, candidates & (stages.train.labels.numpy() == c)]
             assert sorted(pool.tolist()) == list(range(1, now.pool[c] + 1))
+
+
+def test_ranks_are_those_of_the_draw_where_ties_are_broken_at_random():
+    stages, records = story(seed=4, ties="random")
+    labels = stages.train.labels.numpy()
+    codes, ranks = explorer.fates(labels, records)
+    for phase, now in enumerate(records):
+        for c in range(3):
+            mine = now.chosen[labels[now.chosen] == c]
+            assert ranks[phase, mine].tolist() == list(range(1, len(mine) + 1))
+            last, values = stages.difficulty[mine[-1]], stages.difficulty
+            tied = np.flatnonzero((codes[phase] == TIED) & (labels == c))
+            assert (values[tied] == last).all()
+            assert (values[(codes[phase] == BEHIND) & (labels == c)] > last).all()
 
 
 def test_the_table_counts_every_image_once_in_every_phase():

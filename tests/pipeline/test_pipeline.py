@@ -62,7 +62,7 @@ def test_two_fresh_caches_hold_the_same_bits(undisturbed, tmp_path):
     assert rows == first_rows
     assert trained(stages) == trained(first)
     assert len(trained(stages)) > 8
-    weights = [s.squeeze(0).tensors for s in (stages, first)]
+    weights = [s.squeeze.run(0).tensors for s in (stages, first)]
     assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
     chosen = [[r.chosen.tolist() for r in s.phases(0)] for s in (stages, first)]
     assert chosen[0] == chosen[1] and sum(map(len, chosen[0])) > 20
@@ -490,7 +490,7 @@ def test_threads_and_processes_measure_what_one_after_the_other_does(
 
 def test_one_missing_training_is_no_business_of_the_pool(house, mini, monkeypatch):
     e, seen = mini(score="forgetting", score_runs=3, epochs=1), []
-    Pipeline(e).squeeze(0)
+    Pipeline(e).squeeze.run(0)
     squeeze = sweep._squeeze
     monkeypatch.setattr(sweep, "_squeeze", lambda *a: seen.append(a[2]) or squeeze(*a))
     how = {"arms": ("random-hard",), "workers": 1, "threads": True}

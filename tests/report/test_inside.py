@@ -11,18 +11,23 @@ from ccfs_lib.curriculum import Filter, PhaseRecord
 from ccfs_lib.report import inside
 
 
-def record(phase, chosen, difficulty, train=50.0, test=40.0, shortfall=(), answers=()):
-    answers = np.array(answers)
+def record(phase, chosen, difficulty, train=50.0, test=40.0, shortfall=(), pool=()):
+    scores = np.zeros(1 + max(chosen, default=0))
+    scores[list(chosen)] = difficulty
     return PhaseRecord(
         phase=phase,
         quota=2,
         synthetic=4,
-        filter=Filter(answers, np.zeros(len(answers)), test),
+        filter=Filter(np.zeros(0, int), np.zeros(0), test),
         train_accuracy=train,
+        candidates=np.isin(np.arange(8), pool),
         pool=np.array([3, 3]),
+        scores=scores,
+        ranking=np.zeros(0, np.int64),
         chosen=np.array(chosen, dtype=np.int64),
-        difficulty=np.array(difficulty, dtype=float),
         shortfall=dict(shortfall),
+        coarse="misclassified",
+        fine="simple",
     )
 
 
@@ -82,16 +87,9 @@ def stages(labels):
 
 def test_overlaps_by_hand():
     labels = [0, 0, 0, 0, 1, 1, 1, 1]
-    wrong_first = [1, 1, 1, 1, 1, 1, 1, 1]  # images 0-3 are candidates
-    wrong_then = [0, 0, 1, 1, 0, 1, 1, 1]  # 2, 3, 4; without 3, which was picked
-    one = [
-        record(1, [3], [0], answers=wrong_first),
-        record(2, [2], [0], answers=wrong_then),
-    ]
-    other = [
-        record(1, [3], [0], answers=wrong_first),
-        record(2, [4], [0], answers=wrong_then),
-    ]
+    first, then = [0, 1, 2, 3], [2, 4]  # candidates
+    one = [record(1, [3], [0], pool=first), record(2, [2], [0], pool=then)]
+    other = [record(1, [3], [0], pool=first), record(2, [4], [0], pool=then)]
     text = str(inside.overlaps(stages(labels), [one, other]))
     rows = [
         re.split(r"\s*\|\s*", line)[1:-1] for line in text.split("\n") if "|" in line

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from papermill.inspection import inspect_notebook
 from PIL import Image
 
 from ccfs_lib import report
-from ccfs_lib.curriculum import Filter, PhaseRecord, run
+from ccfs_lib.curriculum import Filter, run
 from ccfs_lib.data import ImageSet
 from ccfs_lib.experiment import STRATEGIES, Distillation, preset
 from ccfs_lib.report import (
@@ -506,20 +507,17 @@ def test_crop_schedule_is_the_recipe():
 def test_pool_is_what_the_curriculum_saw(story):
     stages, records = story
     labels = stages.train.labels.numpy()
-    for i, record in enumerate(records):
-        members = phase.pool(stages, records[: i + 1])
-        assert (
-            np.bincount(labels[members], minlength=3).tolist() == record.pool.tolist()
-        )
-        assert members[record.chosen].all()
+    for record in records:
+        assert record.candidates[record.chosen].all()
+        counts = np.bincount(labels[record.candidates], minlength=3)
+        assert counts.tolist() == record.pool.tolist()
+        assert (record.filter.predictions != labels)[record.candidates].all()
 
 
 def test_supply_bars_are_candidates_and_picked(story):
     stages, records = story
-    pool = np.array([5, 2, 9])
-    short = PhaseRecord(
-        1, 4, 6, records[0].filter, 50.0, pool, np.arange(10), np.zeros(10), {1: 2}
-    )
+    changes = {"quota": 4, "chosen": np.arange(10), "shortfall": {1: 2}}
+    short = replace(records[0], pool=np.array([5, 2, 9]), **changes)
     ax = phase.supply(stages, [short]).axes[0]
     widths = {c.get_label(): [bar.get_width() for bar in c] for c in ax.containers}
     assert widths == {
@@ -553,8 +551,9 @@ def test_picks_that_only_the_index_decided(images):
     start = images.subset(range(3))
     records = list(run(images, start, values, [4], lambda *_: wrong))
     stages = stages_of(images, values)
-    assert phase.undecided(stages, records) == 8  # classes 0 and 2: four each
-    assert phase.undecided(stages_of(images, values, fine="random"), records) == 0
+    assert phase.undecided(stages, records[-1]) == 8  # classes 0 and 2: four each
+    drawn = stages_of(images, values, fine="random")
+    assert phase.undecided(drawn, records[-1]) == 0
 
 
 def test_phase_pictures_and_finding(story):

@@ -219,8 +219,13 @@ def test_a_lot_changes_the_picks_and_not_their_difficulty(shared, mini):
     for c in range(10):
         mine = [r.chosen[labels[r.chosen] == c] for r in (first, second)]
         assert sorted(difficulty[mine[0]]) == sorted(difficulty[mine[1]])
+        # Rows hold the difficulty itself, not the number that broke its ties.
+        assert sorted(second.difficulty[labels[second.chosen] == c]) == sorted(
+            difficulty[mine[1]]
+        )
     assert set(first.chosen) != set(second.chosen)
     np.testing.assert_array_equal(first.pool, second.pool)
+    np.testing.assert_array_equal(second.scores, difficulty)
 
 
 def test_filters_learn_from_what_is_asked(house, mini):
@@ -295,7 +300,7 @@ def record(phase, chosen, shortfall=()):
 
 
 def test_ties_and_supply_are_means_over_seeds(monkeypatch):
-    monkeypatch.setattr(evidence, "undecided", lambda _, r: len(r[-1].chosen) // 2)
+    monkeypatch.setattr(evidence, "undecided", lambda _, r: len(r.chosen) // 2)
     stages = SimpleNamespace(
         train=SimpleNamespace(num_classes=4), experiment=SimpleNamespace(real=6)
     )

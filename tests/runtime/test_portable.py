@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ccfs_lib.experiment import settings
-from ccfs_lib.pipeline.stages import Stages
+from ccfs_lib.pipeline.trainings import Trainings
 from ccfs_lib.runtime import device, portable
 
 PROBE = """
@@ -49,7 +49,7 @@ def test_a_process_that_imported_torch_too_early_says_how_it_computes():
 @pytest.mark.parametrize(("other", "told"), [("", None), ("AVX512", "AVX512")])
 def test_other_arithmetic_is_another_artefact(monkeypatch, other, told):
     monkeypatch.setattr(device, "unlike_portable", lambda: other)
-    stages = Stages(settings.preset())
+    stages = Trainings(settings.preset())
     recipe = stages.experiment.teacher
-    key = stages._key("convnet-16-32", recipe, 0, stages.train)
+    key = stages.key("convnet-16-32", recipe, 0, stages.train)
     assert key.get("arithmetic") == told

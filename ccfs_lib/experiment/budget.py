@@ -1,0 +1,65 @@
+"""How much of the published work fits into a budget, counted in image passes.
+
+A pass is one image through a network, forward and back. A budget in minutes becomes one
+in passes by the rate of the machine; then everything here is arithmetic.
+"""
+
+import math
+from dataclasses import dataclass
+
+from ccfs_lib.errors import InputError
+
+# SelMatch's scripts evaluate every cell with the same number of steps, whatever the
+# IPC: 1000, 500, 250, 167 epochs of 2,500, 5,000, 10,000, 15,000 images of CIFAR, 500
+# and 250 of 10,000 and 20,000 of Tiny-ImageNet. That is 50 times the training set, in
+# batches of 128 about 20,000 and 40,000 steps.
+EVALUATION_SWEEPS = 50
+# A row with less than this of the published work is not evidence about its method.
+ENOUGH = 0.1
+
+
+@dataclass(frozen=True)
+class Share:
+    """A number of epochs or iterations, and what part of the published work it is."""
+
+    count: int
+    share: float  # 0 .. 1
+
+    @property
+    def enough(self) -> bool:
+        """Whether a row may speak for its method."""
+        return self.share >= ENOUGH
+
+
+def within(published: int, passes: float, budget: float | None = None) -> Share:
+    """Cut `published` iterations of `passes` image passes each to a budget of passes.
+
+    None: no limit. At least one iteration, even above the budget. Raises InputError for
+    numbers that are not positive.
+    """
+    _positive(published=published, passes=passes, budget=budget)
+    count = published if budget is None else min(published, int(budget / passes))
+    count = max(count, 1)
+    return Share(count, count / published)
+
+
+def evaluation(images: int, full: int, budget: float | None = None) -> Share:
+    """Scale SelMatch's evaluation, a constant number of steps: how many epochs?
+
+    images: in the synthetic set; full: in the training set; budget: image passes of one
+    evaluation, None: no limit. The passes, min(EVALUATION_SWEEPS x full, budget), do
+    not depend on `images`, so that all IPCs train equally long under any budget; a
+    whole number of epochs comes nearest to them, at least one. Raises InputError for
+    numbers that are not positive.
+    """
+    _positive(images=images, full=full, budget=budget)
+    whole = EVALUATION_SWEEPS * full
+    passes = whole if budget is None else min(whole, budget)
+    epochs = max(math.floor(passes / images + 0.5), 1)
+    return Share(epochs, min(epochs * images / whole, 1.0))
+
+
+def _positive(**numbers) -> None:
+    for name, value in numbers.items():
+        if value is not None and not 0 < value < math.inf:
+            raise InputError(f"{name} is {value!r}, but must be a positive number")

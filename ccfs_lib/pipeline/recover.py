@@ -1,0 +1,65 @@
+"""Recover: distilled images, synthesised from the teacher batch by batch, or read."""
+
+import time
+
+from torch import Tensor
+
+from ccfs_lib.data import ImageSet, exchange
+from ccfs_lib.distill import sre2l
+from ccfs_lib.errors import TimeUp
+from ccfs_lib.experiment import essential
+from ccfs_lib.pipeline.squeeze import Squeeze
+from ccfs_lib.pipeline.trainings import Trainings
+from ccfs_lib.runtime.device import arithmetic
+from ccfs_lib.runtime.progress import progress
+
+
+class Recover:
+    """Distilled images of an experiment."""
+
+    def __init__(self, trainings: Trainings, squeeze: Squeeze):
+        self.trainings, self.squeeze = trainings, squeeze
+        self.experiment = trainings.experiment
+
+    def images(self, per_class: int) -> ImageSet:
+        """Recover or read the first `per_class` distilled images of each class."""
+        e, train = self.experiment, self.trainings.train
+        if not per_class:
+            return train.subset([], "none")
+        if e.distilled_from:
+            return exchange.read_folder(e.distilled_from, train.classes, per_class)
+        todo = self.batches(per_class)
+        done = [self.batch(per_class, i) for i in progress(todo, "recover", "batch")]
+        name = f"{e.distillation.method} x{per_class}"
+        return sre2l.assemble(done, todo.values(), train.classes, name)
+
+    def batches(self, per_class: int) -> dict[int, Tensor]:
+        """List the batches to recover, number -> targets, int (B,); none if given."""
+        e = self.experiment
+        if e.distilled_from or not per_class:
+            return {}
+        size, classes = e.distillation.batch_size, self.trainings.train.num_classes
+        return dict(enumerate(sre2l.batches(classes, per_class, size)))
+
+    def batch(self, per_class: int, number: int) -> Tensor:
+        """Recover one batch of images, uint8 (B, 3, H, W), or read it."""
+        e, t, targets = self.experiment, self.trainings, self.batches(per_class)[number]
+        # Batches are numbered over classes and images: fewer images per class are the
+        # first batches of more, and no key needs to say how many there will be.
+        size = t.train.image_size
+        key = {"recipe": essential(e.distillation), "size": size}
+        key |= {"classes": t.train.num_classes}
+        key |= {"batch": number, "images": len(targets)}
+        key = self.squeeze.teacher.named(t.store, "recover", key)
+
+        def compute():
+            if t.deadline is not None and time.monotonic() >= t.deadline:
+                raise TimeUp("recover: time is up; the same command continues here")
+            teacher, recipe = self.squeeze.teacher.network, e.distillation
+            with arithmetic(e.portable):
+                images = sre2l.recover_batch(
+                    teacher, targets, size, recipe, 0, number, t.device
+                )
+            return {"images": images}, {}
+
+        return t.store.get("recover", key, compute).tensors["images"]
