@@ -15,8 +15,8 @@ import findings
 import pandas
 from pages import ROOT
 
+from ccfs_lib.arms import CCFS
 from ccfs_lib.claims import compare
-from ccfs_lib.claims.compare import CCFS
 from ccfs_lib.experiment import presets
 from ccfs_lib.report.text import DASH, count, plus_minus
 

@@ -9,8 +9,8 @@ from beside import DATASETS, LAST, Column, Item, ccfs, columns
 from paper_tables import MATCH, ONE, SWEEP
 
 from ccfs_lib import paper
+from ccfs_lib.arms import CCFS
 from ccfs_lib.claims import compare
-from ccfs_lib.claims.compare import CCFS
 from ccfs_lib.report.text import DASH, plus_minus, signed
 
 

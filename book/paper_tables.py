@@ -8,32 +8,45 @@ import pandas
 from beside import DATASETS, LAST, LAST_OF_OURS, LEARNER, Column, Item, ccfs, columns
 
 from ccfs_lib import paper
-from ccfs_lib.claims.compare import CCFS
+from ccfs_lib.arms import ARMS, CCFS
 from ccfs_lib.experiment import STRATEGIES, preset, presets
 
 SWEEP = "ccfs sweep --scale paper --seeds 5 --dataset"
 MATCH = "ccfs match --scale paper --seeds 3 --dataset"
 ONE = "--arms simple-misclassified"
-# The paper's methods, what we call them, and which rows of ours are the same. Methods
-# that nobody has run here are cells of their own name, and show once there are some.
-METHODS = {
-    "random": ("Random", {"cell": ("random-hard",)}),
-    "forgetting": ("Forgetting", {"cell": ("forgetting",)}),
-    "glister": ("Glister", {"cell": ("glister",)}),
-    "oracle-window": ("Oracle window", {"cell": ("oracle-window",)}),
-    "self-evolved": ("Self-evolved selection", {"cell": ("self-evolved",)}),
-    "dsa": ("DSA", {"cell": ("dsa",)}),
-    "dm": ("DM", {"cell": ("dm",)}),
-    "mtt": ("MTT", {"cell": ("mtt",)}),
-    "sre2l": ("SRe²L", {"cell": ("distilled",), "distillation.method": ("sre2l",)}),
-    "datm": ("DATM", {"cell": ("datm",)}),
-    "selmatch": ("SelMatch", {"cell": ("selmatch",)}),
-    "cda": ("CDA", {"cell": ("distilled",), "distillation.method": ("cda",)}),
-    "cudd": ("CUDD", {"cell": ("cudd",)}),
-    "ccfs": ("CCFS", {"cell": (CCFS,)}),
-    "full": ("All images", {"cell": ("full-hard",)}),
-    "ccfs-mtt": ("CCFS on MTT", {"cell": ("ccfs-mtt",)}),
+NAMES = {
+    "random": "Random",
+    "forgetting": "Forgetting",
+    "glister": "Glister",
+    "oracle-window": "Oracle window",
+    "self-evolved": "Self-evolved selection",
+    "dsa": "DSA",
+    "dm": "DM",
+    "mtt": "MTT",
+    "sre2l": "SRe²L",
+    "datm": "DATM",
+    "selmatch": "SelMatch",
+    "cda": "CDA",
+    "cudd": "CUDD",
+    "ccfs": "CCFS",
+    "full": "All images",
+    "ccfs-mtt": "CCFS on MTT",
 }
+OURS = {"ccfs": CCFS, "full": "full-hard"}
+
+
+def _method(name: str) -> tuple[str, dict]:
+    """A method's title, and which rows of ours are it: by the table of arms, or name.
+
+    Methods without an arm appear as soon as there are rows of a cell of their name.
+    """
+    if name in ("cda", "sre2l"):
+        return NAMES[name], {"cell": ("distilled",), "distillation.method": (name,)}
+    cells = [arm.name for arm in ARMS if arm.printed == name]
+    return NAMES[name], {"cell": (*cells, OURS.get(name, name))}
+
+
+METHODS = {name: _method(name) for name in NAMES}
 TEACHER = ("Random, same teacher", {"cell": ("random",)})
 SCORES = {
     "logits": ccfs("score", "logits"),
