@@ -15,7 +15,7 @@ import torch
 from realdata import DATA
 
 import ccfs_lib.pipeline.trainings
-from ccfs_lib import report
+from ccfs_lib import explorer, report
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Recipe, essential, preset
 from ccfs_lib.pipeline import Pipeline
@@ -209,3 +209,9 @@ def test_what_the_teacher_says_of_the_images_is_shipped(replay):
     far = report.probe.distances(stages, recovered)
     assert [len(v) for v in far.values()] == [1, 2, 2, 2]
     assert min(far["noise"]) > 4 * max(far["real, training"])
+
+
+def test_the_explorers_map_is_shipped(replay):
+    atlas = explorer.build(replay[0.2])
+    assert atlas.xy.shape == (11_000, 2) and atlas.distilled == 1000
+    assert (atlas.picked > 0).sum() == 3998  # all that seed 0 picked
