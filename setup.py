@@ -9,5 +9,8 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["ccfs_lib*"]), "ccfs_lib.paper_data"],
     package_dir={"ccfs_lib.paper_data": "data/paper"},
-    package_data={"ccfs_lib.paper_data": ["*.csv", "README.md"]},
+    package_data={
+        "ccfs_lib.paper_data": ["*.csv", "README.md"],
+        "ccfs_lib.data": ["*.json"],  # here, since pyproject's would replace this
+    },
 )

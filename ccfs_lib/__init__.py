@@ -37,4 +37,4 @@ imported here, so that a notebook can refuse bad parameters before it pays two s
 for torch.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

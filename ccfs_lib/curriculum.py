@@ -88,9 +88,8 @@ def run(
     logits (Table 4). train_filter(synthetic set, phase) trains and answers. excluded:
     indices that are never chosen. teacher_predictions: int (N,) to keep only images
     that the teacher gets right (the authors' code), or None (the paper). ties: float
-    (N,), `difficulty` with its ties broken; None breaks them by the index. rule: the
-    user's own, in place of both stages. A class that runs short stays short: neither
-    paper nor code refills it later, and the record says how many are missing.
+    (N,), `difficulty` with its ties broken; None breaks them by the index. rule: in
+    place of both stages. A class that runs short stays short, as in paper and code.
     """
     labels = train.labels.numpy()
     excluded, chosen = np.asarray(excluded, np.int64), np.empty(0, np.int64)

@@ -2,7 +2,8 @@
 
 settings (Experiment, preset), recipes, matching and strengths (how is trained and
 matched), presets (what each scale runs), datasets (what is known of them), checks
-(what cannot be), names (of runs), section3 (SelMatch and its variants).
+(what cannot be), names (of runs), notebook (its parameters), section3 (SelMatch and
+its variants).
 """
 
 from ccfs_lib.arms import CONTROLS, FURTHER, STRATEGIES
@@ -13,6 +14,7 @@ from ccfs_lib.experiment.datasets import (
     SMALLEST_CLASS,
 )
 from ccfs_lib.experiment.matching import ExpertRecipe, Matching
+from ccfs_lib.experiment.notebook import from_notebook, given
 from ccfs_lib.experiment.recipes import (
     BPS,
     STRICT,
@@ -31,8 +33,6 @@ from ccfs_lib.experiment.settings import (
     SHORTHANDS,
     Experiment,
     checked,
-    from_notebook,
-    given,
     preset,
 )
 from ccfs_lib.experiment.strengths import Strengths

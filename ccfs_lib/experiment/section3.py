@@ -14,13 +14,13 @@ from ccfs_lib.arms import SECTION3
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import names, presets
 from ccfs_lib.experiment.matching import EXPERTS, ExpertRecipe, Matching
+from ccfs_lib.experiment.notebook import given
 from ccfs_lib.experiment.recipes import STRICT, Count, Fraction, Recipe
 from ccfs_lib.experiment.settings import (
     Experiment,
     Setting,
     Short,
     checked,
-    given,
     preset,
 )
 from ccfs_lib.runtime.portable import settle

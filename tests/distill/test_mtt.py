@@ -376,17 +376,12 @@ def test_a_loss_above_the_threshold_moves_nothing(trained):
     assert torch.equal(done.images.images, begin(some).images)
 
 
-def test_bad_input_is_one_sentence(trained, digits):
+def test_bad_input_is_one_sentence(trained):
     some, experts = trained
     with pytest.raises(InputError, match=r"max_start_epoch - 1 .* is 6, .* epoch 5"):
         mtt.distill(begin(some), experts, replace(SHORT, max_start_epoch=5))
-    with pytest.raises(InputError, match="holds 3 experts, but 4 are needed"):
-        experts.check("convnet-8", some, experts=4)
     with pytest.raises(InputError, match=r"holds experts of convnet-8 .* convnet-9"):
-        experts.check("convnet-9", some)
-    with pytest.raises(InputError, match=r"saw the data set .*, not 'digits-train'"):
-        experts.check("convnet-8", digits[0])
-    assert experts.check("convnet-8", some, 3, 5) is experts
+        experts.fits(some, "convnet-9")
     with pytest.raises(InputError, match="engine is 'quick'"):
         Flat(experts.network(), engine="quick")
     other = Buffer(experts.trajectories, experts.identity | {"size": 16})

@@ -1,0 +1,103 @@
+"""A notebook's parameters, validated before anything expensive is imported."""
+
+import types
+from dataclasses import fields, replace
+
+from ccfs_lib import arms
+from ccfs_lib.errors import InputError
+from ccfs_lib.experiment.settings import SHORTHANDS, Experiment, checked, preset
+from ccfs_lib.runtime.portable import settle
+
+
+def from_notebook(namespace: dict) -> tuple[Experiment, dict]:
+    """Validate a notebook's parameters: its plain values so far are nothing else.
+
+    namespace: the notebook's ``globals()`` right after its parameters. papermill only
+    warns about an unknown parameter and checks no type; here both stop the notebook
+    with one sentence. Returns the experiment and the parameters that are the
+    chapter's own (`phase`; `networks`, `arms` and `alphas`, with spaces between them).
+    """
+    extra = {"phase", "networks", "arms", "alphas"}
+    known = {f.name for f in fields(Experiment)} | {*SHORTHANDS, "reading", *extra}
+    values = given(namespace, known)
+    chapter = {name: values.pop(name) for name in extra & set(values)}
+    experiment = preset(**values)
+    settle(experiment.portable)
+    if "phase" in chapter:
+        _check_phase(experiment, chapter["phase"])
+    if "networks" in chapter:
+        chapter["networks"] = _learners(experiment, chapter["networks"])
+    if "arms" in chapter:
+        chapter["arms"] = _measured(experiment, chapter["arms"])
+    if "alphas" in chapter:
+        chapter["alphas"] = _portions(experiment, chapter["alphas"])
+    return experiment, chapter
+
+
+def _check_phase(experiment: Experiment, phase) -> None:
+    if not experiment.real:
+        raise InputError(
+            f"phase is {phase!r}, but alpha {experiment.alpha:g} leaves no real images "
+            "to select, so there is no phase to show: take a smaller alpha"
+        )
+    last = experiment.curricula
+    if isinstance(phase, bool) or not isinstance(phase, int) or not 1 <= phase <= last:
+        raise InputError(f"phase is {phase!r}, but must be a whole number 1 to {last}")
+
+
+def _names(parameter: str, names) -> list[str]:
+    if not isinstance(names, str):
+        raise InputError(
+            f"{parameter} is {names!r}, but must be names with spaces between them"
+        )
+    return names.split()
+
+
+def _measured(experiment: Experiment, names) -> list[str]:
+    """Arms that a chapter shows; [] for its usual ones."""
+    found = _names("arms", names)
+    for name in found:
+        arms.parse(name, experiment)
+    return found
+
+
+def _portions(experiment: Experiment, names) -> list[float]:
+    """Distilled portions that a chapter varies; [] for its usual ones."""
+    found = []
+    for name in _names("alphas", names):
+        try:
+            found.append(float(name))
+        except ValueError:
+            raise InputError(f"alphas has {name!r}, which is no number") from None
+        checked("alphas", replace, experiment, alpha=found[-1])
+    return found
+
+
+def _learners(experiment: Experiment, names) -> list[str]:
+    for name in _names("networks", names):
+        try:
+            checked("networks", replace, experiment, evaluation_network=name)
+        except InputError as error:
+            message = str(error).replace("evaluation_network", "networks")
+            raise InputError(message) from None
+    return names.split()
+
+
+# What IPython itself keeps in the namespace of every notebook.
+IPYTHON = {"In", "Out", "exit", "quit", "open", "get_ipython"}
+
+
+def given(namespace: dict, known: set[str]) -> dict:
+    """Pick a notebook's parameters by name; InputError for one that is not known."""
+    values = {k: v for k, v in namespace.items() if _is_parameter(k, v)}
+    if unknown := sorted(set(values) - known):
+        raise InputError(
+            f"{unknown[0]} is not a parameter of this notebook; it knows "
+            f"{', '.join(sorted(set(values) & known | {'ipc'}))}"
+        )
+    return values
+
+
+def _is_parameter(name: str, value) -> bool:
+    plain = not isinstance(value, (types.ModuleType, type)) and not callable(value)
+    return plain and not name.startswith("_") and name not in IPYTHON
