@@ -44,7 +44,7 @@ def sweep(
     most = max([experiment.distilled, *(parse(a).distilled(experiment) for a in arms)])
     with executor(worker_count(workers, threads), threads) as pool:
         # What every cell needs comes first: workers would only wait for each other.
-        _prepare(pool, pipeline, most)
+        _prepare(pool, pipeline, most, arms)
         return _measured(pool, pipeline, (experiment, deadline), _cell, arms, command)
 
 
@@ -80,12 +80,13 @@ def match(
         return _measured(pool, pipeline, shared, _match, arms, command)
 
 
-def _prepare(pool: Executor, pipeline, per_class: int) -> None:
+def _prepare(pool: Executor, pipeline, per_class: int, arms) -> None:
     """Compute teacher, scores and recovered images into the store, for all cells."""
     if pipeline.experiment.score != "forgetting":
         _ = pipeline.difficulty  # a missing file is refused before anything is trained
     _ = pipeline.train, pipeline.test  # decoded once, not by every worker
     pipeline.recover.check()
+    pipeline.check(arms)
     shared = pipeline.experiment, pipeline.trainings.deadline
     missing = [
         (_squeeze, n) for n in pipeline.squeeze.seeds if not pipeline.squeeze.has(n)

@@ -52,27 +52,27 @@ def test_other_names_are_refused(name):
 @pytest.fixture
 def rules(house, monkeypatch):
     """A module of the user's in the working folder."""
-    (house / "mine.py").write_text(RULE)
+    (house / "my_rules.py").write_text(RULE)
     monkeypatch.chdir(house)
     return house
 
 
 def test_a_rule_that_is_ccfs_chooses_what_ccfs_chooses(rules):
     run = Pipeline(small())
-    one, other = (list(run.phases(0, s)) for s in (None, "mine:ccfs"))
+    one, other = (list(run.phases(0, s)) for s in (None, "my_rules:ccfs"))
     for a, b in zip(one, other, strict=True):
         np.testing.assert_array_equal(a.chosen, b.chosen)
-    row = run.evaluate("mine:ccfs", 0)
+    row = run.evaluate("my_rules:ccfs", 0)
     assert row == {k: run.evaluate("simple-misclassified", 0)[k] for k in row}
 
 
 def test_a_rule_is_swept_in_other_processes_like_any_arm(rules):
-    paths = sweep.sweep(small(), ("mine:lowest", "random"), workers=2)
-    assert sorted(p.name for p in paths) == ["mine.lowest.json", "random.json"]
-    filed = json.loads(next(p for p in paths if p.stem == "mine.lowest").read_text())
-    assert filed["config"]["rule"] == "mine:lowest"
+    paths = sweep.sweep(small(), ("my_rules:lowest", "random"), workers=2)
+    assert sorted(p.name for p in paths) == ["my_rules.lowest.json", "random.json"]
+    filed = json.loads(next(p for p in paths if p.stem == "my_rules.lowest").read_text())
+    assert filed["config"]["rule"] == "my_rules:lowest"
     assert len(filed["config"]["rule_source"]) == 64
-    assert filed["rows"] == [Pipeline(small()).evaluate("mine:lowest", 0)]
+    assert filed["rows"] == [Pipeline(small()).evaluate("my_rules:lowest", 0)]
 
 
 @pytest.mark.parametrize(

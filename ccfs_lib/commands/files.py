@@ -7,7 +7,7 @@ from typing import Literal
 
 from ccfs_lib.arms import CONTROLS, STRATEGIES
 from ccfs_lib.commands.options import Choice
-from ccfs_lib.commands.run import Shared, print_settings
+from ccfs_lib.commands.run import Shared, print_settings, writable
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Select:
     def __call__(self) -> None:
         """Select, print each phase, write."""
         experiment = self.choice.experiment()
+        writable(self.out)
         print_settings([experiment])
         from ccfs_lib.curriculum import selected
         from ccfs_lib.data.exchange import write_indices
@@ -56,6 +57,7 @@ class Export:
     def __call__(self) -> None:
         """Build the set and write it."""
         experiment = self.choice.experiment()
+        writable(self.out)
         from ccfs_lib.data import exchange
         from ccfs_lib.pipeline import Pipeline
 

@@ -3,8 +3,10 @@
 All are resumable, stop by a time limit, and say beforehand what they would cost.
 """
 
+import math
 import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -44,6 +46,26 @@ def each(runs: list, limit: float | None, one: Callable) -> None:
     Results(tuple(run.run for run in runs))()
 
 
+def check(arms: tuple[str, ...], limit: float | None) -> None:
+    """Raise InputError for no arms, and for a limit that is no time."""
+    if not arms:
+        raise InputError("arms is empty, but must name at least one")
+    if limit is not None and not 0 <= limit < math.inf:
+        raise InputError(f"time_limit is {limit}, but must be 0 or more seconds")
+
+
+def writable(out: Path) -> None:
+    """Raise InputError where nothing can be written at `out`, before the work."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"out is '{out}', but nothing can be written there: {error.strerror}"
+        ) from None
+
+
 def command() -> str:
     """Return the command line as it was typed, to be filed with the results."""
     return shlex.join(["ccfs", *sys.argv[1:]])
@@ -60,6 +82,7 @@ class Sweep(Long):
 
     def __call__(self) -> None:
         """Run and print the table."""
+        check(self.arms, self.time_limit)
         experiments = self.choice.experiments()
         for arm in self.arms:
             parse(arm, experiments[0])
@@ -98,6 +121,7 @@ class Match(Long):
 
     def runs(self) -> list:
         """List the runs of the grid; raises InputError for the first that cannot be."""
+        check(self.arms, self.time_limit)
         for arm in self.arms:
             if arm not in SECTION3:
                 raise InputError(
@@ -139,7 +163,10 @@ class Squeeze(Long):
 
     def __call__(self) -> None:
         """Train, print its accuracy, write."""
+        check(("teacher",), self.time_limit)
         experiment = self.choice.experiment()
+        if self.out is not None:
+            writable(self.out)
         print_settings([experiment])
         if self.dry_run:
             from ccfs_lib.commands.forecast import forecast

@@ -6,7 +6,7 @@ nothing else, so arms share what they have in common: six strategies train the f
 filter of a seed once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -79,6 +79,20 @@ class Pipeline:
     def distilled(self, per_class: int) -> ImageSet:
         """Recover or read distilled images; see `Recover.images`."""
         return self.recover.images(per_class)
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raise InputError for functions of the user's that cannot be used.
+
+        names: of arms. To be asked before anything is trained: networks are built and
+        selection rules imported.
+        """
+        e = self.experiment
+        networks = e.network, e.teacher_network, e.evaluation_network
+        for name in {*networks, e.evaluation_teacher} - {""}:
+            self.network(name, 0)
+        for arm in (arms.parse(name, e) for name in names):
+            if arm.rule:
+                plugins.resolve(arm.rule, "arm", arms.RULE)
 
     # -- the method ------------------------------------------------------------------
 
@@ -254,11 +268,16 @@ class Pipeline:
 
         Raises InputError for an arm that cannot be measured here.
         """
-        arm, teacher = arms.parse(name, self.experiment), self.teacher
+        e = self.experiment
+        arm = arms.parse(name, e)  # before a teacher is trained
+        teacher = self.teacher
         config = {"teacher_last": teacher.last, "teacher_best": teacher.best}
         config["teacher_train"] = teacher.train_accuracy
         if self.evaluator is not teacher:
             config["evaluator_last"] = self.evaluator.last
+        if arm.protocol:  # a recipe of its own: the experiment's takes no part
+            own = presets.evaluation(e.dataset, e.scale, e.ipc)
+            config |= {"protocol": arm.protocol, "protocol_epochs": own.epochs}
         if arm.rule:
             config |= {"rule": arm.rule, "rule_source": plugins.source_hash(arm.rule)}
-        return measure(self, self.experiment, name, config, command)
+        return measure(self, e, name, config, command)
