@@ -69,7 +69,9 @@ def test_a_rule_that_is_ccfs_chooses_what_ccfs_chooses(rules):
 def test_a_rule_is_swept_in_other_processes_like_any_arm(rules):
     paths = sweep.sweep(small(), ("my_rules:lowest", "random"), workers=2)
     assert sorted(p.name for p in paths) == ["my_rules.lowest.json", "random.json"]
-    filed = json.loads(next(p for p in paths if p.stem == "my_rules.lowest").read_text())
+    filed = json.loads(
+        next(p for p in paths if p.stem == "my_rules.lowest").read_text()
+    )
     assert filed["config"]["rule"] == "my_rules:lowest"
     assert len(filed["config"]["rule_source"]) == 64
     assert filed["rows"] == [Pipeline(small()).evaluate("my_rules:lowest", 0)]
