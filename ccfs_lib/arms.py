@@ -60,8 +60,7 @@ class Arm:
 
 def _strategy(fine: str, coarse: str, title: str) -> Arm:
     colour = "blue" if (fine, coarse) == ("simple", "misclassified") else "green"
-    strategy = coarse, fine
-    return Arm(f"{fine}-{coarse}", title, "phases", strategy, AS_IT_IS, colour)
+    return Arm(f"{fine}-{coarse}", title, "phases", (coarse, fine), colour=colour)
 
 
 ARMS = (
@@ -79,7 +78,7 @@ ARMS = (
         colour="orange",
         printed="cda",
     ),
-    Arm("ccfs-hard", "CCFS, hard labels", "phases", None, HARD, "sky"),
+    Arm("ccfs-hard", "CCFS, hard labels", "phases", None, HARD, colour="sky"),
     Arm("random-hard", "random, hard labels", "random", None, HARD, printed="random"),
     # Measured where they are named: chapters 13 and 14.
     Arm("random-short", "random, as many as CCFS has", "short"),

@@ -29,6 +29,11 @@ def ccfs(labels, predictions, scores, quota, excluded):
 
 def test_names_are_parsed_into_what_is_compared():
     assert len({arm.name for arm in arms.ARMS}) == len(arms.ARMS)
+    assert {a.name for a in arms.ARMS if a.protocol} == {"random-selmatch"}
+    assert not any(arm.rule for arm in arms.ARMS)
+    palette = ("blue", "sky", "orange", "green", "grey")
+    assert all(arm.colour in palette for arm in arms.ARMS)
+    assert arms.BY_NAME[arms.CCFS].colour == "blue"
     assert {*arms.STRATEGIES, *arms.CONTROLS, *arms.FURTHER, *arms.SECTION3} == {
         *arms.BY_NAME
     }
