@@ -25,10 +25,7 @@ def runs(claim, rows: pandas.DataFrame) -> Iterator[pandas.DataFrame]:
         here = rows["dataset"].astype(str).str.removesuffix("-jpeg") == dataset
         rows = rows[here & (rows["ipc"] == ipc)]
     if claim.id in TRENDS and not TRENDS[claim.id].over:
-        # An ablation changes the method that the claim is about, and the preset's
-        # run, whose name says no more than data and IPC, is there beside it.
-        preset_run = rows["run"].str.fullmatch(r".*-ipc\d+")
-        rows = rows[preset_run] if preset_run.any() else rows
+        rows = rows[_of_the_method(rows)]
     if LEARNER in rows and LEARNER not in arms.apart(claim):
         # Another network that learns from the very same sets tests another claim.
         rows = rows[rows[LEARNER].fillna("") == ""]
@@ -36,6 +33,19 @@ def runs(claim, rows: pandas.DataFrame) -> Iterator[pandas.DataFrame]:
     # Not the name of the run: a folder may hold two settings, two folders the same one.
     for _, run in rows.groupby(columns or "run", dropna=False, sort=False):
         yield run
+
+
+def _of_the_method(rows: pandas.DataFrame) -> pandas.Series:
+    """Leave out ablations: they change the method that a claim is about.
+
+    Of data that have a preset's run, whose name says no more than data and IPC, that
+    one counts; of others, such as the full-size run, all that have distilled images.
+    """
+    preset_run = rows["run"].str.fullmatch(r".*-ipc\d+")
+    if "train" not in rows or "alpha" not in rows:
+        return preset_run if preset_run.any() else preset_run | True
+    beside = preset_run.groupby(rows["train"].fillna("")).transform("any")
+    return preset_run | (~beside & (rows["alpha"] != 0))
 
 
 def pairs_of(claim, run: pandas.DataFrame) -> tuple[Pairs, Pairs, list[str]]:

@@ -37,13 +37,12 @@ def option(name: str, kind, help: str, grid: bool = False) -> tuple:
     return name, Annotated[kind | None, help_text], None
 
 
-def declared(kind: type, leave: set[str] = frozenset(), grid: set[str] = frozenset()):
+def declared(kind: type, leave: set[str] = frozenset()):
     """Yield options of a configuration's declared settings, but for those left out."""
     types = {f.name: plain(f.type) for f in fields(kind)}
     for name, setting in settings(kind).items():
         if setting.help and name not in leave:
-            some = setting.grid or name in grid
-            yield option(name, types[name], setting.help, some)
+            yield option(name, types[name], setting.help, setting.grid)
 
 
 def shorthands(table: dict, recipes: dict):
@@ -92,7 +91,7 @@ def grid(options: dict, lists: set[str]) -> Iterator[dict]:
 
 def command_options(name: str, doc: str, make, options: list[tuple]) -> type:
     """Make a dataclass of options, whose values `make` turns into runs."""
-    command_class = make_dataclass(
+    return make_dataclass(
         name,
         [(n, t, field(default=default)) for n, t, default in options],
         bases=(Point,),
@@ -104,7 +103,6 @@ def command_options(name: str, doc: str, make, options: list[tuple]) -> type:
             "__module__": __name__,
         },
     )
-    return command_class
 
 
 Choice = command_options(

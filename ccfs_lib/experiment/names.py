@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 # Settings that stand in front of every name, or in columns of the rows.
 UNNAMED = {"dataset", "data_root", "scale", "classes", "image_size", "ipc", "seeds"}
-SECTION3 = ("dataset", "classes", "image_size", "ipc", "alpha", "seeds")
 UNNAMED |= {"reading"}
+SECTION3 = ("dataset", "classes", "image_size", "ipc", "alpha", "seeds")
 # What the common settings add to a name; the others add a hash.
 FORMATS = {
     "fine": "{}",

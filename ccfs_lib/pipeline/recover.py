@@ -1,6 +1,5 @@
 """Recover: distilled images, synthesised from the teacher batch by batch, or read."""
 
-import math
 import time
 from contextlib import suppress
 
@@ -22,7 +21,7 @@ class Recover:
 
     def __init__(self, trainings: Trainings, squeeze: Squeeze):
         self.trainings, self.squeeze = trainings, squeeze
-        self._agreed: dict[int, float] = {}
+        self._compared: set[int] = set()
         self.experiment = trainings.experiment
 
     def images(self, per_class: int) -> ImageSet:
@@ -49,12 +48,12 @@ class Recover:
         """Read distilled images of others; a Notice where the teacher knows none."""
         e, t = self.experiment, self.trainings
         images = exchange.read_folder(e.distilled_from, t.train.classes, per_class)
-        if per_class not in self._agreed:  # said once
-            self._agreed[per_class] = math.nan
+        if per_class not in self._compared:  # said once
+            self._compared.add(per_class)
             with suppress(InputError):  # only the answers of a shipped teacher are here
                 network = self.squeeze.teacher.network
                 answers = predict(network, images.images, t.device).argmax(1)
-                self._agreed[per_class] = exchange.agreement(images, answers)
+                exchange.agreement(images, answers)
         return images
 
     def batches(self, per_class: int) -> dict[int, Tensor]:

@@ -1,6 +1,7 @@
 """Claims over several runs or phases, on made-up rows with known answers."""
 
 import itertools
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,9 +9,11 @@ import pandas
 import pytest
 from scipy import stats
 
-from ccfs_lib import paper
-from ccfs_lib.claims.ledger import weigh
+from ccfs_lib import paper, results
+from ccfs_lib.claims.ledger import ledger, weigh
 from ccfs_lib.claims.trends import TRENDS
+
+ROOT = Path(__file__).parents[2]
 
 CLAIMS = {claim.id: claim for claim in paper.claims().itertuples()}
 CCFS = "simple-misclassified"
@@ -223,3 +226,11 @@ def test_ccfs_over_cda_on_every_network_that_learnt():
     assert one("ccfs-over-cda-on-five-networks", home, other).verdict == (
         "not tested here"
     )
+
+
+def test_data_without_a_presets_run_are_evidence_too_but_not_without_distilled_images():
+    """The full-size run has a longer name, and alpha 0 is our own reading."""
+    rows = results.load(ROOT / "data" / "results")
+    lines = ledger(rows[rows["dataset"] == "cifar100"])
+    (line,) = lines[lines["claim"] == "filter-test-accuracy-rises"].itertuples()
+    assert line.verdict == "holds" and line.seeds == 3 and "alpha0.2" in line.run
