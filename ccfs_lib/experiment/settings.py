@@ -244,7 +244,8 @@ class Experiment:
     selected_from: Annotated[
         str,
         Setting(
-            "a selected_indices.json, measured by --arms selected",
+            "a selected_indices.json, or a folder with one for each seed "
+            "(...seed0.json), measured by --arms selected",
             "choice",
             later=True,
         ),

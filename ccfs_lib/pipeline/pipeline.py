@@ -18,6 +18,7 @@ from ccfs_lib.curriculum import Filter, PhaseRecord
 from ccfs_lib.data import ImageSet, exchange
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment, Recipe, presets
+from ccfs_lib.experiment.selected import of_seed
 from ccfs_lib.pipeline.measure import EVALUATION, measure, row
 from ccfs_lib.pipeline.recover import Recover
 from ccfs_lib.pipeline.squeeze import Squeeze, Teacher
@@ -184,7 +185,7 @@ class Pipeline:
             sizes = self._beside(self.chosen(seed)).class_sizes
             return self.train.subset(self.random_real(sizes, seed))
         if arm.set == "selected":
-            path, labels = e.selected_from, self.train.labels
+            path, labels = of_seed(e.selected_from, seed), self.train.labels
             chosen, _ = exchange.read_indices(path, e.ipc, len(labels), labels, e.real)
             return self._beside(chosen)
         return self._beside(self.chosen(seed, arm.rule or (arm.strategy and arm.name)))
