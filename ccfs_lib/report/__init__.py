@@ -30,6 +30,7 @@ from ccfs_lib.report import (
     trajectories,
     transfer,
     unsaid,
+    worth,
 )
 
 # Chapters 2 and 3 call these two modules by the names of SRe2L's stages.
@@ -68,4 +69,5 @@ __all__ = [
     "transfer",
     "unsaid",
     "verdict",
+    "worth",
 ]
