@@ -32,6 +32,7 @@ from ccfs_lib.report.text import (
     finding,
     interval,
     listed,
+    percent,
     plain,
     signed,
     table,
@@ -43,6 +44,12 @@ from ccfs_lib.statistics import Difference, difference
 APART = ("alpha", "selected_from", "distilled_from")
 PARTS = {"selection": "green", "distilled": "orange"}
 TITLES = {"selection": "selection", "distilled": "distilled images"}
+SEARCHED = {
+    "temperature": "T",
+    "lr": "learning rate",
+    "weight_decay": "weight decay",
+    "epochs": "epochs",
+}
 # What each part is drawn against: column -> label of its axis.
 BESIDE = {
     "filter": "test accuracy of the first filter (percent)",
@@ -216,6 +223,32 @@ def _cell(d: Difference) -> str:
     if math.isnan(d.half):
         return signed(d.mean)
     return f"{signed(d.mean)} [{signed(d.mean - d.half)}, {signed(d.mean + d.half)}]"
+
+
+def searched() -> Text:
+    """Tabulate the search for recipes: random images, tested on held-out images.
+
+    Every results file with a `holdout` takes part; none of them saw the test split.
+    """
+    rows = results.load(paths.results())
+    there = "holdout" in rows
+    rows = rows[(rows["holdout"] > 0) & (rows["cell"] == "random")] if there else []
+    if not len(rows):
+        return Text("No recipe was searched: no results file has a `holdout`.")
+    body = []
+    for _, run in rows.sort_values("last", ascending=False).groupby("run", sort=False):
+        first = run.iloc[0]
+        recipe = (f"{first[f'recipe.{name}']:g}" for name in SEARCHED)
+        mean = run["last"].astype(float).mean()
+        body.append([_data(first), _learner(first), *recipe, plain(mean), len(run)])
+    body.sort(key=lambda line: line[:2])
+    head = ["data", "network", *SEARCHED.values(), "held-out accuracy", "seeds"]
+    shares = listed(sorted({percent(100 * share, 0) for share in rows["holdout"]}))
+    caption = (
+        f"Recipes tried on the arm of random images, with the teacher, on {shares} of "
+        "the training images that neither teacher nor set has; last epoch, percent."
+    )
+    return table(caption, head, body, left=2)
 
 
 def answer(worth: Sequence[Worth]) -> Text:

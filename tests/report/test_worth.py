@@ -86,3 +86,21 @@ def test_digits_are_shown_and_never_counted():
     assert "Of 1 learner and set" in str(worth.answer(both)).replace("\u00a0", " ")
     for figure in (worth.parts(both), worth.against(both)):
         assert len(figure._repr_png_()[0]) > 2000
+
+
+def test_a_search_of_recipes_is_read_from_held_out_accuracies(tmp_path, monkeypatch):
+    monkeypatch.setattr(worth.paths, "results", lambda: tmp_path)
+    assert not list(tmp_path.iterdir())
+    recipes = ((4, 0.1, 45.0), (20, 0.03, 47.0))
+    for i, (temperature, lr, last) in enumerate(recipes):
+        recipe = {"temperature": temperature, "lr": lr, "weight_decay": 5e-4}
+        config = {"dataset": "cifar100", "ipc": 50, "network": "resnet10-w16"}
+        config |= {"holdout": 0.1, "recipe": recipe | {"epochs": 60}}
+        row = {"seed": 0, "last": last, "best": last}
+        here = {"config": config, "rows": [row], "provenance": {}}
+        worth.results.write(tmp_path, f"run{i}", "random", **here)
+    lines = str(worth.searched()).splitlines()
+    assert "10\u202f%" in lines[0] or "10\u00a0%" in lines[0]
+    body = [line for line in lines if "resnet10-w16" in line]
+    assert ["47.0" in body[0], "45.0" in body[1]] == [True, True]  # the best first
+    assert "| 20 | 0.03 | 0.0005 | 60 |" in body[0]
