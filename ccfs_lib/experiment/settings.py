@@ -153,8 +153,8 @@ class Experiment:
             later=True,
         ),
     ] = ""
-    # "images" is the letter of the code, and what every key so far was made of. Then a
-    # few images that a class could not fill may halve the batch and double the steps.
+    # "images" is the letter of the code: a few images that a class could not fill may
+    # halve the batch and double the steps. The paper's scale has "wanted".
     batch_size_by: Annotated[
         Literal["images", "wanted"],
         Setting(
