@@ -29,7 +29,7 @@ def sweep(
     "random-hard", "ccfs-hard"). workers: trainings at once; 0 means one per core, or
     five on a GPU. threads: of one process instead of processes; None means on a GPU.
     time_limit: seconds, after which TimeUp is raised at the next epoch boundary.
-    Returns the paths of the results, each written as soon as its arm is complete.
+    Returns the paths of the results; a row is filed as soon as its cell is complete.
     Raises InputError for an unknown arm or a negative number of workers.
     """
     from ccfs_lib.pipeline import Pipeline
@@ -72,6 +72,7 @@ def match(
     threads = pipeline.device == "cuda"
     with executor(worker_count(workers, threads), threads) as pool:
         _ = pipeline.train, pipeline.test, pipeline.difficulty  # as in `_prepare`
+        pipeline.check(arms)
         pipeline.window()  # one that leaves its class is refused before anything trains
         if "ccfs-mtt" in arms:
             _ = pipeline.ranking  # so is a missing file
@@ -85,7 +86,6 @@ def _prepare(pool: Executor, pipeline, per_class: int, arms) -> None:
     if pipeline.experiment.score != "forgetting":
         _ = pipeline.difficulty  # a missing file is refused before anything is trained
     _ = pipeline.train, pipeline.test  # decoded once, not by every worker
-    pipeline.recover.check()
     pipeline.check(arms)
     shared = pipeline.experiment, pipeline.trainings.deadline
     missing = [
@@ -102,15 +102,13 @@ def _prepare(pool: Executor, pipeline, per_class: int, arms) -> None:
 
 
 def _measured(pool: Executor, pipeline, shared, cell, arms, command) -> list[Path]:
-    """Give every cell to the pool; write an arm's results when its last is done."""
+    """Give every cell to the pool; file its row as soon as it is there."""
     seeds = range(pipeline.experiment.seeds)
     tasks = [(cell, arm, seed) for arm in arms for seed in seeds]
-    left, paths = dict.fromkeys(arms, len(seeds)), []
-    for _, arm, _ in completed(pool, shared, tasks, "sweep", "cell"):
-        left[arm] -= 1
-        if not left[arm]:
-            paths.append(pipeline.measure(arm, command))
-    return paths
+    paths = {}
+    for _, arm, seed in completed(pool, shared, tasks, "sweep", "cell"):
+        paths[arm] = pipeline.measure(arm, command, [seed])
+    return [paths[arm] for arm in dict.fromkeys(arms)]
 
 
 def _squeeze(experiment: Experiment, deadline: float | None, seed: int) -> None:

@@ -71,7 +71,11 @@ class Export:
 
 @dataclass(frozen=True)
 class Ship:
-    """Copy what finished arms were made of to data/artefacts, to be committed."""
+    """Make runs evidence: what their arms were made of goes to data/artefacts.
+
+    Their results move to data/results, and results.csv is written anew: to be
+    committed.
+    """
 
     choice: Shared = field(default_factory=Choice)
     arms: tuple[str, ...] = STRATEGIES + CONTROLS
@@ -80,7 +84,9 @@ class Ship:
     def __call__(self) -> None:
         """Copy and count."""
         experiments = self.choice.experiments()
-        from ccfs_lib.commands.ship import ship
+        from ccfs_lib.commands.ship import adopt, ship
 
         count = len(set().union(*(ship(e, self.arms) for e in experiments)))
         print(f"{count} artefacts are in data/artefacts")
+        for folder in adopt([e.run for e in experiments]):
+            print(f"its results are evidence now: {folder}")

@@ -138,10 +138,12 @@ class Match(Long):
 
             return print_forecast(runs, forecast_matching(runs, self.arms))
         if self.ship:
-            from ccfs_lib.commands.ship import ship_matches
+            from ccfs_lib.commands.ship import adopt, ship_matches
 
             count = len(set().union(*map(ship_matches, runs)))
             print(f"{count} artefacts are in data/artefacts")
+            for folder in adopt([run.run for run in runs]):
+                print(f"its results are evidence now: {folder}")
             return
         afford([run.experiment for run in runs], self.anyway)
         from ccfs_lib.sweep import match
