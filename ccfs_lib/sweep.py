@@ -41,7 +41,7 @@ def sweep(
     pipeline = Pipeline(experiment, deadline=deadline)
     if threads is None:
         threads = pipeline.device == "cuda"
-    most = max([experiment.distilled, *(parse(a).distilled(experiment) for a in arms)])
+    most = max((parse(arm).distilled(experiment) for arm in arms), default=0)
     with executor(worker_count(workers, threads), threads) as pool:
         # What every cell needs comes first: workers would only wait for each other.
         _prepare(pool, pipeline, most, arms)
@@ -88,15 +88,16 @@ def _prepare(pool: Executor, pipeline, per_class: int, arms) -> None:
     _ = pipeline.train, pipeline.test  # decoded once, not by every worker
     pipeline.check(arms)
     shared = pipeline.experiment, pipeline.trainings.deadline
-    missing = [
-        (_squeeze, n) for n in pipeline.squeeze.seeds if not pipeline.squeeze.has(n)
-    ]
+    # Only a selection asks for scores; all else needs the teacher alone.
+    selects = any(parse(arm).needs_phases for arm in arms)
+    seeds = pipeline.squeeze.seeds if selects else pipeline.squeeze.seeds[:1]
+    missing = [(_squeeze, n) for n in seeds if not pipeline.squeeze.has(n)]
     # Bits do not depend on who trains, for a portable experiment; for others they may
     # depend on the number of threads, as they do from machine to machine.
     if len(missing) > 1:
         run_all(pool, shared, missing, "squeeze", "training")
     # One alone is trained here, by all cores.
-    _ = pipeline.teacher, pipeline.evaluator, pipeline.difficulty
+    _ = pipeline.teacher, pipeline.evaluator, selects and pipeline.difficulty
     tasks = [(_recover, per_class, n) for n in pipeline.recover.batches(per_class)]
     run_all(pool, shared, tasks, "recover", "batch")
 

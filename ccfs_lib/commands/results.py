@@ -8,6 +8,8 @@ from typing import Annotated
 
 import tyro
 
+from ccfs_lib.experiment.datasets import KNOWN, SCORE_FILES, score_file
+
 
 @dataclass(frozen=True)
 class Results:
@@ -65,19 +67,65 @@ def _line(run: str, arm: str, rows) -> str:
 
 @dataclass(frozen=True)
 class Doctor:
-    """Say what this machine has and what would run on it."""
+    """Say what this machine has, which data it finds, and what would run on it."""
 
     def __call__(self) -> None:
-        """Print versions, device, and the folders of cache, results and data."""
+        """Print versions, device, memory, folders, data sets and what would run."""
         import torch
 
         from ccfs_lib import results
         from ccfs_lib.runtime import paths
 
-        for name, value in results.provenance(
-            "cuda" if torch.cuda.is_available() else "cpu"
-        ).items():
-            print(f"{name:12} {value}")
-        print(f"{'cache':12} {paths.cache()}")
-        print(f"{'results':12} {paths.results()}")
-        print(f"{'CCFS_DATA':12} {os.environ.get('CCFS_DATA', 'not set')}")
+        on_gpu = torch.cuda.is_available()
+        facts = results.provenance("cuda" if on_gpu else "cpu")
+        facts |= {"GPU": _gpu(on_gpu), "memory": _memory()}
+        facts |= {"cache": paths.cache(), "results": paths.results()}
+        if paths.own_results() != paths.results():
+            facts["own results"] = paths.own_results()
+        facts["CCFS_DATA"] = os.environ.get("CCFS_DATA", "not set")
+        for name, value in facts.items():
+            print(f"{name:14} {value}")
+        for name in KNOWN:
+            print(f"{name:14} {_found(name)}")
+        scale = "--scale paper and laptop" if on_gpu else "--scale laptop"
+        print(f"{'would run':14} digits anywhere; {scale} on the data sets found")
+
+
+def _gpu(on_gpu: bool) -> str:
+    import torch
+
+    if not on_gpu:
+        return "none: what is made for one is refused without --anyway"
+    memory = torch.cuda.get_device_properties(0).total_memory / 2**30
+    return f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB"
+
+
+def _memory() -> str:
+    import torch
+
+    from ccfs_lib.runtime.memory import free_bytes
+
+    return f"{free_bytes(torch.device('cpu')) / 2**30:.1f} GiB free"
+
+
+def _found(name: str) -> str:
+    """Say whether a data set and its published scores are there, or what is wrong."""
+    from ccfs_lib.data import catalogue, cifar
+    from ccfs_lib.errors import InputError
+
+    if name == "digits":
+        return "here, with scikit-learn"
+    if not (root := os.environ.get("CCFS_DATA")):
+        return "not looked for: CCFS_DATA is not set"
+    root = Path(root).expanduser()
+    try:
+        official = name in ("cifar10", "cifar100") and cifar.folder(name, root).is_dir()
+        if not official and catalogue.present(name, root, "train") is None:
+            return f"not in {root}"
+    except InputError as error:
+        return f"cannot be read: {error}"
+    if name not in SCORE_FILES:
+        return "found; its scores are counted in trainings"
+    kinds = "published-forgetting", "published-cscore"
+    there = [kind for kind in kinds if score_file(kind, name).exists()]
+    return f"found; scores: {', '.join(there) or 'no published ones'}"

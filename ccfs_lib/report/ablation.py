@@ -5,7 +5,7 @@ setting can explain a difference; what variants share is computed once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas
@@ -79,7 +79,7 @@ def _variants(experiment: Experiment, changes: dict) -> list[Variant]:
     variants = []
     for name, (change, at) in changes.items():
         try:
-            variants.append(Variant(name, replace(experiment, **change), at))
+            variants.append(Variant(name, experiment.changed(**change), at))
         except ValueError:  # no such score, more phases than images: left out
             continue
     return variants

@@ -5,7 +5,6 @@ would be a note to oneself; what is tested is whether its advantages travel.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas
@@ -54,8 +53,8 @@ def variants(experiment: Experiment, others: Sequence[str] = ()) -> list[Variant
     """
     names = others or OTHERS[experiment.scale]
     names = [n for n in dict.fromkeys(names) if n != experiment.network]
-    home = Variant(experiment.network, replace(experiment, evaluation_network=""))
-    away = (Variant(n, replace(experiment, evaluation_network=n)) for n in names)
+    home = Variant(experiment.network, experiment.changed(evaluation_network=""))
+    away = (Variant(n, experiment.changed(evaluation_network=n)) for n in names)
     return [home, *away]
 
 

@@ -84,7 +84,7 @@ def questions(e: Experiment) -> dict[str, tuple[Experiment, Experiment]]:
     result = {}
     for key, sides in asked.items():
         try:
-            result[key] = tuple(replace(e, **change) for change in sides)
+            result[key] = tuple(e.changed(**change) for change in sides)
         except ValueError:
             continue
     return result
