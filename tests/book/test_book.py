@@ -243,7 +243,7 @@ def test_a_run_is_called_as_a_folder_can_be(tree, name):
 @pytest.mark.parametrize("text", ["small: {", "- a\n", "small: 3\n"])
 def test_what_is_no_declaration_is_one_sentence(tree, text):
     (tree / "book" / "runs.yaml").write_text(text)
-    with pytest.raises(InputError, match="book/runs.yaml") as error:
+    with pytest.raises(InputError, match=r"book/runs\.yaml") as error:
         pages.declared(tree)
     assert "\n" not in str(error.value)
 
