@@ -53,22 +53,33 @@ def write(
     path = _path(root, run, cell)
     config, rows = plain(config, "config"), _rows(rows)
     provenance = plain(provenance, "provenance")
+    if _holds(old := _old(path), _merged(old, config, rows)):
+        return path  # nothing to write: works where nothing can be written
     with _locked(path):
         old = _old(path)
-        if old and not same(old.get("config"), config):
+        if old and not same(old["config"], config):
             old = _put_aside(path, old, config)
-        merged = {row["seed"]: row for row in [*old.get("rows", []), *rows]}
-        rows = [merged[seed] for seed in sorted(merged)]
-        if "seeds" in config:
-            config["seeds"] = len(rows)
-        content = {"config": config, "rows": rows}
-        if {name: old.get(name) for name in content} == content:
+        content = _merged(old, config, rows)
+        if _holds(old, content):
             return path
-        if old:
-            provenance = _together(old.get("provenance", {}), provenance)
-        content["provenance"] = provenance
+        content["provenance"] = _together(old.get("provenance", {}), provenance)
         _replace(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
     return path
+
+
+def _merged(old: dict, config: dict, rows: list[dict]) -> dict:
+    """Put rows beside those of a file of the same configuration; seeds ascending."""
+    kept = old["rows"] if same(old.get("config"), config) else []
+    by_seed = {row["seed"]: row for row in [*kept, *rows]}
+    number = {"seeds": len(by_seed)} if "seeds" in config else {}
+    return {
+        "config": config | number,
+        "rows": [by_seed[seed] for seed in sorted(by_seed)],
+    }
+
+
+def _holds(old: dict, content: dict) -> bool:
+    return all(old.get(name) == value for name, value in content.items())
 
 
 def seeds(root: str | Path, run: str, cell: str, config: dict) -> set[int]:
@@ -77,6 +88,11 @@ def seeds(root: str | Path, run: str, cell: str, config: dict) -> set[int]:
     if not same(old.get("config"), plain(config, "config")):
         return set()
     return {row["seed"] for row in old["rows"]}
+
+
+def count(root: str | Path, run: str, cell: str) -> int:
+    """Count the rows of root/run/cell.json, of whatever configuration."""
+    return len(_old(_path(root, run, cell)).get("rows", []))
 
 
 def same(one: dict | None, other: dict | None) -> bool:
@@ -163,6 +179,8 @@ def _together(old: dict, new: dict) -> dict:
 
     Those that differ in nothing but date and command count once.
     """
+    if not old:
+        return new
 
     def plainly(one: dict) -> dict:
         return _without(one, {"date", "command", "earlier"})

@@ -83,10 +83,10 @@ def match(
 
 def _prepare(pool: Executor, pipeline, per_class: int, arms) -> None:
     """Compute teacher, scores and recovered images into the store, for all cells."""
-    if pipeline.experiment.score != "forgetting":
-        _ = pipeline.difficulty  # a missing file is refused before anything is trained
     _ = pipeline.train, pipeline.test  # decoded once, not by every worker
     pipeline.check(arms)
+    if pipeline.experiment.score != "forgetting":
+        _ = pipeline.difficulty  # a missing file is refused before anything is trained
     shared = pipeline.experiment, pipeline.trainings.deadline
     # Only a selection asks for scores; all else needs the teacher alone.
     selects = any(parse(arm).needs_phases for arm in arms)

@@ -19,6 +19,7 @@ from ccfs_lib.commands.options import Choice, Section3
 from ccfs_lib.commands.results import Results
 from ccfs_lib.errors import InputError
 from ccfs_lib.runtime import paths
+from ccfs_lib.runtime.workers import worker_count
 
 Shared = tyro.conf.OmitArgPrefixes[Choice]
 
@@ -57,8 +58,9 @@ def each(runs: list, limit: float | None, one: Callable) -> None:
     Results(tuple(run.run for run in runs))()
 
 
-def check(arms: tuple[str, ...], limit: float | None) -> None:
-    """Raise InputError for no arms, and for a limit that is no time."""
+def check(arms: tuple[str, ...], limit: float | None, workers: int = 0) -> None:
+    """Raise InputError for no arms, a limit that is no time, and workers below zero."""
+    worker_count(workers, False)
     if not arms:
         raise InputError("arms is empty, but must name at least one")
     if limit is not None and not 0 <= limit < math.inf:
@@ -81,7 +83,7 @@ class Sweep(Long):
 
     def __call__(self) -> None:
         """Run and print the table."""
-        check(self.arms, self.time_limit)
+        check(self.arms, self.time_limit, self.workers)
         experiments = self.choice.experiments()
         for arm in self.arms:
             parse(arm, experiments[0])
@@ -120,7 +122,7 @@ class Match(Long):
 
     def runs(self) -> list:
         """List the runs of the grid; raises InputError for the first that cannot be."""
-        check(self.arms, self.time_limit)
+        check(self.arms, self.time_limit, self.workers)
         for arm in self.arms:
             if arm not in SECTION3:
                 raise InputError(

@@ -25,14 +25,16 @@ def row(seed: int, done: Artefact, synthetic: ImageSet, wanted: int) -> dict:
     return {"seed": seed, **measured, "images": len(synthetic), "wanted": wanted}
 
 
-def check(pipeline, settings) -> None:
+def check(pipeline, settings, arm: str = "") -> None:
     """Raise InputError where results of the run cannot be filed.
 
     Its folder may not be writable, or hold results of another data set of this name.
-    Arguments as for `measure`. To be asked before anything is trained.
+    Arguments as for `measure`. arm: whose file is no reason, where it has all rows. To
+    be asked before anything is trained.
     """
-    root = paths.filed(settings.run)
-    paths.writable(root / settings.run, "results", folder=True)
+    root, e = paths.filed(settings.run), pipeline.experiment
+    if not arm or results.count(root, settings.run, _cell(arm)) < e.seeds:
+        paths.writable(root / settings.run, "results", folder=True)
     results.check_images(root, settings.run, _fingerprints(pipeline.trainings))
 
 
@@ -58,7 +60,7 @@ def measure(
     config |= _fingerprints(t) | given(pipeline, settings)
     sources = plugins.sources((k, config[k]) for k in NAMES if k in config)
     config |= {"sources": sources} if sources else {}
-    cell = arm.replace(":", ".")  # a rule of the user's, as a file's name
+    cell = _cell(arm)
     place = paths.filed(settings.run), settings.run, cell
     results.check_images(*place[:2], _fingerprints(t))
     known = set() if e.portable else results.seeds(*place, config)
@@ -71,6 +73,10 @@ def measure(
             provenance=results.provenance(t.device, command),
         )
     return place[0] / settings.run / f"{cell}.json"
+
+
+def _cell(arm: str) -> str:
+    return arm.replace(":", ".")  # a rule of the user's, as a file's name
 
 
 def measured_rows(settings) -> "pandas.DataFrame":

@@ -285,7 +285,7 @@ class Pipeline:
         """
         e = self.experiment
         arm = arms.parse(name, e)  # before a teacher is trained
-        check(self, e)
+        check(self, e, name)
         teacher = self.teacher
         config = {"teacher_last": teacher.last, "teacher_best": teacher.best}
         config["teacher_train"] = teacher.train_accuracy

@@ -255,7 +255,7 @@ class Section3Pipeline:
         """
         known(arm)
         m = self.motivation
-        check(self, m)
+        check(self, m, arm)
         other = arm == "ccfs-mtt" and m.ranking != self.experiment.score
         config = {"ranking": m.ranking} if other else {}
         return measure(self, m, arm, config, command, seeds)
