@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment.datasets import KNOWN, SCORE_FILES
 from ccfs_lib.experiment.presets import logged
-from ccfs_lib.experiment.selected import read_selected
+from ccfs_lib.experiment.selected import of_seed, read_selected
 from ccfs_lib.runtime import plugins
 
 if TYPE_CHECKING:
@@ -106,8 +106,13 @@ def _distilled_from(e) -> None:
 def _selected_from(e) -> None:
     if not e.selected_from:
         return
+    for seed in range(e.seeds):
+        _selection(e, seed)
+
+
+def _selection(e, seed: int) -> None:
     try:
-        chosen = read_selected(e.selected_from)
+        chosen = read_selected(of_seed(e.selected_from, seed))
     except InputError as error:
         raise InputError(f"selected_from is {e.selected_from!r}, but {error}") from None
     if (chosen.ipc, chosen.alpha) != (e.ipc, e.alpha):

@@ -29,6 +29,7 @@ FORMATS = {
     "recipe.epochs": "{}ep",
     "recipe.lr": "lr{:g}",
     "recipe.weight_decay": "wd{:g}",
+    "recipe.temperature": "T{:g}",
     "recipe.batch_rule": "{}-batches",
     "batch_size_by": "batches-by-{}",
     "filter_loss": "{}-filters",

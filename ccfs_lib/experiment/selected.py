@@ -48,6 +48,24 @@ def read_selected(path: str | Path) -> Selected:
     return Selected(ipc, float(alpha), tuple(listed))
 
 
+def of_seed(path: str | Path, seed: int) -> Path:
+    """Find the selection of a seed: the file itself, or one of a folder's.
+
+    A folder holds a selection for each seed, as data/selected does: of seed 2 the one
+    whose name ends in seed2.json. Raises InputError unless there is exactly one.
+    """
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        return path
+    found = sorted(path.glob(f"*seed{seed}.json"))
+    if len(found) != 1:
+        raise InputError(
+            f"{path} holds {len(found)} files ending in seed{seed}.json, but one is "
+            f"needed for seed {seed}"
+        )
+    return found[0]
+
+
 def _reason(error: Exception) -> str:
     words = str(error) if type(error) is TypeError else repr(error)
     return words.split("\n")[0][:200]

@@ -58,6 +58,7 @@ SHORTHANDS = {
     "epochs": Short("recipe", "epochs", "epochs of each filter and evaluation"),
     "lr": Short("recipe", "lr", "learning rate of each filter and evaluation"),
     "weight_decay": Short("recipe", "weight_decay", "of each filter and evaluation"),
+    "temperature": Short("recipe", "temperature", "of the KD loss of both"),
     "batch_rule": Short(
         *("recipe", "batch_rule"),
         "their batch size: fixed, or by the size of the set as in paper or released",
@@ -254,7 +255,8 @@ class Experiment:
     selected_from: Annotated[
         str,
         Setting(
-            "a selected_indices.json, measured by --arms selected",
+            "a selected_indices.json, or a folder with one for each seed "
+            "(...seed0.json), measured by --arms selected",
             "choice",
             later=True,
         ),

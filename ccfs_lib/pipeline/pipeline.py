@@ -18,6 +18,7 @@ from ccfs_lib.curriculum import Filter, PhaseRecord
 from ccfs_lib.data import ImageSet, exchange
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment, Recipe, presets
+from ccfs_lib.experiment.selected import of_seed
 from ccfs_lib.pipeline.measure import EVALUATION, check, measure, row
 from ccfs_lib.pipeline.recover import Recover
 from ccfs_lib.pipeline.squeeze import Squeeze, Teacher
@@ -96,14 +97,14 @@ class Pipeline:
             if arm.rule:
                 plugins.resolve(arm.rule, "arm", arms.RULE)
             if arm.set == "selected":
-                self._given()
+                for seed in range(e.seeds):
+                    self._given(seed)
 
-    def _given(self) -> np.ndarray:
+    def _given(self, seed: int) -> np.ndarray:
         """Read the indices of somebody's selection; InputError as `read_indices`."""
         e, labels = self.experiment, self.train.labels
-        return exchange.read_indices(
-            e.selected_from, e.ipc, len(labels), labels, e.real
-        )[0]
+        path = of_seed(e.selected_from, seed)
+        return exchange.read_indices(path, e.ipc, len(labels), labels, e.real)[0]
 
     # -- the method ------------------------------------------------------------------
 
@@ -195,7 +196,7 @@ class Pipeline:
             sizes = self._beside(self.chosen(seed)).class_sizes
             return self.train.subset(self.random_real(sizes, seed))
         if arm.set == "selected":
-            return self._beside(self._given())
+            return self._beside(self._given(seed))
         return self._beside(self.chosen(seed, arm.rule or (arm.strategy and arm.name)))
 
     def chosen(self, seed: int, strategy: str | None = None) -> np.ndarray:

@@ -313,6 +313,23 @@ def test_what_others_selected_is_measured_as_ones_own(house):
         stages.measure("selected")
 
 
+def test_a_folder_holds_a_selection_for_each_seed(house):
+    stages, folder = Pipeline(small(seeds=2)), house / "selected"
+    for seed in range(2):
+        chosen = stages.chosen(seed)
+        write_indices(folder / f"hers-seed{seed}.json", 4, 0.25, chosen)
+    theirs = Pipeline(small(seeds=2, selected_from=str(folder)))
+    for seed in range(2):
+        row = stages.evaluate("simple-misclassified", seed)
+        same = theirs.evaluate("selected", seed)
+        assert same == {k: row[k] for k in same}
+    with pytest.raises(InputError, match=r"holds 0 files ending in seed2\.json"):
+        small(seeds=3, selected_from=str(folder))
+    write_indices(folder / "his-seed1.json", 4, 0.25, chosen)
+    with pytest.raises(InputError, match=r"holds 2 files ending in seed1\.json"):
+        small(seeds=2, selected_from=str(folder))
+
+
 def test_unknown_arms_are_refused_before_anything_is_trained(house, counted):
     stages = Pipeline(small())
     for call in (
