@@ -143,6 +143,8 @@ def _locked(path: Path) -> Iterator[None]:
     folder = path.parents[1] / ".locks"
     folder.mkdir(exist_ok=True)
     with FileLock(folder / f"{path.parent.name}.{path.stem}"):
+        for left in path.parent.glob(f".{path.name}.*.tmp"):  # of a killed writer
+            left.unlink()
         yield
 
 

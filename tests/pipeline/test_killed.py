@@ -190,5 +190,6 @@ def test_killed_at_twenty_two_places_of_all_stages(process, tmp_path):
     assert len(first[0]) >= 8 and sum(map(len, first[1])) > 20
     assert set(first[2]) == set(ARMS)
     assert all(len(rows) == config["seeds"] == 2 for config, rows in first[2].values())
-    left = [*killed.rglob(".tmp*"), *(killed / "cache" / "checkpoints").glob("*")]
+    left = [*killed.rglob(".tmp*"), *killed.rglob(".*.tmp")]
+    left += (killed / "cache" / "checkpoints").glob("*")
     assert not left
