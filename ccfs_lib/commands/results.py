@@ -30,7 +30,7 @@ class Results:
             paths.writable(out, "out")
         roots = dict.fromkeys((paths.results(), paths.own_results()))
         if self.run:
-            tables = [results.load(paths.filed(run), run) for run in self.run]
+            tables = [results.load(_root(run), run) for run in self.run]
             print(*map(_lines, tables), sep="\n")
         else:
             tables = [results.load(root) for root in roots if _there(root, roots)]
@@ -38,6 +38,14 @@ class Results:
         print("\nTest accuracy in percent, 95 % t intervals from three seeds on")
         if self.out is not None:
             print(results.gather(paths.results(), out))
+
+
+def _root(run: str) -> Path:
+    """Find the folder that a run is filed in; for an unknown one that of the others."""
+    from ccfs_lib.runtime import paths
+
+    root = paths.filed(run)
+    return root if (root / run).is_dir() else paths.results()
 
 
 def _there(root: Path, roots) -> bool:
