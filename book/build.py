@@ -10,6 +10,7 @@ refresh: executes notebooks/ in place, for whoever changes them.
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ import generate
 import pdf
 import yaml
 from pages import ROOT, Page, declared, pages
+from pages import check as check_parameters
 
 from ccfs_lib.errors import InputError
 
@@ -63,12 +65,14 @@ def html(root: Path = ROOT) -> Path:
     generate.write(root)
     contents = root / "_build" / "_toc.yml"
     contents.parent.mkdir(exist_ok=True)
+    # What a build that broke off has left, and a file where a folder should be.
+    for left in (root / "_build").glob("html"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
     contents.write_text(yaml.safe_dump(toc(root), sort_keys=False), "utf-8")
     program = Path(sys.executable).with_name("jupyter-book")
     command = [program, "build", root, "--toc", contents, "--all", "--quiet"]
     command += ["--warningiserror", "--nitpick", "--keep-going"]
     page = root / "_build" / "html" / "book" / "index.html"
-    page.unlink(missing_ok=True)
     plain = {} if sys.stdout.isatty() else {"NO_COLOR": "1"}
     status = subprocess.run(command, cwd=root, env=os.environ | plain).returncode
     if status or not page.exists():
@@ -101,6 +105,8 @@ def main(arguments: list[str] | None = None) -> None:
         uncommitted = [name for name, run in known.items() if not run["committed"]]
         chosen = {"all": list(known), "": uncommitted}.get(options.run, [options.run])
         if options.command in ("execute", "all"):
+            for name in chosen:  # all of them, before the first is executed
+                check_parameters(name)
             for name in chosen:
                 execute.execute(name, options.force)
         if options.command in ("check", "all"):

@@ -43,11 +43,18 @@ BARELY = "hardly at all, so what differs here is hardly due to distillation"
 NOTHING = "Nothing has been measured yet: `data/results` holds no results.\n"
 
 
-def write_up(folder: Path, declared: dict[str, dict]) -> str:
+OWN = (
+    "A run of your own: its results are in `data/results-own`, and no verdict of this "
+    "book is about them."
+)
+
+
+def write_up(folder: Path, declared: dict[str, dict], own: Path | None = None) -> str:
     """Write a section per run of book/runs.yaml, and how many others there are (MyST).
 
     folder: data/results. declared: title and scale, by the name under which results are
-    filed. Where there are no results, the text says so.
+    filed. own: data/results-own, of whose runs those that are declared follow. Where
+    there are no results, the text says so.
     """
     try:
         table = results.load(folder)
@@ -62,7 +69,19 @@ def write_up(folder: Path, declared: dict[str, dict]) -> str:
         parts += [f"### {title or name}", scale, orderings(rows), arms(name, rows)]
     if more := sorted(measured - set(names)):
         parts.append(others(table[table.run.isin(more)]))
+    parts += _own(own, declared)
     return "\n\n".join(part for part in parts if part) + "\n" if parts else NOTHING
+
+
+def _own(folder: Path | None, declared: dict[str, dict]) -> list[str]:
+    """Write sections for the reader's runs of book/runs.yaml, apart from the others."""
+    if folder is None or not folder.is_dir():
+        return []
+    table, parts = results.load(folder), []
+    for name in (n for n in declared if n in set(table.run)):
+        rows, title = table[table.run == name], declared[name].get("title", name)
+        parts += [f"### {title}", OWN, orderings(rows), arms(name, rows)]
+    return parts
 
 
 def orderings(rows: pandas.DataFrame) -> str:

@@ -47,7 +47,9 @@ def write(root: Path = ROOT) -> None:
     runs = {filed(name, root): run for name, run in declared(root).items()}
     texts = {
         "short": verdicts.short(root / "data" / "results"),
-        "summary": findings.write_up(root / "data" / "results", runs),
+        "summary": findings.write_up(
+            root / "data" / "results", runs, root / "data" / "results-own"
+        ),
         "claims": verdicts.claims(root / "data" / "results"),
         "paper": main_table(),
         "items": items.write_up(root),

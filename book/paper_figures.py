@@ -12,6 +12,7 @@ from ccfs_lib import paper
 from ccfs_lib.arms import CCFS
 from ccfs_lib.claims import compare
 from ccfs_lib.report.text import DASH, plus_minus, signed
+from ccfs_lib.statistics import FEW
 
 
 def figures(rows: pandas.DataFrame) -> list[Item]:
@@ -64,7 +65,7 @@ def _gains(ours: list[Column]) -> str:
         cells = [signed(known[f"{arm}-{what}"]) for what in ("mean", "max")]
         for column in ours:
             d = compare.compare(column.rows, arm, "selmatch")
-            cells.append(f"{signed(d.mean)} ± {d.half:.1f}")
+            cells.append(signed(d.mean) + f" ± {d.half:.1f}" * (d.n_a >= FEW))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     caption = "Figure 2(a) of the paper, CIFAR-100: points of accuracy over SelMatch, "
     caption += "beside ours, paired by seed."

@@ -123,6 +123,8 @@ def _item(env, docname: str, node, drawings: dict, folder: Path) -> Item | None:
         _keep(item, "CSV", _csv(_cells(node)), folder)
         return item
     uris = [image["uri"] for image in node.findall(nodes.image)]
+    if not uris:  # a phase that picks nothing draws nothing
+        return None
     # MyST-NB names a picture by its hash, in a folder of its own.
     data = next((drawings[s] for u in uris if (s := Path(u).stem) in drawings), {})
     shown = next((u for u in uris if Path(u).stem in drawings), uris[0])

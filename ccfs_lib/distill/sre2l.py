@@ -18,6 +18,7 @@ from ccfs_lib.augment import crop_boxes, resample
 from ccfs_lib.data import ImageSet
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Distillation
+from ccfs_lib.runtime.checkpoint import Checkpoint
 from ccfs_lib.runtime.device import is_portable, place
 from ccfs_lib.runtime.progress import progress
 from ccfs_lib.train import predict
@@ -141,16 +142,18 @@ def recover_batch(
     seed: int,
     number: int,
     device: str | torch.device = "cpu",
+    checkpoint: Checkpoint | None = None,
 ) -> Tensor:
     """Optimise one batch of images, uint8 (B, 3, size, size) on the CPU.
 
     targets: int (B,), the batch `number` of `batches`. It depends on seed and number
-    alone, so a run continues at any batch with the same images.
+    alone, so a run continues at any batch with the same images. checkpoint: keeps the
+    batch between iterations, and stops it in time with TimeUp.
     """
     teacher = place(teacher, device).eval()
     generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
     pixels = torch.randn(len(targets), 3, size, size, generator=generator).to(device)
-    return descend(teacher, pixels, targets, recipe, generator)
+    return descend(teacher, pixels, targets, recipe, generator, None, checkpoint)
 
 
 def descend(
@@ -160,12 +163,14 @@ def descend(
     recipe: Distillation,
     generator: torch.Generator,
     extra: Extra | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Tensor:
     """Move pixels until the teacher calls them their targets; uint8 as `recover_batch`.
 
     teacher: in evaluation mode, on the device of `pixels`, which are normalised, float
     (B, 3, S, S), and stay as they are. extra(view, x, logits): a loss on top, of the
     step's view, the viewed pixels and the teacher's logits of them; see `cudd`.
+    checkpoint: as for `recover_batch`.
     """
     mean = teacher.normalize.mean.view(3, 1, 1)
     std = teacher.normalize.std.view(3, 1, 1)
@@ -174,8 +179,12 @@ def descend(
     optimiser = torch.optim.Adam([pixels], recipe.lr, betas=recipe.betas)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.iterations)
     targets = targets.to(pixels.device)
+    moving, start = (pixels, optimiser, schedule, generator), 0
+    if checkpoint is not None and (kept := checkpoint.load()):
+        start = _restore(*moving, *kept)
+    todo = views(recipe, pixels.shape[2], generator, start)
     with _borrowed(teacher, recipe.first_bn) as bn_loss:
-        for view in views(recipe, pixels.shape[2], generator):
+        for done, view in enumerate(todo, start + 1):
             x = view(pixels).contiguous(memory_format=torch.channels_last)
             logits = teacher.body(x)
             loss = F.cross_entropy(logits, targets)
@@ -188,8 +197,32 @@ def descend(
             schedule.step()
             with torch.no_grad():
                 pixels.clamp_(-mean / std, (1 - mean) / std)
+            if checkpoint is not None and done < recipe.iterations:
+                checkpoint.step(lambda done=done: _state(*moving, done), "recover")
     images = (pixels.detach() * std + mean).clamp(0, 1)
     return as_saved((images * 255).round().to(torch.uint8).cpu(), recipe.save)
+
+
+def _state(pixels, optimiser, schedule, generator, done: int) -> tuple[dict, dict]:
+    """Collect what the next iteration depends on: tensors and figures."""
+    tensors = {k: v for k, v in optimiser.state[pixels].items() if torch.is_tensor(v)}
+    tensors |= {"pixels": pixels, "generator": generator.get_state()}
+    # The cosine is computed from one rate to the next: every digit of it counts.
+    rate = {"lr": optimiser.param_groups[0]["lr"], "schedule": schedule.state_dict()}
+    return tensors, {"done": done, **rate}
+
+
+def _restore(pixels, optimiser, schedule, generator, tensors, figures) -> int:
+    """Put what `_state` collected back in place; return the iterations done."""
+    with torch.no_grad():
+        pixels.copy_(tensors.pop("pixels"))
+    generator.set_state(tensors.pop("generator"))
+    count = tensors.pop("step")  # Adam keeps it on the CPU
+    moments = {k: v.to(pixels.device) for k, v in tensors.items()}
+    optimiser.state[pixels] = {"step": count, **moments}
+    optimiser.param_groups[0]["lr"] = figures["lr"]
+    schedule.load_state_dict(figures["schedule"])
+    return figures["done"]
 
 
 @contextmanager
@@ -227,9 +260,14 @@ def as_saved(images: Tensor, form: str) -> Tensor:
     return torch.stack([decode_jpeg(file) for file in files])
 
 
-def views(recipe: Distillation, size: int, generator: torch.Generator) -> Iterator:
-    """Yield one differentiable view (crop, flip, roll) per iteration, of the batch."""
-    for iteration in range(recipe.iterations):
+def views(
+    recipe: Distillation, size: int, generator: torch.Generator, start: int = 0
+) -> Iterator:
+    """Yield one differentiable view (crop, flip, roll) per iteration, of the batch.
+
+    start: iterations that are done; the generator stands where they left it.
+    """
+    for iteration in range(start, recipe.iterations):
         smallest = recipe.crop_at(iteration)
         box = crop_boxes(1, size, size, (smallest, 1.0), generator)
         flip = (torch.rand(1, generator=generator) < 0.5) & recipe.flip

@@ -104,6 +104,11 @@ def base(dataset: str, scale: str, reading: str = "paper", ipc: object = None) -
             f"reading is {reading!r}, but must be one of {', '.join(READINGS)}"
         )
     name = str(dataset).removesuffix("-jpeg")
+    if reading == "released" and scale != "paper":
+        raise InputError(
+            f"reading is 'released', but there is only one at the scale {scale!r}: "
+            "take --scale paper, or leave the reading out"
+        )
     if reading == "notebooks":
         # The one cell of a data set that was logged, where no IPC is named.
         ipc = dict(LOGGED).get(name) if ipc is None else ipc

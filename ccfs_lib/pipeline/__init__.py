@@ -5,8 +5,8 @@ recover (distilled images), pipeline (phases, arms), section3 (SelMatch and its
 variants), measure (rows of results).
 """
 
-from ccfs_lib.pipeline.measure import EVALUATION
+from ccfs_lib.pipeline.measure import EVALUATION, measured_rows
 from ccfs_lib.pipeline.pipeline import Pipeline
 from ccfs_lib.pipeline.section3 import Section3Pipeline
 
-__all__ = ["EVALUATION", "Pipeline", "Section3Pipeline"]
+__all__ = ["EVALUATION", "Pipeline", "Section3Pipeline", "measured_rows"]

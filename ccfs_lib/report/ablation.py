@@ -5,16 +5,16 @@ setting can explain a difference; what variants share is computed once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas
 from scipy.stats import spearmanr
 
-from ccfs_lib import cost, paper, results
+from ccfs_lib import cost, paper
 from ccfs_lib.claims.compare import CCFS, VERDICTS, by_seed, values, verdict
 from ccfs_lib.experiment import Experiment
-from ccfs_lib.pipeline import Pipeline
+from ccfs_lib.pipeline import Pipeline, measured_rows
 from ccfs_lib.report.arms import contrasts, fullness
 from ccfs_lib.report.charts import Line, band, intervals
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend
@@ -30,7 +30,6 @@ from ccfs_lib.report.text import (
     plus_minus,
     table,
 )
-from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import difference, summary
 
 ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -80,7 +79,7 @@ def _variants(experiment: Experiment, changes: dict) -> list[Variant]:
     variants = []
     for name, (change, at) in changes.items():
         try:
-            variants.append(Variant(name, replace(experiment, **change), at))
+            variants.append(Variant(name, experiment.changed(**change), at))
         except ValueError:  # no such score, more phases than images: left out
             continue
     return variants
@@ -102,7 +101,7 @@ def measure(stages: Pipeline, variants: Sequence[Variant]) -> pandas.DataFrame:
     for variant in variants:
         run = Pipeline(variant.experiment, stages.store, stages.device)
         run.measure(CCFS)
-        rows = results.load(paths.results(), variant.experiment.run)
+        rows = measured_rows(variant.experiment)
         read.append(rows[rows["cell"] == CCFS].assign(cell=variant.name))
     return pandas.concat(read, ignore_index=True)
 

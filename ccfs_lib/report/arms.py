@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas
 
-from ccfs_lib import cost, paper, results
+from ccfs_lib import cost, paper
 from ccfs_lib.arms import BY_NAME
 from ccfs_lib.claims.compare import (
     CCFS,
@@ -25,6 +25,7 @@ from ccfs_lib.claims.compare import (
     verdict,
 )
 from ccfs_lib.experiment import KNOWN, Experiment
+from ccfs_lib.pipeline import measured_rows
 from ccfs_lib.report.charts import Line, intervals
 from ccfs_lib.report.text import (
     DASH,
@@ -40,7 +41,6 @@ from ccfs_lib.report.text import (
     signed,
     table,
 )
-from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import Difference, difference, summary
 
 # What each comparison isolates: the selection (twice, since a teacher's answers might
@@ -63,7 +63,7 @@ def read(experiment: Experiment, arms: Sequence[str]) -> pandas.DataFrame:
 
     Raises InputError where the run has no results.
     """
-    rows = results.load(paths.results(), experiment.run)
+    rows = measured_rows(experiment)
     # A run's folder may hold other arms, measured by another chapter or by a sweep.
     return rows[rows["cell"].isin(arms)]
 

@@ -8,7 +8,7 @@ from matplotlib.colors import LinearSegmentedColormap
 
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend, note, short
 from ccfs_lib.report.text import DASH, plain
-from ccfs_lib.statistics import summary
+from ccfs_lib.statistics import FEW, summary
 
 MOST = 10  # classes in a confusion matrix: more cannot be read
 # Each scale is one hue from pale to full, so that grey print keeps the order. Orange is
@@ -107,6 +107,10 @@ class Line:
     colour: str = "blue"
     aside: str = ""  # written at the right end
     second: float | None = None  # an open mark: best accuracy, the paper's value, ...
+
+    def __post_init__(self):
+        if 0 < len(self.points) < FEW:
+            object.__setattr__(self, "half", np.nan)
 
 
 @drawn

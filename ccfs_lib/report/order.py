@@ -9,13 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas
 
-from ccfs_lib import paper, results
+from ccfs_lib import paper
 from ccfs_lib.arms import BY_NAME
 from ccfs_lib.arms import TITLES as NAMES
 from ccfs_lib.claims.compare import HOLDS, by_seed, values, verdict
 from ccfs_lib.experiment import Motivation
 from ccfs_lib.experiment.section3 import ARMS
-from ccfs_lib.pipeline.section3 import Section3Pipeline
+from ccfs_lib.pipeline import Section3Pipeline, measured_rows
 from ccfs_lib.report.arms import contrasts
 from ccfs_lib.report.charts import band
 from ccfs_lib.report.style import canvas, drawn, legend
@@ -32,7 +32,6 @@ from ccfs_lib.report.text import (
     signed,
     table,
 )
-from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import Difference, difference
 
 # Both steps from SelMatch to "reverse", and the way as a whole.
@@ -51,7 +50,7 @@ def measure(
         pipeline = Section3Pipeline(motivation, stages.store, stages.device)
         for arm in arms:
             pipeline.measure(arm)
-        rows = results.load(paths.results(), motivation.run)
+        rows = measured_rows(motivation)
         read.append(rows[rows["cell"].isin(arms)])
     return pandas.concat(read, ignore_index=True)
 

@@ -4,7 +4,6 @@ The price of making is image passes (`ccfs_lib.cost`), which no machine changes,
 the minutes of this one beside them; the price of keeping is bytes.
 """
 
-from dataclasses import replace
 
 import pandas
 import torch
@@ -51,7 +50,7 @@ def price(stages: Pipeline) -> dict[str, dict[str, int]]:
     size = cost.Size(len(data), len(stages.test), data.num_classes, data.image_size)
     result = {}
     for arm in SETS:
-        variant = replace(e, alpha=1.0) if arm == "distilled" else e
+        variant = e.changed(alpha=1.0) if arm == "distilled" else e
         work = {s.name: s.work for s in cost.stages(variant, size)}
         choosing = ("filter", "selection") if arm == CCFS else ()
         result[arm] = {

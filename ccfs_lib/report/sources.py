@@ -1,6 +1,5 @@
 """Where difficulty scores come from, and whether two of them agree (Section 5.4)."""
 
-from dataclasses import replace
 
 import numpy as np
 
@@ -19,7 +18,7 @@ def scores(stages) -> tuple[np.ndarray, Text]:
     e = stages.experiment
     if e.score == "logits":
         other = "published-forgetting" if e.dataset in SCORE_FILES else "forgetting"
-        stand_in = replace(e, score=other)
+        stand_in = e.changed(score=other)
         values, source = scores(type(stages)(stand_in, stages.store, stages.device))
         first = "The score of this run, the filter's logits, exists only in a phase. "
         return values, Text(f"{first}Shown instead: {source}")
@@ -105,7 +104,7 @@ def _spearman(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _cscore(stages) -> np.ndarray | None:
-    other = replace(stages.experiment, score="published-cscore")
+    other = stages.experiment.changed(score="published-cscore")
     try:
         return type(stages)(other, stages.store, stages.device).difficulty
     except InputError:  # no such file beside the data

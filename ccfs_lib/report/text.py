@@ -13,7 +13,7 @@ import torch
 from ccfs_lib import networks
 from ccfs_lib.claims.compare import VERDICTS, verdict  # noqa: F401  chapters find words here
 from ccfs_lib.experiment import preset, presets
-from ccfs_lib.statistics import Difference, Summary, summary
+from ccfs_lib.statistics import FEW, Difference, Summary, summary
 
 # A space that does not break, and the signs that typography has for minus and for none.
 SPACE, MINUS, DASH = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}", "\N{EN DASH}"
@@ -57,6 +57,8 @@ def interval(d: Difference, unit: str = "points", digits: int = 1) -> str:
     mean = f"{signed(d.mean, digits)}{SPACE}{unit}"
     if math.isnan(d.half):
         return f"{mean}, no interval from a single seed"
+    if min(d.n_a, d.n_b) < FEW:
+        return f"{mean}, no interval from two seeds"
     low, high = (signed(d.mean + s * d.half, digits) for s in (-1, 1))
     return f"{mean}, 95{SPACE}% interval [{low}, {high}]"
 

@@ -5,13 +5,12 @@ would be a note to oneself; what is tested is whether its advantages travel.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas
 import torch
 
-from ccfs_lib import networks, paper, results
+from ccfs_lib import networks, paper
 from ccfs_lib.claims.compare import (
     CCFS,
     NAMES,
@@ -22,7 +21,7 @@ from ccfs_lib.claims.compare import (
     verdict,
 )
 from ccfs_lib.experiment import Experiment
-from ccfs_lib.pipeline import Pipeline
+from ccfs_lib.pipeline import Pipeline, measured_rows
 from ccfs_lib.report.ablation import Variant
 from ccfs_lib.report.arms import contrasts
 from ccfs_lib.report.text import (
@@ -34,7 +33,6 @@ from ccfs_lib.report.text import (
     plus_minus,
     table,
 )
-from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import difference
 
 ARMS = (CCFS, "random", "distilled")
@@ -55,8 +53,8 @@ def variants(experiment: Experiment, others: Sequence[str] = ()) -> list[Variant
     """
     names = others or OTHERS[experiment.scale]
     names = [n for n in dict.fromkeys(names) if n != experiment.network]
-    home = Variant(experiment.network, replace(experiment, evaluation_network=""))
-    away = (Variant(n, replace(experiment, evaluation_network=n)) for n in names)
+    home = Variant(experiment.network, experiment.changed(evaluation_network=""))
+    away = (Variant(n, experiment.changed(evaluation_network=n)) for n in names)
     return [home, *away]
 
 
@@ -71,7 +69,7 @@ def measure(stages: Pipeline, variants: Sequence[Variant]) -> pandas.DataFrame:
         run = Pipeline(variant.experiment, stages.store, stages.device)
         for arm in ARMS:
             run.measure(arm)
-        rows = results.load(paths.results(), variant.experiment.run)
+        rows = measured_rows(variant.experiment)
         read.append(rows[rows["cell"].isin(ARMS)].assign(learner=variant.name))
     return pandas.concat(read, ignore_index=True)
 

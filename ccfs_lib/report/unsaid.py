@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import pandas
 
-from ccfs_lib import paper, results
+from ccfs_lib import paper
 from ccfs_lib.claims.compare import CCFS, OPEN, verdict
 from ccfs_lib.experiment import CONTROLS, STRATEGIES, Experiment, presets
+from ccfs_lib.pipeline import measured_rows
 from ccfs_lib.report import ablation
 from ccfs_lib.report.effects import Effect, effect, sentence, word
 from ccfs_lib.report.text import (
@@ -24,7 +25,6 @@ from ccfs_lib.report.text import (
     percent,
     signed,
 )
-from ccfs_lib.runtime import paths
 
 ARMS = (CCFS, *CONTROLS, "random-short")
 WEAK = 10  # the weak teacher has this part of the epochs
@@ -84,7 +84,7 @@ def questions(e: Experiment) -> dict[str, tuple[Experiment, Experiment]]:
     result = {}
     for key, sides in asked.items():
         try:
-            result[key] = tuple(replace(e, **change) for change in sides)
+            result[key] = tuple(e.changed(**change) for change in sides)
         except ValueError:
             continue
     return result
@@ -128,7 +128,7 @@ def measure(stages, asked: dict) -> pandas.DataFrame:
 
 def arms(experiment: Experiment) -> list[str]:
     """List the arms of chapter 5 and the six strategies, if results hold them."""
-    rows = results.load(paths.results(), experiment.run)
+    rows = measured_rows(experiment)
     there = set(rows["cell"])
     return [arm for arm in (*STRATEGIES, *CONTROLS) if arm in there]
 

@@ -11,6 +11,7 @@ from dataclasses import fields
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import nbformat
@@ -104,6 +105,11 @@ def test_what_only_the_library_knows_goes_to_every_page(tree):
         ({"parameters": {"phase": 2}}, "phase"),
         ({"parameters": {"ipc": 0}}, "ipc"),
         ({"titel": "Small"}, "titel"),
+        ({"notebooks": ["01_one", "02_fase"]}, "'02_fase'; there are 01_one"),
+        ({"notebooks": "01_one"}, "notebooks '01_one'"),
+        ({"notebooks": []}, "notebooks"),
+        ({"committed": "yes"}, "committed 'yes'"),
+        ({"parameters": [1]}, "parameters"),
     ],
 )
 def test_a_wrong_declaration_is_one_sentence(tree, changes, told):
@@ -225,6 +231,57 @@ def test_the_librarys_hash_sees_a_changed_byte(tmp_path, monkeypatch):
     before = pages.library_hash()
     (tmp_path / "a.py").write_text("x = 2\n")
     assert pages.library_hash() != before
+
+
+@pytest.mark.parametrize("name", ["../x", "a b", ".hidden", "a/b", "-x"])
+def test_a_run_is_called_as_a_folder_can_be(tree, name):
+    declare(tree, **{name: RUN})
+    with pytest.raises(InputError, match="it names a folder"):
+        pages.declared(tree)
+
+
+@pytest.mark.parametrize("text", ["small: {", "- a\n", "small: 3\n"])
+def test_what_is_no_declaration_is_one_sentence(tree, text):
+    (tree / "book" / "runs.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"book/runs\.yaml") as error:
+        pages.declared(tree)
+    assert "\n" not in str(error.value)
+
+
+def test_every_notebook_is_asked_for_its_parameters_first(tree, monkeypatch):
+    """`teacher_epochs` once stopped a run at chapter 12, after hours."""
+    for stem in ("05_evaluation", "12_order"):
+        source = ROOT / "notebooks" / f"{stem}.ipynb"
+        (tree / "notebooks" / source.name).write_bytes(source.read_bytes())
+    declare(tree, small=RUN | {"parameters": {"teacher_epochs": 3}})
+    with pytest.raises(InputError, match=r"cannot have 12_order: teacher_epochs is no"):
+        pages.check("small", tree)
+    some = {"parameters": {"teacher_epochs": 3}, "notebooks": ["05_evaluation"]}
+    declare(tree, small=RUN | some)
+    pages.check("small", tree)
+
+
+def test_the_declared_runs_can_be_executed():
+    for name in pages.declared():
+        pages.check(name)
+
+
+def test_a_build_starts_from_a_sound_folder(tree, monkeypatch):
+    """A build that broke off once left a file where the next wanted a folder."""
+    left = tree / "_build" / "html" / "_static"
+    left.parent.mkdir(parents=True)
+    left.write_text("no folder")
+    monkeypatch.setattr(generate, "write", lambda root: None)
+    monkeypatch.setattr(build, "toc", lambda root: {})
+    seen = []
+    monkeypatch.setattr(
+        build.subprocess,
+        "run",
+        lambda *a, **k: seen.append(left.exists()) or SimpleNamespace(returncode=1),
+    )
+    with pytest.raises(InputError, match="warnings"):
+        build.html(tree)
+    assert seen == [False]
 
 
 # -- contents --------------------------------------------------------------------------

@@ -71,6 +71,21 @@ def test_arms_of_different_settings_have_a_reason_and_no_number(findings, tmp_pa
     assert "Orderings tested, paired by seed: 1. Hold: 1." in page
 
 
+def test_a_readers_run_stands_apart_and_moves_no_verdict(findings, verdicts, tmp_path):
+    known, own = tmp_path / "results", tmp_path / "results-own"
+    for arm, last in ((CCFS, OURS), ("random-misclassified", OTHER)):
+        measure(known, arm, last)
+    runs = {"digits-ipc20": {"title": "Ours"}, "mine-ipc5": {"title": "Mine"}}
+    before = findings.write_up(known, runs), verdicts.short(known)
+    for arm, last in ((CCFS, OTHER), ("random-misclassified", OURS)):
+        measure(own, arm, last, run="mine-ipc5")
+        measure(own, arm, last, run="undeclared")
+    text = findings.write_up(known, runs, own)
+    assert text.startswith(before[0].rstrip()) and verdicts.short(known) == before[1]
+    added = text.removeprefix(before[0].rstrip())
+    assert "### Mine" in added and findings.OWN in added and "undeclared" not in text
+
+
 def test_other_runs_are_folded(findings, tmp_path):
     measure(tmp_path, CCFS, OURS)
     measure(tmp_path, "random-misclassified", OTHER)

@@ -299,6 +299,21 @@ def test_a_class_gallery_shows_first_and_last_image(images):
     assert (shown[0] == first).all() and (shown[7] == last).all()
 
 
+def test_two_seeds_draw_no_interval():
+    """Theirs would be an axis to -100 %."""
+    sample = [60.0, 62.0]
+    d = difference(sample, [50.0, 55.0], paired=True)
+    for mean, half, points in (
+        (61.0, summary(sample).half, sample),
+        (d.mean, d.half, np.subtract(sample, [50.0, 55.0])),
+    ):
+        line = charts.Line("x", mean, half, points)
+        assert np.isnan(line.half)
+        low, high = charts.window([line], [])
+        assert min(points) - 1 < low < high < max(points) + 1
+    assert text.interval(d).endswith("no interval from two seeds")
+
+
 def test_intervals_are_those_of_summary():
     samples = [[1.0, 2.0, 4.0], [3.0, 3.5, 3.2], [2.0]]
     lines = []
