@@ -8,7 +8,7 @@ selected real ones, and as the start of the filters.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas
 
@@ -72,12 +72,14 @@ class Worth:
     filter: float  # test accuracy of the first filter, percent; nan: not known here
     selection: Difference  # alpha 0 minus random, points
     distilled: Difference  # CCFS minus alpha 0, points
+    own: bool = False  # a run of the user's, which is no evidence of the book
 
     @property
     def name(self) -> str:
         """What a line of a chart is called."""
         by = "" if self.maker == self.learner else f", sets of {self.maker}"
-        return f"{self.data}: {self.learner}{by}{self.recipe}"
+        mine = " (your run)" if self.own else ""
+        return f"{self.data}: {self.learner}{by}{self.recipe}{mine}"
 
 
 def decompose(rows: pandas.DataFrame) -> list[Worth]:
@@ -152,8 +154,15 @@ def _ratio(row) -> float:
 
 
 def measured() -> list[Worth]:
-    """Read every results file of the book: `decompose` of them."""
-    return decompose(results.load(paths.results()))
+    """Read all results files: `decompose` of those that are evidence, then of others.
+
+    Runs of the user's own stand apart, and the finding does not count them.
+    """
+    evidence, own = paths.results(), paths.own_results()
+    found = decompose(results.load(evidence))
+    if own != evidence and own.is_dir():
+        found += [replace(w, own=True) for w in decompose(results.load(own))]
+    return found
 
 
 def parts(worth: Sequence[Worth]):
@@ -195,7 +204,7 @@ def ledger(worth: Sequence[Worth]) -> Text:
     """Tabulate both parts of every run, and what the chart draws them against."""
     body = [
         [
-            w.data,
+            w.data + " (your run)" * w.own,
             w.learner + w.recipe,
             w.maker,
             _number(w.ratio),
@@ -253,7 +262,7 @@ def searched() -> Text:
 
 def answer(worth: Sequence[Worth]) -> Text:
     """Return the finding: in how many runs each part is above zero, open or below."""
-    counted = [w for w in worth if w.dataset not in SHOWN_ONLY]
+    counted = [w for w in worth if not w.own and w.dataset not in SHOWN_ONLY]
     if not counted:
         return finding("No run on photographs has random, alpha 0 and a further alpha.")
     words = {part: _tally([getattr(w, part) for w in counted]) for part in PARTS}

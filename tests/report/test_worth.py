@@ -104,3 +104,21 @@ def test_a_search_of_recipes_is_read_from_held_out_accuracies(tmp_path, monkeypa
     body = [line for line in lines if "resnet10-w16" in line]
     assert ["47.0" in body[0], "45.0" in body[1]] == [True, True]  # the best first
     assert "| 20 | 0.03 | 0.0005 | 60 |" in body[0]
+
+
+def test_runs_of_the_users_own_stand_apart_and_decide_nothing(tmp_path, monkeypatch):
+    places = {name: tmp_path / name for name in ("results", "own_results")}
+    for name, place in places.items():
+        monkeypatch.setattr(worth.paths, name, lambda place=place: place)
+        for cell, alpha, values, _ in HOME:
+            config = {"dataset": "cifar100", "ipc": 50, "network": "resnet18"}
+            config |= {"alpha": alpha, "recipe": {"epochs": 60}}
+            measured = [{"seed": i, "last": v, "best": v} for i, v in enumerate(values)]
+            here = {"config": config, "rows": measured, "provenance": {}}
+            worth.results.write(place, f"run-{alpha}", cell, **here)
+    evidence, own = worth.measured()
+    assert (evidence.own, own.own) == (False, True)
+    assert own.name == f"{evidence.name} (your run)"
+    assert "Of 1 learner and set" in str(worth.answer([evidence, own])).replace(
+        "\u00a0", " "
+    )
