@@ -40,8 +40,10 @@ class Row:
     # What other rows need, too, and is computed first: squeeze (teacher, counted
     # scores), recover (images by CDA), experts.
     needs: tuple[str, ...] = ()
-    # An arm of `arms.ARMS` that is this row, by protocol: its results are the row's.
+    # An arm of `arms.ARMS` that is this row, by protocol: its results are the row's,
+    # in the run of this method of recovery.
     arms: tuple[tuple[str, str], ...] = ()
+    method: str = "cda"
     options: tuple[str, ...] = ()  # fields of Choices that change its set
     after: bool = False  # after the paper: below the line
     function: str = ""  # the user's own: module:function
@@ -65,7 +67,11 @@ ROWS = (
     Row("dsa", "DSA", "distilled", "selmatch", options=("budget",)),
     Row("dm", "DM", "distilled", "selmatch", options=("budget",)),
     Row("mtt", "MTT", "distilled", "selmatch", ("experts",), options=("budget",)),
-    Row("sre2l", "SRe2L", "distilled", "teacher", ("squeeze",)),
+    Row(
+        *("sre2l", "SRe2L", "distilled", "teacher", ("squeeze",)),
+        arms=(("teacher", "distilled"),),
+        method="sre2l",
+    ),
     Row("datm", "DATM", "distilled", "selmatch", ("experts",), options=("budget",)),
     Row(
         *("selmatch", "SelMatch", "both", "selmatch", ("squeeze", "experts")),

@@ -7,17 +7,29 @@ has lines of its own.
 from contextlib import suppress
 
 from ccfs_lib import cost
-from ccfs_lib.commands.forecast import Line, Missing, ReadOnlyStore, text
+from ccfs_lib.commands.forecast import Line, text
 from ccfs_lib.cost import Stage
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment
 from ccfs_lib.pipeline.table1 import Table1Pipeline
-from ccfs_lib.pipeline.work import work
+from ccfs_lib.pipeline.work import Work, work
 from ccfs_lib.runtime import paths
+from ccfs_lib.store import Missing, ReadOnlyStore
 from ccfs_lib.table1 import Choices, Row, cells, parse
 
 SHARED_STAGES = ("teacher", "scores", "experts")
 WITHOUT_SET = ("oracle-window", "full")  # their evaluations are all of them
+
+
+class _Priced(Table1Pipeline):
+    """Table 1 without a trace: a rate that nobody kept is measured and forgotten."""
+
+    def rate(self, network: str) -> float:
+        """Return the kept rate, or measure it."""
+        try:
+            return super().rate(network)
+        except Missing:
+            return cost.rate(network, self.train.image_size, self.device)
 
 
 def price(experiment: Experiment, names: tuple[str, ...], choices: Choices) -> str:
@@ -26,31 +38,32 @@ def price(experiment: Experiment, names: tuple[str, ...], choices: Choices) -> s
     Nothing is trained. What rows share is counted once, in lines of its own.
     """
     store = ReadOnlyStore(paths.cache(), paths.shipped())
-    t, lines, left_out = Table1Pipeline(experiment, choices, store), [], []
+    t, lines, left_out = _Priced(experiment, choices, store), [], []
     shared: dict[str, Line] = {}
+    works: dict[str, Work] = {}
     for row in map(parse, names):
         try:
             with suppress(Missing):
                 t.check(row)
-            lines += _row(t, row, shared)
+            works[row.name] = work(t, row)
+            lines += _row(t, row, works[row.name], shared)
         except InputError as error:
             left_out.append(f"{row.title} would be left out: {error}")
     every = text({experiment: [*shared.values(), *lines]}, t.device)
-    return "\n".join([every, *_short(t, names), *left_out])
+    return "\n".join([every, *_short(works), *left_out])
 
 
-def _short(t, names: tuple[str, ...]) -> list[str]:
+def _short(works: dict[str, Work]) -> list[str]:
     """List the rows that get less than a tenth of the published work."""
-    works = {row.name: work(t, row) for row in map(parse, names)}
     few = [f"{n} {100 * w.share:.2g} %" for n, w in works.items() if not w.enough]
     text = "less than a tenth of the published work, and grey in the table: "
     return [text + ", ".join(few)] if few else []
 
 
-def _row(t, row: Row, shared: dict[str, Line]) -> list[Line]:
+def _row(t, row: Row, cost_of_set: Work, shared: dict[str, Line]) -> list[Line]:
     """List a line for each protocol of a row; what it shares goes to `shared`."""
     own = 0.0
-    for stage in work(t, row).stages:
+    for stage in cost_of_set.stages:
         if stage.name in SHARED_STAGES:
             if stage.name not in shared:
                 shared[stage.name] = _shared(t, row, stage)

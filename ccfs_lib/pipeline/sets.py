@@ -163,7 +163,11 @@ def condenser(t: "Table1Pipeline", method: str):
     passes = recipe.passes(t.train.num_classes, e.ipc, size)
     forwards = {"dsa": 12, "dm": 3}[method]  # a way back through a gradient, or plain
     count = t.cut(recipe.iterations, passes, forwards, CONDENSER)
-    return replace(recipe, iterations=count)
+    recipe = replace(recipe, iterations=count)
+    if method == "dsa" and count == 1:  # at IPC 50, one iteration is 50 matches
+        loops = t.cut(recipe.outer, passes / recipe.outer, forwards, CONDENSER)
+        recipe = replace(recipe, outer=loops)
+    return recipe
 
 
 def _matched(method: str, t: "Table1Pipeline", seed: int) -> Built:

@@ -12,7 +12,6 @@ import numpy as np
 
 from ccfs_lib import coresets, cost
 from ccfs_lib import table1 as rows
-from ccfs_lib.coresets import Oracle
 from ccfs_lib.distill.pixels import Space
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment, presets
@@ -103,21 +102,26 @@ class Table1Pipeline:
         return None if free else MINUTES
 
     def cut(self, published: int, passes: float, forwards: int, network: str) -> int:
-        """Cut iterations to the budget; passes: images of one, forwards: of an image.
-
-        The rate of this machine is measured once and kept: the same command, continued,
-        must ask for the same set.
-        """
+        """Cut iterations to the budget; `passes` images each, worth `forwards` each."""
         if self.minutes is None:
             return published
-        key = {"network": network, "side": self.train.image_size, "device": self.device}
+        budget = self.minutes * 60 * self.rate(network) / forwards
+        return within(published, passes, budget).count
+
+    def rate(self, network: str) -> float:
+        """Return forward images per second, as this machine had them the first time.
+
+        Kept, since the same command, continued, must ask for the same sets.
+        """
+        side = self.train.image_size
+        key = {"network": network, "side": side, "device": self.device}
 
         def compute():
-            rate = cost._rate(network, self.train.image_size, self.device)
-            return {}, {"forwards": float(f"{rate:.2g}")}
+            return {}, {
+                "forwards": float(f"{cost.rate(network, side, self.device):.2g}")
+            }
 
-        rate = self.store.get("rate", key, compute).meta["forwards"]
-        return within(published, passes, self.minutes * 60 * rate / forwards).count
+        return self.store.get("rate", key, compute).meta["forwards"]
 
     def shared(self, chosen: list[Row]) -> list[tuple[str, int]]:
         """List what these rows need and others, too, as arguments of `share`."""
@@ -164,6 +168,11 @@ class Table1Pipeline:
         for arm in dict(row.arms).values():
             self.pipeline.check([arm])
 
+    def stages(self, row: Row) -> Pipeline:
+        """The pipeline whose arm a row is: SRe2L's images are another run's."""
+        other = recipes.sre2l(self.experiment) if row.method == "sre2l" else None
+        return Pipeline(other, *self.like()) if other else self.pipeline
+
     # -- sets --------------------------------------------------------------------------
 
     def built(self, row: Row, seed: int) -> Built:
@@ -184,7 +193,7 @@ class Table1Pipeline:
         Keys: those of `measure.row`, bytes of the set, and what a row adds.
         """
         if arm := dict(row.arms).get(protocol):
-            return self.pipeline.evaluate(arm, seed)
+            return self.stages(row).evaluate(arm, seed)
         if row.name == "full":
             return full(self, protocol, seed)
         if row.name == "oracle-window":
@@ -233,7 +242,7 @@ class Table1Pipeline:
     def measure(self, row: Row, protocol: str, command: str | None = None) -> Path:
         """Evaluate a row under a protocol with every seed; write its results file."""
         if arm := dict(row.arms).get(protocol):
-            return self.pipeline.measure(arm, command)
+            return self.stages(row).measure(arm, command)
         cell = rows.cells(row, self.choices)[protocol]
         config = {"protocol": protocol, "choices": self._chosen(row)}
         if protocol == "selmatch":
@@ -279,25 +288,31 @@ def oracle_window(t: Table1Pipeline, protocol: str, seed: int) -> dict:
     alone; difficulty and teacher have seen them, as all training images.
     """
     e, labels = t.experiment, t.train.labels.numpy()
-    run = Section3Pipeline(recipes.matching(e, "selmatch"), *t.like())
-    step = GRID.get(e.scale, 0.1)
-    betas = coresets.grid(labels, e.ipc, step=step)
-    whole = coresets.windows(labels, run.difficulty, e.ipc, betas)
-    inside, out = t.held
-    apart = coresets.windows(labels, run.difficulty, e.ipc, betas, excluded=out)
+    difficulty = Section3Pipeline(recipes.matching(e, "selmatch"), *t.like()).difficulty
+    step, (inside, out) = GRID.get(e.scale, 0.1), t.held
+    # Of what is left without the held-out images, the easiest window may not fit.
+    every, fitting = (
+        coresets.grid(labels, e.ipc, step=step, excluded=gone) for gone in (None, out)
+    )
+    whole = coresets.windows(labels, difficulty, e.ipc, every)
+    apart = coresets.windows(labels, difficulty, e.ipc, fitting, excluded=out)
 
-    def accuracy(beta: float, s: int) -> float:
-        return t.trained(t.real(whole[beta]), protocol, s).meta["last"]
+    def last(beta: float) -> list[float]:
+        cut = t.real(whole[beta])
+        return [t.trained(cut, protocol, s).meta["last"] for s in range(e.seeds)]
 
     def held(beta: float) -> float:
         return t.trained(t.real(apart[beta]), protocol, 0, inside).meta["last"]
 
-    by_test = {b: [accuracy(b, s) for s in range(e.seeds)] for b in betas}
-    found: Oracle = coresets.oracle(by_test, {b: held(b) for b in betas})
-    made = t.real(whole[found.test])
-    other = t.trained(t.real(whole[found.holdout]), protocol, seed).meta
-    aside = {"beta": found.test, "held_beta": found.holdout}
-    aside |= {"held_last": other["last"], "held_best": other["best"]}
+    by_test = {b: last(b) for b in every}
+    chosen = coresets.oracle(
+        {b: by_test[b] for b in fitting}, {b: held(b) for b in fitting}
+    )
+    best = coresets.oracle(by_test, by_test).test
+    made, other = t.real(whole[best]), t.real(whole[chosen.holdout])
+    aside = {"beta": best, "held_beta": chosen.holdout}
+    figures = t.trained(other, protocol, seed).meta
+    aside |= {f"held_{name}": figures[name] for name in ("last", "best")}
     return t.row(made, t.trained(made, protocol, seed), seed) | aside
 
 
