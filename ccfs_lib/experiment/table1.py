@@ -72,7 +72,7 @@ def matching(e: Experiment, method: str) -> Motivation:
     without published settings, and for a window or an alpha that cannot be.
     """
     if method == "selmatch":
-        usual = motivation(e.dataset, e.scale, ipc=e.ipc)
+        usual = motivation(e.dataset, e.scale, ipc=e.ipc, curricula=1)
         kept = {"alpha": usual.experiment.alpha, "score": _window_score(e, usual)}
         return checked("", replace, usual, experiment=_one_phase(e, **kept))
     base = _one_phase(e, alpha=1.0)
