@@ -16,9 +16,18 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from ccfs_lib.arms import CCFS
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import STRICT, Experiment, Positive
+from ccfs_lib.experiment import (
+    SHORTHANDS,
+    STRICT,
+    Experiment,
+    Positive,
+    checked,
+    given,
+    preset,
+)
 from ccfs_lib.experiment.settings import Setting, settings
 from ccfs_lib.runtime import plugins
+from ccfs_lib.runtime.portable import settle
 from ccfs_lib.runtime.progress import progress
 from ccfs_lib.runtime.workers import executor, worker_count
 
@@ -291,3 +300,23 @@ def _sentence(compute) -> str:
     except (InputError, FloatingPointError, OSError) as error:
         return str(error)
     return ""
+
+
+def from_notebook(namespace: dict) -> tuple[Experiment, tuple[str, ...], Choices]:
+    """Validate a notebook's parameters, as `experiment.from_notebook`; no torch yet.
+
+    Returns the experiment, the names of rows and the choices.
+    """
+    known = {f.name for f in fields(Experiment)} | {*SHORTHANDS, "reading", "rows"}
+    values = given(namespace, known | set(OPTIONS))
+    chosen = {name: values.pop(name) for name in OPTIONS if name in values}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    names = values.pop("rows", "")
+    if not isinstance(names, str):
+        raise InputError(f"rows is {names!r}, but must be names with spaces between")
+    names = tuple(names.split()) or tuple(BY_NAME)
+    for name in names:
+        parse(name)
+    experiment = preset(**values)
+    settle(experiment.portable)
+    return experiment, names, checked("", Choices, **chosen)

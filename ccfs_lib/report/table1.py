@@ -105,7 +105,8 @@ class Read:
             timed.built(row, 0)
         except (Missing, KeyError):
             return DASH
-        return cost.duration(sum(clock.seconds.values()))
+        spent = sum(clock.seconds.values())
+        return f"{spent:.0f} s" if spent < 600 else cost.duration(spent)
 
 
 def _load(run: str, cell: str) -> pandas.DataFrame:
