@@ -19,6 +19,7 @@ from ccfs_lib.experiment import table1 as recipes
 from ccfs_lib.pipeline import work as working
 from ccfs_lib.pipeline.table1 import Table1Pipeline
 from ccfs_lib.runtime import paths
+from ccfs_lib.runtime.workers import executor
 from ccfs_lib.store import Store
 from ccfs_lib.table1 import BY_NAME, ROWS, SHARED, Choices, cells, parse
 
@@ -192,7 +193,7 @@ def table_window(table, labels, beta):
 
 def test_forgetting_is_below_random_at_a_low_ratio(house):
     """As the literature has it without exception: 3 of 134 images of a class."""
-    table = Table1Pipeline(preset(ipc=3, alpha=0.4, curricula=1))
+    table = Table1Pipeline(preset(ipc=3, alpha=0.4, curricula=1, score_runs=1))
     last = {
         name: np.mean(
             [table.evaluate(BY_NAME[name], "selmatch", s)["last"] for s in range(3)]
@@ -219,10 +220,16 @@ def test_soft_labels_are_what_the_evaluation_learns(quick):
     assert last["soft"] != pytest.approx(last["none"], rel=1e-3)
 
 
+@pytest.fixture
+def threads(monkeypatch):
+    """Workers as threads of this process: processes take seconds to import torch."""
+    monkeypatch.setattr(table1, "executor", lambda count, _: executor(count, True))
+
+
 # -- resumption ------------------------------------------------------------------------
 
 
-def test_a_stopped_command_continues(house, monkeypatch, mini):
+def test_a_stopped_command_continues(house, threads, mini):
     e = mini(seeds=2, score="forgetting")
     names = ("random", "forgetting")
     with pytest.raises(TimeUp):
@@ -239,7 +246,7 @@ def test_a_stopped_command_continues(house, monkeypatch, mini):
     assert set(rows["cell"]) == filed
 
 
-def test_a_row_without_its_score_is_a_sentence_and_others_go_on(house, mini):
+def test_a_row_without_its_score_is_a_sentence_and_others_go_on(house, threads, mini):
     e, said = mini(score=str(house / "nothing.npy")), []
     files, failed = table1.run(e, ("forgetting", "random"), workers=1, say=said.append)
     assert list(failed) == ["forgetting"] and "nothing.npy" in failed["forgetting"]
@@ -247,7 +254,7 @@ def test_a_row_without_its_score_is_a_sentence_and_others_go_on(house, mini):
     assert {p.stem for p in files} == {"random-selmatch", "random"}
 
 
-def test_a_row_that_fails_while_it_trains_is_a_sentence_too(house, mini):
+def test_a_row_that_fails_while_it_trains_is_a_sentence_too(house, threads, mini):
     # No distilled image per class: self-evolved selection has no window to begin with.
     e = mini(alpha=0.0, curricula=1)
     files, failed = table1.run(e, ("self-evolved", "random"), workers=1, say=str)
@@ -360,9 +367,9 @@ def test_a_budget_cuts_iterations_and_is_kept(house, mini, monkeypatch):
 def test_dry_run_prices_each_row_and_trains_nothing(house, mini):
     text = price1.price(mini(), tuple(BY_NAME), Choices())
     for row in ROWS:
-        for cell in cells(row).values():
-            assert f"  {cell} " in text
-    assert "less than a tenth of the published work" in text and "dsa 0.0" in text
+        for protocol in cells(row):
+            assert f"  {row.name} {protocol} " in text
+    assert "less than a tenth of the published work" in text and "dsa 0.55 %" in text
     assert not list(Path(house / "cache").glob("*/*/recipe.json"))
     assert not (house / "results").exists()
 

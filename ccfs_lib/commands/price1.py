@@ -96,8 +96,12 @@ def _cell(t, row: Row, protocol: str, own: float) -> Line:
     first = protocol == row.protocol  # the second panel has the sets of the first
     sets = (seeds - built) * own if first or row.name == "oracle-window" else 0.0
     each = _seconds(t, _evaluation(t, row, protocol))
-    name = cells(row, t.choices)[protocol]
-    return Line(name, done, seeds, sets + (seeds - done) * each if done < seeds else 0)
+    return Line(
+        f"{row.name} {protocol}",
+        done,
+        seeds,
+        sets + (seeds - done) * each if done < seeds else 0,
+    )
 
 
 def _evaluation(t, row: Row, protocol: str) -> Stage:
