@@ -16,18 +16,9 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from ccfs_lib.arms import CCFS
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import (
-    SHORTHANDS,
-    STRICT,
-    Experiment,
-    Positive,
-    checked,
-    given,
-    preset,
-)
+from ccfs_lib.experiment import STRICT, Experiment, Positive, checked
 from ccfs_lib.experiment.settings import Setting, settings
 from ccfs_lib.runtime import plugins
-from ccfs_lib.runtime.portable import settle
 from ccfs_lib.runtime.progress import progress
 from ccfs_lib.runtime.workers import executor, worker_count
 
@@ -226,6 +217,7 @@ class _Run:
     say: object
     paths: list[Path] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    left: dict[tuple[Row, str], int] = field(default_factory=dict)  # seeds of a cell
 
     def rows(self) -> list[Row]:
         return [row for row in self.chosen if row.name not in self.failed]
@@ -245,7 +237,7 @@ class _Run:
             self.say(f"{row.title} is left out: {sentence}")
 
     def tasks(self) -> list[tuple]:
-        """List all cells, seed by seed: the first numbers of all rows come first."""
+        """List all cells, row by row, and count their seeds."""
         t = self.table
         todo = [
             (row, protocol, seed)
@@ -253,7 +245,6 @@ class _Run:
             for protocol in cells(row, t.choices)
             for seed in range(t.experiment.seeds)
         ]
-        self.left = {}
         for row, protocol, _ in todo:
             self.left[row, protocol] = self.left.get((row, protocol), 0) + 1
         return [(_cell, *task) for task in todo]
@@ -302,21 +293,15 @@ def _sentence(compute) -> str:
     return ""
 
 
-def from_notebook(namespace: dict) -> tuple[Experiment, tuple[str, ...], Choices]:
-    """Validate a notebook's parameters, as `experiment.from_notebook`; no torch yet.
+def chosen(chapter: dict) -> tuple[tuple[str, ...], Choices]:
+    """Validate the chapter's own parameters: names of rows, and choices; no torch yet.
 
-    Returns the experiment, the names of rows and the choices.
+    chapter: of `experiment.from_notebook`, with `rows` (spaces between) and `budget`.
     """
-    known = {f.name for f in fields(Experiment)} | {*SHORTHANDS, "reading", "rows"}
-    values = given(namespace, known | set(OPTIONS))
-    chosen = {name: values.pop(name) for name in OPTIONS if name in values}
-    chosen = {name: value for name, value in chosen.items() if value is not None}
-    names = values.pop("rows", "")
+    names = chapter.get("rows", "")
     if not isinstance(names, str):
         raise InputError(f"rows is {names!r}, but must be names with spaces between")
     names = tuple(names.split()) or tuple(BY_NAME)
     for name in names:
         parse(name)
-    experiment = preset(**values)
-    settle(experiment.portable)
-    return experiment, names, checked("", Choices, **chosen)
+    return names, checked("", Choices, budget=chapter.get("budget"))

@@ -11,7 +11,7 @@ import torch
 from ccfs_lib import cost, paper, results, table1
 from ccfs_lib.arms import BY_NAME as ARMS
 from ccfs_lib.arms import CCFS
-from ccfs_lib.commands import price1
+from ccfs_lib.commands import table1_price
 from ccfs_lib.data import ImageSet
 from ccfs_lib.errors import InputError, TimeUp
 from ccfs_lib.experiment import preset
@@ -365,7 +365,7 @@ def test_a_budget_cuts_iterations_and_is_kept(house, mini, monkeypatch):
 
 
 def test_dry_run_prices_each_row_and_trains_nothing(house, mini):
-    text = price1.price(mini(), tuple(BY_NAME), Choices())
+    text = table1_price.price(mini(), tuple(BY_NAME), Choices())
     for row in ROWS:
         for protocol in cells(row):
             assert f"  {row.name} {protocol} " in text
@@ -376,5 +376,5 @@ def test_dry_run_prices_each_row_and_trains_nothing(house, mini):
 
 def test_dry_run_says_what_would_be_left_out(house, mini):
     e = mini(score=str(house / "nothing.npy"))
-    text = price1.price(e, ("random", "forgetting"), Choices())
+    text = table1_price.price(e, ("random", "forgetting"), Choices())
     assert "Forgetting would be left out" in text and "  random " in text

@@ -43,7 +43,7 @@ class Table1(Long):
             parse(name)
         print_settings([experiment])
         if self.dry_run:
-            from ccfs_lib.commands.price1 import price
+            from ccfs_lib.commands.table1_price import price
 
             return print(price(experiment, self.rows, choices))
         afford([experiment], self.anyway)

@@ -27,6 +27,7 @@ from ccfs_lib.pipeline.pipeline import Pipeline
 from ccfs_lib.runtime import plugins
 from ccfs_lib.runtime.checkpoint import Checkpoint
 from ccfs_lib.runtime.device import arithmetic
+from ccfs_lib.select import quotas
 from ccfs_lib.store import key as store_key
 from ccfs_lib.table1 import Row
 
@@ -111,7 +112,8 @@ def self_evolved(t: "Table1Pipeline", seed: int) -> Built:
     recipe = replace(e.recipe, tail=0.0, loss=e.filter_loss or e.recipe.loss)
 
     def train_filter(synthetic: ImageSet, phase: int) -> Filter:
-        how = {"answers": True, "wanted": len(synthetic)}
+        each = size + sum(quotas(e.ipc - size, e.curricula)[: phase - 1])
+        how = {"answers": True, "wanted": each * t.train.num_classes}
         return Filter.read(p.trained(synthetic, recipe, 1000 * seed + phase, **how))
 
     right = p.teacher.predictions if e.teacher_correct else None

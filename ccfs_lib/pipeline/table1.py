@@ -247,8 +247,13 @@ class Table1Pipeline:
         config = {"protocol": protocol, "choices": self._chosen(row)}
         if protocol == "selmatch":
             config["protocol_epochs"] = self.evaluation.epochs
-        if protocol in (SHARED, "bps"):
-            config["teacher_last"] = self.pipeline.teacher.last
+        # As every arm has it: claims compare rows of equal settings.
+        config["teacher_last"] = self.pipeline.teacher.last
+        if "budget" in row.options:
+            from ccfs_lib.pipeline.work import work
+
+            spent = work(self, row)
+            config |= {"passes": spent.passes, "share": round(spent.share, 8)}
         if row.function:
             source = plugins.source_hash(row.function)
             config |= {"rule": row.function, "rule_source": source}
@@ -304,6 +309,8 @@ def oracle_window(t: Table1Pipeline, protocol: str, seed: int) -> dict:
     def held(beta: float) -> float:
         return t.trained(t.real(apart[beta]), protocol, 0, inside).meta["last"]
 
+    for beta in every:  # side by side, seeds wait for each other only afterwards
+        t.trained(t.real(whole[beta]), protocol, seed)
     by_test = {b: last(b) for b in every}
     chosen = coresets.oracle(
         {b: by_test[b] for b in fitting}, {b: held(b) for b in fitting}

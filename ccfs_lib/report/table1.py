@@ -12,6 +12,7 @@ import pandas
 
 from ccfs_lib import cost, paper, results
 from ccfs_lib.claims.compare import VERDICTS
+from ccfs_lib.cost import Stage
 from ccfs_lib.experiment import Experiment
 from ccfs_lib.pipeline.table1 import Table1Pipeline
 from ccfs_lib.pipeline.work import Work, work
@@ -78,7 +79,15 @@ class Read:
                 if len(part):
                     self.found[row.name, protocol] = part
                     self.rows += [row] if row not in self.rows else []
-        self.work = {row.name: work(self.table, row) for row in self.rows}
+        self.work = {row.name: self._work(row) for row in self.rows}
+
+    def _work(self, row: Row) -> Work:
+        """Return the work of a row: as it was filed, or counted from the settings."""
+        filed = next(part for (name, _), part in self.found.items() if name == row.name)
+        if "passes" not in filed or filed["passes"].isna().any():
+            return work(self.table, row)
+        passes, share = int(filed["passes"].iloc[0]), float(filed["share"].iloc[0])
+        return Work([Stage("set", passes, 0, "")], round(passes / max(share, 1e-9)))
 
     def panel(self, shared: bool) -> dict[str, pandas.DataFrame]:
         """Return row -> its results: as published, or under the same teacher."""
