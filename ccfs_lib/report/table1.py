@@ -38,6 +38,13 @@ from ccfs_lib.table1 import DEFAULT, SHARED, Choices, Row, cells, parse
 
 GREY = '<span style="color:#6B747C">{}</span>'
 COLOURS = {"real": "green", "distilled": "orange", "both": "blue", "all": "grey"}
+SAID = dict(
+    zip(
+        VERDICTS,
+        ("clearly above", "clearly below", "too close to call with"),
+        strict=True,
+    )
+)
 FAMILIES = {"real": "real images", "distilled": "distilled", "both": "both"}
 
 
@@ -345,10 +352,10 @@ def _against(read: Read, name: str, panel: dict, how="under the same teacher") -
     if name not in panel:
         return ""
     words = _tally(read, name, panel)
-    told = [
-        f"**{word}** over {listed(names, 15)}" for word, names in words.items() if names
+    texts = [
+        f"{SAID[word]} {listed(names, 15)}" for word, names in words.items() if names
     ]
-    return f"{read.row(name).title}, {how}: {'; '.join(told)}."
+    return f"{read.row(name).title}, {how}: {'; '.join(texts)}."
 
 
 def _random(read: Read, panel: dict) -> str:
