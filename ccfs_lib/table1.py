@@ -194,11 +194,11 @@ def run(
     """
     from ccfs_lib.pipeline.table1 import Table1Pipeline
 
-    chosen = list(dict.fromkeys(parse(name) for name in rows))
+    asked = list(dict.fromkeys(parse(name) for name in rows))
     worker_count(workers, False)
     deadline = None if time_limit is None else time.monotonic() + time_limit
     table = Table1Pipeline(experiment, choices, deadline=deadline)
-    job = _Run(table, chosen, command, say)
+    job = _Run(table, asked, command, say)
     job.check()
     threads = table.device == "cuda"
     with executor(worker_count(workers, threads), threads) as pool:

@@ -126,8 +126,9 @@ class Table1Pipeline:
     def shared(self, chosen: list[Row]) -> list[tuple[str, int]]:
         """List what these rows need and others, too, as arguments of `share`."""
         wanted = {need for row in chosen for need in row.needs}
-        todo = [("squeeze", seed) for seed in self.pipeline.squeeze.seeds]
-        todo = todo if "squeeze" in wanted else []
+        seeds = self.pipeline.squeeze.seeds  # the second panel needs the first of all
+        seeds = seeds if "squeeze" in wanted else seeds[:1]
+        todo = [("squeeze", seed) for seed in seeds]
         if "recover" in wanted:
             every = self.pipeline.recover.batches(self.experiment.ipc)
             todo += [("recover", number) for number in every]
