@@ -10,10 +10,11 @@ import tyro
 from ccfs_lib.commands.files import Export, Select, Ship
 from ccfs_lib.commands.results import Doctor, Results
 from ccfs_lib.commands.run import Match, Squeeze, Sweep
+from ccfs_lib.commands.table1 import Table1
 from ccfs_lib.errors import InputError, TimeUp, plainly
 from ccfs_lib.runtime import plugins
 
-COMMANDS = Sweep | Match | Squeeze | Select | Export | Ship | Results | Doctor
+COMMANDS = Sweep | Match | Table1 | Squeeze | Select | Export | Ship | Results | Doctor
 
 
 def main() -> None:

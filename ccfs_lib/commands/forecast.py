@@ -15,34 +15,12 @@ from ccfs_lib.pipeline import Pipeline, Section3Pipeline
 from ccfs_lib.pipeline.squeeze import Squeeze
 from ccfs_lib.runtime import paths
 from ccfs_lib.runtime.progress import progress
-from ccfs_lib.store import Artefact, Store
+from ccfs_lib.store import Missing, ReadOnlyStore
 from ccfs_lib.store import key as store_key
 
 TEACHER = ("data", "teacher")
 IMAGES = (*TEACHER, "images")
 FILTER = (*IMAGES, "filter")
-
-
-class Missing(Exception):
-    """A stage that has not been computed."""
-
-
-class ReadOnlyStore(Store):
-    """A store that computes nothing, and counts the trainings that it holds."""
-
-    trainings = 0
-
-    def get(self, kind, recipe, compute) -> Artefact:
-        """Read; raises Missing where there is nothing to read."""
-        if not self.has(kind, recipe):
-            raise Missing(kind)
-        artefact = super().get(kind, recipe, _missing)
-        self.trainings += kind == "train"
-        return artefact
-
-
-def _missing():
-    raise Missing("damaged")
 
 
 @dataclass(frozen=True)

@@ -232,13 +232,13 @@ class Pipeline:
         full = arm.set == "full"
         wanted = len(self.train) if full else e.ipc * self.train.num_classes
         if arm.protocol == "selmatch":
-            done = self._as_selmatch(synthetic, seeded)
+            done = self.as_selmatch(synthetic, seeded)
         else:
             how = {"network": e.evaluation_network, "teacher": self.evaluator}
             done = self.trained(synthetic, recipe, seeded, wanted=wanted, **how)
         return row(seed, done, synthetic, wanted) | self._course(name, seed)
 
-    def _as_selmatch(self, real: ImageSet, seed: int) -> Artefact:
+    def as_selmatch(self, real: ImageSet, seed: int) -> Artefact:
         """Train on real images as SelMatch does, from which Table 1's Random row is."""
         e = self.experiment
         return self.trainings.trained(

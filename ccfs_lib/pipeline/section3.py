@@ -205,12 +205,15 @@ class Section3Pipeline:
         pixels: Tensor | None,
         seed: int,
         answers: bool = False,
+        targets: Tensor | None = None,
+        network: str = "",
     ) -> Artefact:
         """Train a network by SelMatch's protocol: hard labels, combined augmentation.
 
         pixels: the distilled images among them, which are the first and get DSA, as
-        they were learned, float (n, 3, H, W) normalised; None if all are real. Result
-        as for `Trainings.trained`.
+        they were learned, float (n, 3, H, W) normalised; None if all are real. targets:
+        soft labels (N, C) in place of the hard ones. network: default the experiment's.
+        Result as for `Trainings.trained`.
         """
         learned = 0 if pixels is None else len(pixels)
         entries = {"distilled": learned, "dsa": essential(VIEWS)}
@@ -219,12 +222,15 @@ class Section3Pipeline:
             entries["pixels"] = fingerprint(pixels.numpy(), np.empty(0))
         if self.motivation.expert.zca:
             entries["zca"] = zca.EPS
+        if targets is not None:
+            entries["targets"] = fingerprint(targets.numpy(), np.empty(0))
         how = {"distilled": learned, "strengths": VIEWS, "pixels": pixels}
+        how |= {"targets": targets}
         return self.trainings.trained(
             synthetic,
             self.motivation.evaluation,
             seed,
-            network=self.experiment.network,
+            network=network or self.experiment.network,
             entries=entries,
             answers=answers,
             make=partial(CombinedStep, **how),
