@@ -139,7 +139,7 @@ def process():
     def run(*args):
         child = context.Process(target=measure_all, args=args)
         child.start()
-        child.join(120)
+        child.join(300)
         return child.exitcode
 
     return run
