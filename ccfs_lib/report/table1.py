@@ -127,7 +127,7 @@ class Read:
 
 def _load(run: str, cell: str) -> pandas.DataFrame:
     try:
-        rows = results.load(paths.results(), run)
+        rows = results.load(paths.filed(run), run)
     except ValueError:  # nothing of this run yet
         return pandas.DataFrame()
     return rows[rows["cell"] == cell]
