@@ -158,7 +158,7 @@ def costs(root: Path) -> str:
             lines.append(f"| {name}/{stem} | {page['seconds']:.0f} |")
     if len(lines) == 2:
         return "No page has been executed yet.\n"
-    caption = "Seconds to execute each page; what was in the cache was only read."
+    caption = "Seconds to execute each page; stages in the cache were read."
     return findings.captioned(caption, "tab-costs", lines)
 
 

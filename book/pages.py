@@ -186,13 +186,21 @@ def recipe(page: Page) -> dict:
 
 
 def texts(notebook: NotebookNode, code_only: bool = False) -> list[tuple[str, str]]:
-    """List a notebook's cells, (type, text), without the one that papermill adds."""
+    """List a notebook's cells, (type, text), without the one that papermill adds.
+
+    code_only: of code, what a page's results come from: exercises come after them.
+    """
     return [
         (cell.cell_type, cell.source)
         for cell in notebook.cells
-        if "injected-parameters" not in cell.metadata.get("tags", [])
-        and (cell.cell_type == "code" or not code_only)
+        if not has(cell, "injected-parameters")
+        and not (code_only and (cell.cell_type != "code" or has(cell, "exercise")))
     ]
+
+
+def has(cell: NotebookNode, tag: str) -> bool:
+    """Return whether a cell has a tag."""
+    return tag in cell.metadata.get("tags", [])
 
 
 def library_hash() -> str:

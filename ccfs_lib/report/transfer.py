@@ -1,7 +1,7 @@
 """Chapter 15: the same final sets, learnt by other networks (Section 5.3, Table 2).
 
-The filters' network chose the images. A set that serves only the one that chose it
-would be a note to oneself; what is tested is whether its advantages travel.
+The filters' network chose the images. Tested is whether the advantage of the selection
+remains when other networks are trained on the sets.
 """
 
 from collections.abc import Sequence
@@ -121,17 +121,17 @@ def answer(rows: pandas.DataFrame) -> Text:
     """
     home, *others = rows["learner"].unique()
     if not others:
-        return finding(f"There is only {home} to measure here.")
+        return finding(f"Only {home} was measured here.")
     travel = difference(*_travel(rows, home, others), paired=True)
     return finding(
-        f"{count(len(others), 'network')} that took no part in choosing the images "
-        f"learnt from them. Against {NAMES['distilled']}, CCFS is "
+        f"Evaluated on {count(len(others), 'network')} that took no part in the "
+        f"selection. Against {NAMES['distilled']}, CCFS is "
         f"{_tally(rows, others, 'distilled')}.",
         f"Against {NAMES['random']}, same teacher, CCFS is "
         f"{_tally(rows, others, 'random')}.",
         "From the filters' own network to the others, the mean advantage over random "
         f"images changes by {interval(travel)}: **{_kept(travel)}**.",
-        "The paper has CCFS ahead of CDA and SRe2L on all five of its networks; it "
+        "In the paper CCFS is ahead of CDA and SRe2L on all five networks; the paper "
         "has no random images there.",
     )
 

@@ -299,16 +299,85 @@ def test_contents_leave_out_what_is_missing_and_add_what_is_declared(tree):
     pretend(tree)
     small, last = build.toc(tree)["parts"]
     assert (small["caption"], last["caption"]) == ("Small", "Last")
-    assert small["chapters"][0] == {"file": "book/runs/small/01_one"}
-    assert small["chapters"][3]["title"] == "Phase 3"
+    one = {"file": "book/runs/small/01_one", "title": "1. A title"}
+    assert small["chapters"][0] == one
+    assert small["chapters"][3]["title"] == "2. Phase 3"
+
+
+def test_a_run_of_the_contents_is_not_added_again_whatever_its_part_is_called(tree):
+    parts = [
+        {"caption": "Tutorial", "chapters": [{"file": "book/runs/small/01_one"}]},
+        {"caption": "Last", "chapters": [{"file": "book/last"}]},
+    ]
+    contents = {"format": "jb-book", "root": "book/index", "parts": parts}
+    (tree / "_toc.yml").write_text(yaml.safe_dump(contents))
+    (tree / "book" / "last.md").write_text("# Last\n")
+    pretend(tree)
+    assert [p["caption"] for p in build.toc(tree)["parts"]] == ["Tutorial", "Last"]
 
 
 def test_the_static_contents_list_every_declared_page():
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    parts = {part["caption"]: part["chapters"] for part in contents["parts"]}
-    for name, run in pages.declared().items():
-        wanted = [build._chapter(page, ROOT) for page in pages.pages(name)]
-        assert parts[run["title"]] == wanted
+    listed = [c for part in contents["parts"] for c in part["chapters"]]
+    for name in pages.declared():
+        wanted = [build.chapter(page) for page in pages.pages(name)]
+        found = [c for c in listed if c["file"].startswith(f"book/runs/{name}/")]
+        assert sorted(found, key=str) == sorted(wanted, key=str)
+
+
+def test_photographs_come_before_the_digits():
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    files = [c["file"] for part in contents["parts"] for c in part["chapters"]]
+    runs = [f.split("/")[2] for f in files if f.startswith("book/runs/")]
+    order = list(dict.fromkeys(runs))
+    assert order[0] == "cifar100-ipc50" and order[-1] == "digits"
+
+
+# -- prose of pages that are kept in git ----------------------------------------------
+
+
+def exercise(made):
+    """Add an exercise with its answer, which nobody has executed."""
+    tags = {"tags": ["exercise"]}
+    made.cells.append(v4.new_markdown_cell("## Exercises", metadata=tags))
+    made.cells.append(v4.new_code_cell("print(ipc + 1)", metadata=tags))
+
+
+def test_sync_brings_prose_and_tags_to_pages_in_git_and_keeps_their_results(tree):
+    pretend(tree)
+    declare(tree, small=RUN | {"committed": True})
+    before = nbformat.read(stored(tree, "01_one"), 4).cells[-1]
+
+    def reword(made):
+        made.cells[0].source = "# Another title\n\nA question?"
+        made.cells[-1].metadata["tags"] = ["hide-input"]
+        exercise(made)
+
+    edit(tree / "notebooks" / "01_one.ipynb", reword)
+    execute.sync(["small"], tree)
+    page = nbformat.read(stored(tree, "01_one"), 4)
+    assert page.cells[0].source.startswith("# Another title")
+    assert page.cells[-1].metadata["tags"] == ["hide-input"]
+    assert page.cells[-1].source == before.source  # without what was never executed
+    assert page.cells[-1].execution_count == before.execution_count
+    assert not list(checks.problems("small", tree))
+
+
+def test_sync_refuses_a_page_with_other_code(tree):
+    pretend(tree)
+    declare(tree, small=RUN | {"committed": True})
+    edit(tree / "notebooks" / "01_one.ipynb", alter)
+    with pytest.raises(InputError, match="small/01_one has other code"):
+        execute.sync(["small"], tree)
+
+
+def test_an_exercise_makes_no_page_in_git_stale(tree):
+    pretend(tree)
+    declare(tree, small=RUN | {"committed": True})
+    edit(tree / "notebooks" / "01_one.ipynb", exercise)
+    assert not list(checks.problems("small", tree))
+    declare(tree, small=RUN)
+    assert any("another text" in s for s in checks.problems("small", tree))
 
 
 # -- findings --------------------------------------------------------------------------

@@ -116,7 +116,7 @@ def test_a_title_names_run_and_phase_and_the_navigation_keeps_its_own():
     )
     reader.title(None, env)
     run = pages.declared()["digits"]["title"]
-    assert env.longtitles[name].astext() == f"One phase, phase 2 ({run})"
+    assert env.longtitles[name].astext() == f"4. One phase, phase 2 ({run})"
     assert env.titles == {name: title} and list(env.longtitles) == [name]
 
 

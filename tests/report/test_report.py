@@ -239,7 +239,7 @@ def test_stamp_of_a_laptop_run_counts_what_is_missing(images, values):
         for name in ("resnet18", stages.experiment.network)
     ]
     assert f"1/{costs[0] / costs[1]:.0f} of" in said
-    assert "60 epochs stand for 500" in said
+    assert "60 epochs replace 500" in said
     assert "not CIFAR-10" in said
 
 
@@ -475,7 +475,7 @@ def test_teacher_without_mistakes(images, values):
     stages = stages_of(images, values)
     wrong = teacher.mistakes(stages)
     assert len(wrong) == 0
-    assert "nothing to show" in repr(teacher.wrong_gallery(stages, wrong, values))
+    assert "every training image" in repr(teacher.wrong_gallery(stages, wrong, values))
     assert "exclude nothing" in repr(report.answers.squeeze(stages, wrong, values))
     picture(teacher.excluded(values, wrong))
 
@@ -574,12 +574,12 @@ def test_supply_bars_are_candidates_and_picked(story):
     widths = {c.get_label(): [bar.get_width() for bar in c] for c in ax.containers}
     assert widths == {
         "candidates": [2, 5, 9],
-        "picked": [4, 4],
-        "picked, but short": [2],
+        "selected": [4, 4],
+        "selected, with a shortfall": [2],
     }
     assert [t.get_text() for t in ax.get_yticklabels()] == ["dog", "cat", "emu"]
     said = repr(report.answers._short(stages, short)).replace("\\xa0", " ")
-    assert "1 class ran short (dog): 2 of the 12 images wanted are" in said
+    assert "has a shortfall (dog): 2 of 12 images are missing" in said
 
 
 def test_sieve_layers_are_nested(story):
@@ -678,7 +678,7 @@ def test_evaluation_finding(ours, word):
     total = np.mean(ours) - np.mean(hard)
     assert f"{text.signed(total)} points here" in said
     assert "The paper prints" not in said
-    assert "The paper prints +13.2" in repr(
+    assert "with a ResNet-18, is +13.2" in repr(
         arms.answer(rows, preset("cifar10", ipc=500))
     )
 
@@ -718,38 +718,38 @@ def strategies_of(ours, closest, others) -> str:
     [
         (
             [58.0, 59.2, 60.0],
-            "Its smallest lead is over random classified, and clear: +2.0 points",
+            "smallest lead of CCFS is over random classified, and clear: +2.0 points",
         ),
         (
             [62.0, 63.2, 64.0],
-            "Its largest deficit is to random classified, and clear: "
+            "The largest deficit of CCFS is to random classified, and clear: "
             f"{text.MINUS}2.0 points",
         ),
         (
             [60.4, 59.9, 61.9],
-            "Its mean is above that of its closest rival, random classified, but too "
-            "close to call: +0.3 points",
+            "The mean of CCFS is above that of its closest rival, random classified, "
+            "but too close to call: +0.3 points",
         ),
         (
             [62.5, 61.0, 60.8],
-            "Its mean is below that of its strongest rival, random classified, but too "
-            f"close to call: {text.MINUS}0.4 points",
+            "The mean of CCFS is below that of its strongest rival, random classified, "
+            f"but too close to call: {text.MINUS}0.4 points",
         ),
         # Rounds to 0.0, and is not equal.
         (
             [60.04, 61.06, 61.97],
-            "Its mean is above that of its closest rival, random classified, but too "
-            "close to call: 0.0 points",
+            "The mean of CCFS is above that of its closest rival, random classified, "
+            "but too close to call: 0.0 points",
         ),
         # Equal, though the sums differ in their last bits.
         (
             [62.0, 60.0, 61.1],
-            "Its closest rival, random classified, has exactly the same mean: 0.0",
+            "random classified has exactly the same mean accuracy as CCFS: 0.0",
         ),
         # Equal seed by seed.
         (
             [60.0, 61.1, 62.0],
-            "Its closest rival, random classified, has exactly the same mean: 0.0 "
+            "random classified has exactly the same mean accuracy as CCFS: 0.0 "
             "points, 95 % interval [0.0, 0.0]",
         ),
     ],
@@ -770,11 +770,11 @@ def test_the_closest_rival_of_a_single_seed_is_open():
 def test_equal_means_share_the_first_place():
     ours = [60.0, 61.1, 62.0]
     said = strategies_of(ours, [62.0, 60.0, 61.1], [40.0, 41.0, 42.0])
-    assert "misclassified and random classified share the highest mean, 61.0 %" in said
-    assert "number" not in said
+    shared = "misclassified and random classified share the highest mean accuracy"
+    assert f"{shared}, 61.0 %" in said and "rank" not in said
     said = strategies_of(ours, ours, [62.0, 63.1, 64.0])
-    assert "and hardest classified share the highest mean, 63.0 %" in said
-    assert "CCFS's own strategy is number 5 of 6" in said  # level with the sixth
+    assert "and hardest classified share the highest mean accuracy, 63.0 %" in said
+    assert "The strategy of CCFS has rank 5 of 6" in said  # level with the sixth
 
 
 def test_strategies_rank_tally_and_shortfall():
@@ -789,15 +789,15 @@ def test_strategies_rank_tally_and_shortfall():
         "CCFS: simplest misclassified has the highest" in said and "number" not in said
     )
     assert "holds for 5, does not hold for 0" in said
-    assert "smallest lead is over" in said
-    assert "all the images that were wanted" in said
+    assert "smallest lead of CCFS is over" in said
+    assert "All six sets are full" in said
     rows.loc[rows["cell"] == "simple-misclassified", "images"] = 40
-    assert "made only 50 %" in repr(report.strategies.answer(rows, preset())).replace(
+    assert "holds 50 %" in repr(report.strategies.answer(rows, preset())).replace(
         "\xa0", " "
     )
     worst = rows.assign(last=[-v + 130 for v in rows["last"]])
     said = repr(report.strategies.answer(worst, preset())).replace("\xa0", " ")
-    assert "number 6 of 6" in said and "largest deficit is to" in said
+    assert "rank 6 of 6" in said and "largest deficit of CCFS is to" in said
     for figure in (
         report.strategies.grid(rows, preset()),
         report.strategies.grid(rows, preset("cifar10", ipc=250)),
