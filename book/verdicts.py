@@ -12,8 +12,17 @@ import pandas
 from findings import BADGES, NOTHING
 
 from ccfs_lib import paper, results
-from ccfs_lib.claims import compare
-from ccfs_lib.claims.compare import CCFS, FAILS, HOLDS, OPEN, SIZES, VERDICTS, verdict
+from ccfs_lib.claims import compare, ladder
+from ccfs_lib.claims.compare import (
+    ALPHA0,
+    CCFS,
+    FAILS,
+    HOLDS,
+    OPEN,
+    SIZES,
+    VERDICTS,
+    verdict,
+)
 from ccfs_lib.claims.evidence import (
     MIXED,
     SHOWN_ONLY,
@@ -27,7 +36,6 @@ from ccfs_lib.claims.evidence import (
 from ccfs_lib.claims.ledger import ledger
 from ccfs_lib.errors import InputError
 from ccfs_lib.report.text import DASH, count, listed, percent, signed
-from ccfs_lib.statistics import difference
 
 SIGNS = dict(zip(VERDICTS, ("\N{CHECK MARK}", "\N{BALLOT X}", "?"), strict=True))
 SIZE_SIGNS = dict(
@@ -39,6 +47,7 @@ HOW = dict(zip(VERDICTS, ("for", "against", "too close"), strict=True))
 # What the paper does not compare with: claim, and the arms or portions.
 TEACHER = "CCFS beats random real images that learn from the same teacher"
 NONE = "CCFS with its distilled images beats CCFS without any (alpha 0)."
+ALONE = "Selection alone (alpha 0) beats random images with the same teacher."
 
 
 def short(folder: Path) -> str:
@@ -51,7 +60,8 @@ def short(folder: Path) -> str:
     known = {claim.id: claim for claim in paper.claims().itertuples()}
     lines = {name: table[table["claim"] == name] for name in known}
     badges = {name: badge(name, group) for name, group in lines.items()}
-    text = [_counted(badges, table), "", _multiplicity(table), ""]
+    text = [f"{_counted(badges, table)} {{doc}}`verdict` has them all.", ""]
+    text += [_multiplicity(table), ""]
     for name, b in badges.items():
         if b.verdict not in (UNTESTED, OPEN):
             text.append(_short(known[name], b, lines[name]))
@@ -74,7 +84,29 @@ def _counted(badges: dict[str, Badge], lines: pandas.DataFrame) -> str:
     )
     if aside:
         text += f" Tested on digits only, which is no evidence: {aside}."
-    return text + " {doc}`verdict` has them all."
+    return text
+
+
+def counted(folder: Path) -> str:
+    """Say how many of the paper's claims were tested, and how many hold (MyST)."""
+    try:
+        table = ledger(results.load(folder))
+    except InputError:
+        return ""
+    every = [badge(n, part) for n, part in table.groupby("claim", sort=False)]
+    words = [b.verdict for b in every]
+    tested = len(words) - words.count(UNTESTED)
+    endings = {
+        HOLDS: "hold in every test",
+        FAILS: "are contradicted in every test",
+        MIXED: "are mixed",
+        OPEN: "are too close to call",
+    }
+    parts = [f"{n} {how}" for w, how in endings.items() if (n := words.count(w))]
+    return (
+        f"**The paper's claims.** {tested} of {len(words)} are tested here on "
+        f"photographs: {listed(parts)} ({{doc}}`all of them <verdict>`)."
+    )
 
 
 def _multiplicity(lines: pandas.DataFrame) -> str:
@@ -146,21 +178,20 @@ def _controls(rows: pandas.DataFrame) -> list[str]:
             (verdict(compare.compare(run, CCFS, "random")), source(run.iloc[0]))
             for run in both
         ]
-    outcomes_of[NONE] = _without(rows)
+    for claim, pair in ((ALONE, (ALPHA0, "random")), (NONE, (CCFS, ALPHA0))):
+        outcomes_of[claim] = _without(rows, *pair)
     return [
         _control(claim, outcomes) for claim, outcomes in outcomes_of.items() if outcomes
     ]
 
 
-def _without(rows: pandas.DataFrame) -> list[tuple[str, str]]:
-    """Test the preset's own portion of distilled images against none, run by run."""
-    outcomes, ccfs = [], rows[rows["cell"] == CCFS]
-    for name, run in ccfs[ccfs["run"].str.fullmatch(r".*-ipc\d+")].groupby("run"):
-        none = ccfs[ccfs["run"] == f"{name}-alpha0"]
-        if len(none):
-            d = difference(*compare.by_seed(run, none), paired=True)
-            outcomes.append((verdict(d), source(run.iloc[0])))
-    return outcomes
+def _without(rows: pandas.DataFrame, left: str, right: str) -> list[tuple[str, str]]:
+    """Test CCFS without distilled images against another arm, teacher by teacher."""
+    return [
+        (verdict(found.difference), source(found.run))
+        for run in ladder.runs(rows)
+        for found in ladder.measured(run, [ladder.Step(left, right, "")])
+    ]
 
 
 def _control(claim: str, outcomes: list[tuple[str, str]]) -> str:
