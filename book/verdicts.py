@@ -5,6 +5,7 @@ is chosen here.
 """
 
 import math
+from functools import lru_cache
 from pathlib import Path
 
 import findings
@@ -53,8 +54,7 @@ ALONE = "Selection alone (alpha 0) beats random images with the same teacher."
 def short(folder: Path) -> str:
     """Say how many claims hold in every run, and which differ where (MyST)."""
     try:
-        rows = results.load(folder)
-        table = ledger(rows)
+        rows, table = _tested(folder)
     except InputError:
         return NOTHING
     known = {claim.id: claim for claim in paper.claims().itertuples()}
@@ -68,6 +68,18 @@ def short(folder: Path) -> str:
     if controls := _controls(rows):
         text += ["", "And what the paper does not compare with:", "", *controls]
     return "\n".join(text) + "\n"
+
+
+def _tested(folder: Path) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    """Return all rows of results and their ledger, computed once for equal files."""
+    files = sorted(folder.rglob("*.json"))
+    return _ledger(folder, tuple((f, f.stat().st_mtime_ns) for f in files))
+
+
+@lru_cache(maxsize=1)
+def _ledger(folder: Path, state: tuple) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    rows = results.load(folder)
+    return rows, ledger(rows)
 
 
 def _counted(badges: dict[str, Badge], lines: pandas.DataFrame) -> str:
@@ -90,7 +102,7 @@ def _counted(badges: dict[str, Badge], lines: pandas.DataFrame) -> str:
 def counted(folder: Path) -> str:
     """Say how many of the paper's claims were tested, and how many hold (MyST)."""
     try:
-        table = ledger(results.load(folder))
+        _, table = _tested(folder)
     except InputError:
         return ""
     every = [badge(n, part) for n, part in table.groupby("claim", sort=False)]
@@ -209,8 +221,7 @@ def claims(folder: Path) -> str:
     tests at the end: they are never left out.
     """
     try:
-        rows = results.load(folder)
-        table = ledger(rows)
+        rows, table = _tested(folder)
     except InputError as error:  # no results, or rows that contradict each other
         return f"No claim is tested: {error}.\n"
     known = {claim.id: claim for claim in paper.claims().itertuples()}
