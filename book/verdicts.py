@@ -54,7 +54,7 @@ ALONE = "Selection alone (alpha 0) beats random images with the same teacher."
 def short(folder: Path) -> str:
     """Say how many claims hold in every run, and which differ where (MyST)."""
     try:
-        rows, table = _tested(folder)
+        rows, table = _loaded(folder)
     except InputError:
         return NOTHING
     known = {claim.id: claim for claim in paper.claims().itertuples()}
@@ -70,7 +70,7 @@ def short(folder: Path) -> str:
     return "\n".join(text) + "\n"
 
 
-def _tested(folder: Path) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+def _loaded(folder: Path) -> tuple[pandas.DataFrame, pandas.DataFrame]:
     """Return all rows of results and their ledger, computed once for equal files."""
     files = sorted(folder.rglob("*.json"))
     return _ledger(folder, tuple((f, f.stat().st_mtime_ns) for f in files))
@@ -102,7 +102,7 @@ def _counted(badges: dict[str, Badge], lines: pandas.DataFrame) -> str:
 def counted(folder: Path) -> str:
     """Say how many of the paper's claims were tested, and how many hold (MyST)."""
     try:
-        _, table = _tested(folder)
+        _, table = _loaded(folder)
     except InputError:
         return ""
     every = [badge(n, part) for n, part in table.groupby("claim", sort=False)]
@@ -221,7 +221,7 @@ def claims(folder: Path) -> str:
     tests at the end: they are never left out.
     """
     try:
-        rows, table = _tested(folder)
+        rows, table = _loaded(folder)
     except InputError as error:  # no results, or rows that contradict each other
         return f"No claim is tested: {error}.\n"
     known = {claim.id: claim for claim in paper.claims().itertuples()}
