@@ -10,8 +10,8 @@ import pandas
 
 from ccfs_lib import paper, results
 from ccfs_lib.arms import TITLES
-from ccfs_lib.claims import compare
-from ccfs_lib.claims.compare import CCFS, PAIRED, VERDICTS, printed_as, verdict
+from ccfs_lib.claims import compare, ladder
+from ccfs_lib.claims.compare import ALPHA0, CCFS, PAIRED, VERDICTS, printed_as, verdict
 from ccfs_lib.claims.evidence import SHOWN_ONLY
 from ccfs_lib.errors import InputError
 from ccfs_lib.report.text import SPACE, count, interval, plus_minus, signed
@@ -19,6 +19,8 @@ from ccfs_lib.report.text import SPACE, count, interval, plus_minus, signed
 # Orderings that the paper claims or that its claims need; left should be higher.
 ORDERINGS = (
     (CCFS, "random", "CCFS beats random real images with the same teacher"),
+    (ALPHA0, "random", "Selection alone (alpha 0) beats random real images"),
+    (CCFS, ALPHA0, "CCFS beats selection alone, without distilled images"),
     (CCFS, "distilled", "CCFS beats distilled images alone"),
     (
         CCFS,
@@ -64,7 +66,7 @@ def write_up(folder: Path, declared: dict[str, dict], own: Path | None = None) -
     names = [n for n in declared if n in measured]
     parts = []
     for name in names:
-        rows = table[table.run == name]
+        rows = ladder.without(table, table[table.run == name])
         title, scale = (declared.get(name, {}).get(k, "") for k in ("title", "scale"))
         parts += [f"### {title or name}", scale, orderings(rows), arms(name, rows)]
     if more := sorted(measured - set(names)):
@@ -156,7 +158,7 @@ def arms(name: str, rows: pandas.DataFrame) -> str:
     """Tabulate a run: last and best test accuracy of every arm, mean and t interval."""
     lines = ["| training set | last | best | seeds |", "|:--|--:|--:|--:|"]
     measured = set(rows["cell"])
-    names = TITLES
+    names = TITLES | {ALPHA0: compare.NAMES[ALPHA0]}
     for arm in [a for a in names if a in measured] + sorted(measured - set(names)):
         seen = [compare.values(rows, arm, column) for column in ("last", "best")]
         last, best = map(plus_minus, seen)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cite
 import findings
+import front
 import items
 import nbformat
 import verdicts
@@ -46,6 +47,8 @@ def write(root: Path = ROOT) -> None:
     # Results are filed under what was run; runs.yaml has the names that readers see.
     runs = {filed(name, root): run for name, run in declared(root).items()}
     texts = {
+        "abstract": front.abstract(root / "data" / "results"),
+        "forest": front.figure(root / "data" / "results", folder),
         "short": verdicts.short(root / "data" / "results"),
         "summary": findings.write_up(
             root / "data" / "results", runs, root / "data" / "results-own"
@@ -94,7 +97,7 @@ def cards(root: Path) -> str:
         if shown:
             grid = "\n".join(_card(page, root) for page in shown)
             grid = f"::::{{grid}} 1 2 2 3\n:gutter: 3\n\n{grid}\n::::\n"
-            parts.append(f"### {run['title']}\n\n{grid}")
+            parts.append(f"## {run['title']}\n\n{grid}")
     return "\n".join(parts) or "No notebook has been executed yet.\n"
 
 

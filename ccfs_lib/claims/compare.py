@@ -28,8 +28,11 @@ from ccfs_lib.statistics import Difference, difference, minimum_detectable
 if TYPE_CHECKING:
     import pandas
 
+# CCFS of another run, that with alpha 0 and all else equal: `claims.ladder` adds it.
+ALPHA0 = "ccfs-alpha0"
 # Titles of the arms, in the order of the tables.
 NAMES = {name: title for name, title in TITLES.items() if name not in SECTION3}
+NAMES[ALPHA0] = "CCFS without distilled images (alpha 0)"
 HOLDS, FAILS, OPEN = VERDICTS = ("holds", "does not hold", "too close to call")
 # An interval of a difference against the number that the paper prints for it.
 SIZES = ("consistent", "smaller", "larger", "opposite")
@@ -96,7 +99,9 @@ def matched(
         if part.empty:
             raise InputError(f"{arm!r} has no rows; measure it first")
         once(part, repr(arm))
-    if differ := contradiction(one, other):
+    # The one arm that a setting makes.
+    apart = ("alpha",) if (left == ALPHA0) != (right == ALPHA0) else ()
+    if differ := contradiction(one, other, apart):
         raise InputError(f"{left!r} and {right!r} differ in {differ}")
     if not (pairs := by_seed(one, other))[0]:
         raise InputError(f"{left!r} and {right!r} have no seed in common")
@@ -125,9 +130,14 @@ def by_seed(
     return list(one[common]), list(other[common])
 
 
-def contradiction(one: "pandas.DataFrame", other: "pandas.DataFrame") -> str:
-    """Return the first setting that differs, as "recipe.epochs (30, 60)", or ''."""
-    for column in settings(one):
+def contradiction(
+    one: "pandas.DataFrame", other: "pandas.DataFrame", apart: Sequence[str] = ()
+) -> str:
+    """Return the first setting that differs, as "recipe.epochs (30, 60)", or ''.
+
+    apart: settings that may differ.
+    """
+    for column in settings(one, apart):
         distinct = {str(v) for part in (one, other) for v in part[column].dropna()}
         # A new option is filed only where it is not at its default: absent differs.
         gaps = {bool(v) for part in (one, other) for v in part[column].isna()}

@@ -5,13 +5,16 @@ Everything here is read from results files; nothing is trained.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas
 
 from ccfs_lib import cost, paper
 from ccfs_lib.arms import BY_NAME
+from ccfs_lib.claims import ladder
 from ccfs_lib.claims.compare import (
+    ALPHA0,
     CCFS,
     FAILS,
     HOLDS,
@@ -44,12 +47,14 @@ from ccfs_lib.report.text import (
 from ccfs_lib.statistics import Difference, difference, summary
 
 # What each comparison isolates: the selection (twice, since a teacher's answers might
-# stand in for it), the real images, and the teacher (on two sets, since what it adds
-# might depend on the images). The paper's, CCFS with a teacher minus random without
-# one, is not among them: it changes two things at once.
+# stand in for it; and alone, without any distilled image), the real images, and the
+# teacher (on two sets, since what it adds might depend on the images). The paper's,
+# CCFS with a teacher minus random without one, is not among them: it changes two things
+# at once.
 PAIRS = (
     (CCFS, "random", f"CCFS {MINUS} random, with teacher"),
     ("ccfs-hard", "random-hard", f"CCFS {MINUS} random, hard labels"),
+    (ALPHA0, "random", f"alpha 0 {MINUS} random, with teacher"),
     (CCFS, "distilled", f"CCFS {MINUS} distilled only"),
     (CCFS, "ccfs-hard", f"CCFS: teacher {MINUS} hard labels"),
     ("random", "random-hard", f"random: teacher {MINUS} hard labels"),
@@ -61,11 +66,19 @@ SHOWN = {HOLDS: ("blue", "higher"), FAILS: ("orange", "lower"), OPEN: ("grey", O
 def read(experiment: Experiment, arms: Sequence[str]) -> pandas.DataFrame:
     """Read the measured rows of these arms, one per seed, from the results files.
 
-    Raises InputError where the run has no results.
+    With CCFS and "random" among them also CCFS without distilled images, ALPHA0, where
+    another run has measured it. Raises InputError where the run has no results.
     """
     rows = measured_rows(experiment)
     # A run's folder may hold other arms, measured by another chapter or by a sweep.
-    return rows[rows["cell"].isin(arms)]
+    rows = rows[rows["cell"].isin(arms)]
+    if not {CCFS, "random"} <= set(arms) or not experiment.distilled:
+        return rows
+    try:
+        none = results.load(paths.results(), replace(experiment, alpha=0.0).run)
+    except ValueError:  # not measured, or no such run: no real images to fill with
+        return rows
+    return ladder.without(none, rows)
 
 
 def lines(

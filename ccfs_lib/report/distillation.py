@@ -15,7 +15,15 @@ from ccfs_lib.experiment import Distillation
 from ccfs_lib.report.charts import Line, intervals
 from ccfs_lib.report.gallery import COLUMNS, Row, enlarged, evenly, gallery, remark
 from ccfs_lib.report.probe import Opinion
-from ccfs_lib.report.style import PALETTE, canvas, drawn, legend, short, spread
+from ccfs_lib.report.style import (
+    PALETTE,
+    canvas,
+    drawn,
+    legend,
+    short,
+    spread,
+    whole_numbers,
+)
 from ccfs_lib.report.text import MINUS, Text, plus_minus, table
 from ccfs_lib.statistics import summary
 
@@ -56,6 +64,7 @@ def schedule(image: Tensor, recipe: Distillation):
     low.plot(iterations + 1, least, color=PALETTE["blue"])
     low.set(xlabel="iteration", ylabel="crop (% of the area)", ylim=(0, 104))
     low.set_xlim(1, recipe.iterations)
+    whole_numbers(low, "x")
     low.grid(axis="y")
     return figure
 

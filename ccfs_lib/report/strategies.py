@@ -54,7 +54,7 @@ def grid(rows: pandas.DataFrame, experiment: Experiment):
     means = np.reshape([s.mean for s in summaries], shape)
     halves = np.reshape([s.half for s in summaries], shape)
     printed = [paper.arm(arm, experiment.printed_as, experiment.ipc) for arm in ORDER]
-    title = "here: test accuracy (%), last epoch, mean and 95 % interval"
+    title = "here: last epoch (%), mean and 95 % interval"
     shown = {title: means}
     # Tables 11 to 13 have all six of a cell or none.
     if all(value is not None for value in printed):

@@ -63,6 +63,14 @@ def interval(d: Difference, unit: str = "points", digits: int = 1) -> str:
     return f"{mean}, 95{SPACE}% interval [{low}, {high}]"
 
 
+def bracketed(d: Difference, digits: int = 1) -> str:
+    """Return a difference briefly: +2.9 [+2.6, +3.3]; without an interval the mean."""
+    if math.isnan(d.half):
+        return signed(d.mean, digits)
+    low, high = (signed(d.mean + s * d.half, digits) for s in (-1, 1))
+    return f"{signed(d.mean, digits)} [{low}, {high}]"
+
+
 def signed(value: float, digits: int = 1) -> str:
     """Return a number with its sign, a true minus; a rounded zero has none."""
     text = f"{value:+.{digits}f}"

@@ -10,7 +10,15 @@ from ccfs_lib.experiment import Motivation
 from ccfs_lib.experiment.matching import EXPERTS, published
 from ccfs_lib.pipeline import Section3Pipeline
 from ccfs_lib.report.gallery import Row, gallery, remark
-from ccfs_lib.report.style import PALETTE, canvas, drawn, legend, short, spread
+from ccfs_lib.report.style import (
+    PALETTE,
+    canvas,
+    drawn,
+    legend,
+    short,
+    spread,
+    whole_numbers,
+)
 from ccfs_lib.report.text import Text, count, stamped
 
 CLASSES, EACH = 6, 3  # of the gallery
@@ -95,6 +103,7 @@ def losses(stages: Section3Pipeline, arms: Sequence[str] = ("selmatch", "reverse
         ax.plot(x[width // 2 :][: len(mean)], mean, color=ink, label=arm.title)
     ax.axhline(1, color=PALETTE["grey"], lw=1)
     ax.set(xlabel="iteration", ylabel="matching loss")
+    whole_numbers(ax, "x")
     ax.grid(axis="y")
     legend(ax)
     return figure

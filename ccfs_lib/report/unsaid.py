@@ -175,10 +175,15 @@ def said(effects: dict[str, Effect], *keys: str) -> Text:
 
 
 def printed(experiment: Experiment) -> dict[str, float]:
-    """Return the paper's main claim for these data, name -> points; or CIFAR-10's."""
+    """Return the paper's main claim for these data, name -> points; {} without one.
+
+    That of other data would be a point of another experiment on the same axis.
+    """
     claims, name = paper.claims(), experiment.printed_as.removesuffix("-jpeg")
     here = claims[claims["id"] == f"sota-{name}"]
-    claim = (here if len(here) else claims[claims["id"] == "sota-cifar10"]).iloc[0]
+    if here.empty:
+        return {}
+    claim = here.iloc[0]
     rival, place = claim["right"].split("@")
     rival = {"selmatch": "SelMatch", "cudd": "CUDD"}.get(rival, rival)
     where = ", IPC ".join(place.rsplit("-", 1))

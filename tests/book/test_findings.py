@@ -172,9 +172,10 @@ def test_the_short_text_ends_with_the_controls_that_the_paper_lacks(verdicts, tm
         on = {"evaluation_network": "resnet18", "distillation": {"method": "cda"}}
         measure(tmp_path, arm, OURS, run="c-ipc20-on-resnet18", **on)
     measure(tmp_path, CCFS, [70.0, 72.1, 71.0], run="c-ipc20-alpha0", alpha=0.0)
-    *_, other, none = verdicts.short(tmp_path).strip().splitlines()
+    *_, other, alone, none = verdicts.short(tmp_path).strip().splitlines()
     assert "[too close to call]" in other and "no part in choosing" in other
     assert none.startswith("- [does not hold]{.verdict .no} CCFS with its distilled")
+    assert alone.startswith("- [holds]{.verdict .yes} Selection alone (alpha 0) beats")
 
 
 def test_every_claim_is_there_with_the_tests_of_it(verdicts, tmp_path):

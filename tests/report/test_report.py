@@ -847,3 +847,41 @@ def test_figures_have_captions_and_descriptions(path):
             cell.source
         )
     assert "/home/" not in json.dumps(notebook) and "/work/" not in json.dumps(notebook)
+
+
+# -- what a reader stumbled over -------------------------------------------------------
+
+
+def test_a_rule_does_not_run_through_the_texts():
+    places = (("a", 1.0), ("b", 2.0))
+    lines = [charts.Line(name, x, 0.2, [x], aside="1") for name, x in places]
+    figure = charts.intervals(lines, "x", {"teacher": 1.5})
+    (ax,) = figure.axes
+    (rule,) = [one for one in ax.lines if one.get_label() == "teacher"]
+    heights = rule.get_ydata() * (len(lines) + 0.25)
+    for y in range(len(lines)):  # names stand at y - 0.42
+        text = len(lines) - 0.5 - (y - 0.42)
+        spans = [*zip(heights[::3], heights[1::3], strict=True)]
+        assert not any(low <= text <= high for high, low in spans)
+    assert written.table(figure).count("teacher,rule,1.5") == 1
+
+
+def test_a_long_name_and_its_note_do_not_meet():
+    name = "teacher-correct only \N{MINUS SIGN} any candidate, weak teacher"
+    line = charts.Line(name, 1.0, 0.2, [1.0], aside="+0.3, too close to call")
+    (ax,) = charts.intervals([line], "x", {}).axes
+    ax.figure.draw_without_rendering()
+    left, right = (text.get_window_extent() for text in ax.texts)
+    assert left.x1 < right.x0
+
+
+def test_the_never_forgotten_stand_at_zero_and_not_below():
+    values = np.concatenate([np.zeros(20), np.linspace(1, 50, 400)])
+    (ax,) = difficulty.histogram(values).axes
+    first = ax.containers[0].patches[0]
+    middle = first.get_x() + first.get_width() / 2
+    ticks = dict(zip(ax.get_xticks(), ax.get_xticklabels(), strict=True))
+    nearest = min(ticks, key=lambda x: abs(x - middle))
+    assert ticks[nearest].get_text() == "0" and abs(nearest - middle) < 0.2
+    assert [t.get_text() for t in ticks.values()].count("0") == 1
+    assert "never forgotten" in ax.get_legend().get_texts()[0].get_text()
