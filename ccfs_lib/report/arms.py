@@ -75,7 +75,7 @@ def read(experiment: Experiment, arms: Sequence[str]) -> pandas.DataFrame:
     if not {CCFS, "random"} <= set(arms) or not experiment.distilled:
         return rows
     try:
-        none = results.load(paths.results(), replace(experiment, alpha=0.0).run)
+        none = measured_rows(replace(experiment, alpha=0.0))
     except ValueError:  # not measured, or no such run: no real images to fill with
         return rows
     return ladder.without(none, rows)
