@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ccfs_lib.errors import InputError
+
 if TYPE_CHECKING:
     from ccfs_lib.step import Step
 
@@ -14,10 +16,16 @@ if TYPE_CHECKING:
 MARGIN = 2.0
 
 
-def ran_out(error: RuntimeError) -> bool:
+class OutOfMemory(InputError):
+    """A batch that did not fit; the sentence says which batch size should."""
+
+
+def ran_out(error: BaseException) -> bool:
     """Check whether the error says that memory ran out, on a GPU or on the CPU."""
-    cpu = "can't allocate memory" in str(error)  # the CPU allocator has no class
-    return cpu or isinstance(error, torch.OutOfMemoryError)
+    if isinstance(error, OutOfMemory | torch.OutOfMemoryError):
+        return True
+    # The CPU allocator has no class.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def saved_bytes(step: "Step", count: int = 2) -> float:
@@ -58,8 +66,11 @@ def free_bytes(device: torch.device) -> int:
 def advice(step: "Step") -> str:
     """Name, in one sentence, the batch size that did not fit and one that should."""
     step.optimiser.zero_grad(set_to_none=True)
-    free, each = free_bytes(step.images.device), MARGIN * saved_bytes(step)
     size, fits = step.recipe.batch_size, 1
+    try:
+        free, each = free_bytes(step.images.device), MARGIN * saved_bytes(step)
+    except RuntimeError:  # not even for two images, perhaps beside other trainings
+        return f"batch_size is {size}, and memory ran out: take a smaller one"
     while 2 * fits < size and 2 * fits * each <= free:
         fits *= 2
     needed, left = size * each / 2**30, max(free, 0) / 2**30

@@ -103,7 +103,12 @@ def test_last_is_the_last_epoch_and_best_the_best(tmp_path, monkeypatch):
     # The last two of three epochs are tested.
     for seed, course in enumerate(([90.0, 80.0], [70.0, 85.0])):
         course = iter(course)
-        monkeypatch.setattr(train, "accuracy", lambda *_, c=course: next(c))
+
+        def hits(tests, course=course):
+            yield
+            return torch.tensor(round(next(course) / 100 * len(tests.labels)))
+
+        monkeypatch.setattr(train.Tests, "__call__", hits)
         row = stages.evaluate("random", seed)
         assert next(course, None) is None
         expected = (80.0, 90.0) if seed == 0 else (85.0, 85.0)

@@ -51,7 +51,7 @@ def attempt(size: int, extra: float) -> str:
 def test_the_batch_size_advised_fits():
     said = attempt(2048, 0.4)
     found = re.fullmatch(
-        r"InputError batch_size is 2048, but a step then needs about [\d.]+ GiB and "
+        r"OutOfMemory batch_size is 2048, but a step then needs about [\d.]+ GiB and "
         r"[\d.]+ GiB are free: take (\d+) or fewer",
         said,
     )
