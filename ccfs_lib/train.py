@@ -257,22 +257,10 @@ def _epoch(epoch: int, step: Step, run: Callable[[Tensor], None]):
     count, device = len(step.labels), step.labels.device
     order = torch.randperm(count, generator=step.generator, device=device)
     for batch in order.split(step.recipe.batch_size):
-        if not _fitted(run, batch):
+        if not memory.fits(run, batch):
             raise memory.OutOfMemory(memory.advice(step))
         yield
     return step.total.clone()
-
-
-def _fitted(run: Callable[[Tensor], None], batch: Tensor) -> bool:
-    """Run a batch; return False if memory ran out."""
-    try:
-        run(batch)
-    except RuntimeError as error:
-        # Nothing more here: until the except clause ends, the step's tensors live on.
-        if not memory.ran_out(error):
-            raise
-        return False
-    return True
 
 
 def _finite(losses: list[float], recipe: Recipe, label: str) -> None:

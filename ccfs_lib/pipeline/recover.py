@@ -83,7 +83,8 @@ class Recover:
             teacher, recipe = self.squeeze.teacher.network, e.distillation
             with arithmetic(e.portable):
                 images = sre2l.recover_batch(
-                    teacher, targets, size, recipe, 0, number, t.device
+                    *(teacher, targets, size, recipe, 0, number, t.device),
+                    checkpoint=t.checkpoint(key),
                 )
             return {"images": images}, {}
 

@@ -1,6 +1,7 @@
 """Out of memory: which batch size would have fitted."""
 
 import resource
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,18 @@ def ran_out(error: BaseException) -> bool:
         return True
     # The CPU allocator has no class.
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def fits(run: Callable, argument) -> bool:
+    """Call run(argument); return False if memory ran out."""
+    try:
+        run(argument)
+    except RuntimeError as error:
+        # Nothing more here: until the except clause ends, the step's tensors live on.
+        if not ran_out(error):
+            raise
+        return False
+    return True
 
 
 def saved_bytes(step: "Step", count: int = 2) -> float:
