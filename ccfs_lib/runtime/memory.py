@@ -25,8 +25,10 @@ def ran_out(error: BaseException) -> bool:
     """Check whether the error says that memory ran out, on a GPU or on the CPU."""
     if isinstance(error, OutOfMemory | torch.OutOfMemoryError):
         return True
-    # The CPU allocator has no class.
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+        return True  # the CPU allocator has no class
+    # A capture that lacked memory ends with an error of its own.
+    return error.__context__ is not None and ran_out(error.__context__)
 
 
 def fits(run: Callable, argument) -> bool:
