@@ -19,8 +19,9 @@ import tarfile
 import tempfile
 import time
 from concurrent.futures import as_completed
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -75,6 +76,38 @@ def read_plan(path: Path) -> list[Item]:
             parse(arm, e)
         items.append(Item(name, arms, e))
     return items
+
+
+def available(items: list[Item]) -> list[Item]:
+    """Return the items whose images and scores are on this machine; name the others."""
+    from ccfs_lib.errors import InputError
+    from ccfs_lib.pipeline import Pipeline
+
+    here = []
+    for item in items:
+        try:
+            if item.experiment is not None:
+                pipeline = Pipeline(item.experiment)
+                _ = pipeline.train, pipeline.test
+                if item.experiment.score != "forgetting":  # those are trained for
+                    _ = pipeline.difficulty
+            here.append(item)
+        except InputError as error:
+            say(f"{item.name} is left out: {error}")
+    return here
+
+
+@contextmanager
+def images_read_once():
+    """Keep data sets in memory: every cell has its own pipeline, and asks again."""
+    from ccfs_lib import data
+
+    load = data.load
+    data.load = lru_cache(maxsize=None)(load)
+    try:
+        yield
+    finally:
+        data.load = load
 
 
 @dataclass(frozen=True)
@@ -459,6 +492,7 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+@images_read_once()
 def sit(args: argparse.Namespace) -> dict:
     """Sit: calibrate, choose, train, keep; return the manifest."""
     begun, out, home = clock(), args.out, args.home
@@ -469,7 +503,7 @@ def sit(args: argparse.Namespace) -> dict:
     os.environ.setdefault("CCFS_PROGRESS", "0")
     if args.sheets:
         place_data(args.sheets, home)
-    items = read_plan(args.plan)
+    items = available(read_plan(args.plan))
     if args.given:
         restore(unpacked(args.given, home), items)
     for item in items:

@@ -36,7 +36,7 @@ def sit(house, monkeypatch):
     for name in ("CCFS_CACHE", "CCFS_RESULTS"):
         monkeypatch.delenv(name)
 
-    def run(name, *words, plan=None, cuda=False):
+    def run(name, *words, plan=None):
         for variable in ("CACHE", "RESULTS"):  # a machine of its own
             folder = house / name / variable.lower()
             monkeypatch.setenv(f"CCFS_{variable}", str(folder))
@@ -87,12 +87,16 @@ def test_a_sitting_is_kept_and_continued_elsewhere(sit, house, monkeypatch, caps
 
 
 def test_no_time_trains_nothing_and_says_what_is_next(sit, capsys):
-    manifest, out = sit("late", "--minutes", "0")
+    plan = [{"name": "ten", "dataset": "cifar10", "arms": ["random"]}]
+    plan += [{"name": "digits", "arms": ARMS, **SETTINGS}]
+    manifest, out = sit("late", "--minutes", "0", plan=plan)
     assert not (out / "rows.jsonl").exists()
     assert [cell.split(" ", 1)[1] for cell in manifest["next"]] == [
         f"{arm} seed {seed}" for arm in ARMS for seed in (0, 1)
     ]
-    assert "the next sitting begins with" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "the next sitting begins with" in told
+    assert "ten is left out: 'cifar10' is neither" in told
 
 
 def cell(name, arm, seconds):
