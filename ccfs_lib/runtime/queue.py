@@ -233,18 +233,18 @@ class Queue:
         if not (self.running and job.ran_out()):
             return job.finish()
         self.most = len(self.running)
-        warnings.warn(
-            f"{job.label}: memory ran out with {self.most + 1} trainings side by side; "
-            f"from now on {self.most}, and this one begins again",
-            Notice,
-            stacklevel=2,
-        )
         job.drop()
         gc.collect()  # a traceback is a circle, and holds the step's tensors
         if job.device.type == "cuda":
             torch.cuda.empty_cache()
         with self.changed:
             self._wait(job, job.number)
+        warnings.warn(
+            f"{job.label}: memory ran out with {self.most + 1} trainings side by side; "
+            f"from now on {self.most}, and this one begins again",
+            Notice,
+            stacklevel=2,
+        )
 
     def _cancel(self) -> None:
         with self.changed:
