@@ -19,6 +19,7 @@ on a CPU, of this process: the plain loop's loaders have more.
 """
 
 import argparse
+import math
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -103,7 +104,9 @@ class Way:
         The short trainings took an epoch of `images`, the long ones `epochs` more.
         """
         begin, end = median(self.short), median(self.long)
-        each = max((end - begin) / epochs, 1e-9)  # of one epoch
+        each = (end - begin) / epochs  # of one epoch
+        if each <= 0:  # drowned in noise: train longer
+            return math.nan, math.nan
         return self.count * images / each, max(begin - each, 0.0)
 
 

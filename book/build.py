@@ -1,4 +1,4 @@
-"""The book: `python book/build.py execute | html | check | all | pdf | refresh`.
+"""The book: `python book/build.py execute | html | check | all | pdf | refresh | sync`.
 
 execute: papermill runs the notebooks of a run; pages that are up to date stay.
 html:    the generated text, then Jupyter Book with warnings as errors.
@@ -6,10 +6,12 @@ check:   refuses stale, failed or unexecuted pages, one sentence each.
 all:     execute the runs that are not kept in git, check, html.
 pdf:     the pages of html, printed into one file; they are built where there are none.
 refresh: executes notebooks/ in place, for whoever changes them.
+sync:    copies their prose, captions and tags into pages that are kept in git.
 """
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,9 +20,11 @@ from pathlib import Path
 import checks
 import execute
 import generate
+import nbformat
 import pdf
 import yaml
 from pages import ROOT, Page, declared, pages
+from pages import check as check_parameters
 
 from ccfs_lib.errors import InputError
 
@@ -32,11 +36,12 @@ def toc(root: Path = ROOT) -> dict:
     before every run has been made.
     """
     contents = yaml.safe_load((root / "_toc.yml").read_text("utf-8"))
-    captions = {part["caption"] for part in contents["parts"]}
+    files = [c["file"] for part in contents["parts"] for c in part["chapters"]]
+    known = {file.split("/")[2] for file in files if file.startswith("book/runs/")}
     extra = [
-        {"caption": run["title"], "chapters": [_chapter(p, root) for p in existing]}
+        {"caption": run["title"], "chapters": [chapter(p, root) for p in existing]}
         for name, run in declared(root).items()
-        if run["title"] not in captions and (existing := pages(name, root))
+        if name not in known and (existing := pages(name, root))
     ]
     parts = [*contents["parts"][:-1], *extra, contents["parts"][-1]]
     for part in parts:
@@ -44,10 +49,18 @@ def toc(root: Path = ROOT) -> dict:
     return contents | {"parts": [part for part in parts if part["chapters"]]}
 
 
-def _chapter(page: Page, root: Path) -> dict:
-    chapter = {"file": page.path.relative_to(root).with_suffix("").as_posix()}
-    phase = page.parameters.get("phase")
-    return chapter if phase is None else chapter | {"title": f"Phase {phase}"}
+def chapter(page: Page, root: Path = ROOT) -> dict:
+    """Write a page's entry of the navigation: its number, and its title or phase."""
+    title, phase = heading(page.notebook), page.parameters.get("phase")
+    title = title if phase is None else f"Phase {phase}"
+    file = page.path.relative_to(root).with_suffix("").as_posix()
+    return {"file": file, "title": f"{int(page.path.stem[:2])}. {title}"}
+
+
+def heading(notebook: Path) -> str:
+    """Read the title of a notebook: the first line of its first cell."""
+    first = nbformat.read(notebook, 4).cells[0].source
+    return first.partition("\n")[0].lstrip("# ").strip()
 
 
 def _exists(file: str, root: Path) -> bool:
@@ -63,12 +76,14 @@ def html(root: Path = ROOT) -> Path:
     generate.write(root)
     contents = root / "_build" / "_toc.yml"
     contents.parent.mkdir(exist_ok=True)
+    # What a build that broke off has left, and a file where a folder should be.
+    for left in (root / "_build").glob("html"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
     contents.write_text(yaml.safe_dump(toc(root), sort_keys=False), "utf-8")
     program = Path(sys.executable).with_name("jupyter-book")
     command = [program, "build", root, "--toc", contents, "--all", "--quiet"]
     command += ["--warningiserror", "--nitpick", "--keep-going"]
     page = root / "_build" / "html" / "book" / "index.html"
-    page.unlink(missing_ok=True)
     plain = {} if sys.stdout.isatty() else {"NO_COLOR": "1"}
     status = subprocess.run(command, cwd=root, env=os.environ | plain).returncode
     if status or not page.exists():
@@ -88,7 +103,7 @@ def check(names: list[str], root: Path = ROOT) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; a wrong input is one sentence and exit status 1."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    commands = ("execute", "html", "check", "all", "pdf", "refresh")
+    commands = ("execute", "html", "check", "all", "pdf", "refresh", "sync")
     parser.add_argument("command", choices=commands)
     parser.add_argument("--run", help="a run of book/runs.yaml, or all", default="")
     parser.add_argument("--force", action="store_true", help="execute again regardless")
@@ -100,7 +115,11 @@ def main(arguments: list[str] | None = None) -> None:
         known = declared()
         uncommitted = [name for name, run in known.items() if not run["committed"]]
         chosen = {"all": list(known), "": uncommitted}.get(options.run, [options.run])
+        if options.command == "sync":
+            return execute.sync([n for n in known if n not in uncommitted])
         if options.command in ("execute", "all"):
+            for name in chosen:  # all of them, before the first is executed
+                check_parameters(name)
             for name in chosen:
                 execute.execute(name, options.force)
         if options.command in ("check", "all"):

@@ -13,7 +13,7 @@ import nbformat
 import papermill
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
-from pages import ROOT, Page, folder, manifest, pages, recipe
+from pages import ROOT, Page, folder, has, manifest, pages, recipe, texts
 
 from ccfs_lib.errors import InputError
 from ccfs_lib.runtime import portable
@@ -115,12 +115,52 @@ def _execute(page: Page, root: Path) -> None:
     raw.unlink()
 
 
+def sync(names: list[str], root: Path = ROOT) -> None:
+    """Copy prose, captions and tags of the notebooks into pages that are kept in git.
+
+    Prose needs no training. Raises InputError for a page whose code is another one.
+    """
+    for page in (page for name in names for page in pages(name, root)):
+        if page.path.exists():
+            synced = follow(nbformat.read(page.path, 4), page)
+            _write(page.path, nbformat.writes(tidy(synced)) + "\n")
+
+
+def follow(shown: NotebookNode, page: Page) -> NotebookNode:
+    """Return an executed page with the prose, captions and tags of its notebook.
+
+    Exercises that were not executed with it are left out. Raises InputError if the page
+    has other code.
+    """
+    source = nbformat.read(page.notebook, 4)
+    if texts(shown, code_only=True) != texts(source, code_only=True):
+        raise InputError(f"{page.name} has other code than its notebook: execute it")
+    injected = [c for c in shown.cells if has(c, "injected-parameters")]
+    ran = {c.source: c for c in shown.cells if c.cell_type == "code"}
+    exercises = all(
+        c.source in ran
+        for c in source.cells
+        if c.cell_type == "code" and has(c, "exercise")
+    )
+    cells = []
+    for cell in source.cells:
+        if has(cell, "exercise") and not exercises:
+            continue
+        if cell.cell_type == "code":
+            cell = nbformat.from_dict(ran[cell.source] | {"metadata": cell.metadata})
+        cells += [cell, *(injected if has(cell, "parameters") else ())]
+    shown.cells = cells
+    return shown
+
+
 def tidy(notebook: NotebookNode) -> NotebookNode:
     """Take out what differs between equal executions: times, versions, random ids."""
     notebook.metadata.pop("papermill", None)
     notebook.metadata["language_info"] = {"name": "python"}
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"
+        if has(cell, "injected-parameters"):  # the stamp has them
+            cell.metadata["tags"] = ["injected-parameters", "remove-input"]
         for noise in ("papermill", "execution"):
             cell.metadata.pop(noise, None)
     return notebook

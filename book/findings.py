@@ -10,8 +10,8 @@ import pandas
 
 from ccfs_lib import paper, results
 from ccfs_lib.arms import TITLES
-from ccfs_lib.claims import compare
-from ccfs_lib.claims.compare import CCFS, PAIRED, VERDICTS, printed_as, verdict
+from ccfs_lib.claims import compare, ladder
+from ccfs_lib.claims.compare import ALPHA0, CCFS, PAIRED, VERDICTS, printed_as, verdict
 from ccfs_lib.claims.evidence import SHOWN_ONLY
 from ccfs_lib.errors import InputError
 from ccfs_lib.report.text import SPACE, count, interval, plus_minus, signed
@@ -19,6 +19,8 @@ from ccfs_lib.report.text import SPACE, count, interval, plus_minus, signed
 # Orderings that the paper claims or that its claims need; left should be higher.
 ORDERINGS = (
     (CCFS, "random", "CCFS beats random real images with the same teacher"),
+    (ALPHA0, "random", "Selection alone (alpha 0) beats random real images"),
+    (CCFS, ALPHA0, "CCFS beats selection alone, without distilled images"),
     (CCFS, "distilled", "CCFS beats distilled images alone"),
     (
         CCFS,
@@ -43,11 +45,18 @@ BARELY = "hardly at all, so what differs here is hardly due to distillation"
 NOTHING = "Nothing has been measured yet: `data/results` holds no results.\n"
 
 
-def write_up(folder: Path, declared: dict[str, dict]) -> str:
+OWN = (
+    "A run of your own: its results are in `data/results-own`, and no verdict of this "
+    "book is about them."
+)
+
+
+def write_up(folder: Path, declared: dict[str, dict], own: Path | None = None) -> str:
     """Write a section per run of book/runs.yaml, and how many others there are (MyST).
 
     folder: data/results. declared: title and scale, by the name under which results are
-    filed. Where there are no results, the text says so.
+    filed. own: data/results-own, of whose runs those that are declared follow. Where
+    there are no results, the text says so.
     """
     try:
         table = results.load(folder)
@@ -57,12 +66,24 @@ def write_up(folder: Path, declared: dict[str, dict]) -> str:
     names = [n for n in declared if n in measured]
     parts = []
     for name in names:
-        rows = table[table.run == name]
+        rows = ladder.without(table, table[table.run == name])
         title, scale = (declared.get(name, {}).get(k, "") for k in ("title", "scale"))
         parts += [f"### {title or name}", scale, orderings(rows), arms(name, rows)]
     if more := sorted(measured - set(names)):
         parts.append(others(table[table.run.isin(more)]))
+    parts += _own(own, declared)
     return "\n\n".join(part for part in parts if part) + "\n" if parts else NOTHING
+
+
+def _own(folder: Path | None, declared: dict[str, dict]) -> list[str]:
+    """Write sections for the reader's runs of book/runs.yaml, apart from the others."""
+    if folder is None or not folder.is_dir():
+        return []
+    table, parts = results.load(folder), []
+    for name in (n for n in declared if n in set(table.run)):
+        rows, title = table[table.run == name], declared[name].get("title", name)
+        parts += [f"### {title}", OWN, orderings(rows), arms(name, rows)]
+    return parts
 
 
 def orderings(rows: pandas.DataFrame) -> str:
@@ -137,7 +158,7 @@ def arms(name: str, rows: pandas.DataFrame) -> str:
     """Tabulate a run: last and best test accuracy of every arm, mean and t interval."""
     lines = ["| training set | last | best | seeds |", "|:--|--:|--:|--:|"]
     measured = set(rows["cell"])
-    names = TITLES
+    names = TITLES | {ALPHA0: compare.NAMES[ALPHA0]}
     for arm in [a for a in names if a in measured] + sorted(measured - set(names)):
         seen = [compare.values(rows, arm, column) for column in ("last", "best")]
         last, best = map(plus_minus, seen)

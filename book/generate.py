@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cite
 import findings
+import front
 import items
 import nbformat
 import verdicts
@@ -46,8 +47,12 @@ def write(root: Path = ROOT) -> None:
     # Results are filed under what was run; runs.yaml has the names that readers see.
     runs = {filed(name, root): run for name, run in declared(root).items()}
     texts = {
+        "abstract": front.abstract(root / "data" / "results"),
+        "forest": front.figure(root / "data" / "results", folder),
         "short": verdicts.short(root / "data" / "results"),
-        "summary": findings.write_up(root / "data" / "results", runs),
+        "summary": findings.write_up(
+            root / "data" / "results", runs, root / "data" / "results-own"
+        ),
         "claims": verdicts.claims(root / "data" / "results"),
         "paper": main_table(),
         "items": items.write_up(root),
@@ -92,7 +97,7 @@ def cards(root: Path) -> str:
         if shown:
             grid = "\n".join(_card(page, root) for page in shown)
             grid = f"::::{{grid}} 1 2 2 3\n:gutter: 3\n\n{grid}\n::::\n"
-            parts.append(f"### {run['title']}\n\n{grid}")
+            parts.append(f"## {run['title']}\n\n{grid}")
     return "\n".join(parts) or "No notebook has been executed yet.\n"
 
 
@@ -156,7 +161,7 @@ def costs(root: Path) -> str:
             lines.append(f"| {name}/{stem} | {page['seconds']:.0f} |")
     if len(lines) == 2:
         return "No page has been executed yet.\n"
-    caption = "Seconds to execute each page; what was in the cache was only read."
+    caption = "Seconds to execute each page; stages in the cache were read."
     return findings.captioned(caption, "tab-costs", lines)
 
 

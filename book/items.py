@@ -31,7 +31,7 @@ def write_up(root: Path = ROOT) -> str:
         ours = "; ".join(dict.fromkeys(map(str, item.columns)))
         ours = ours or (NOT if places[item.name].startswith(NOT) else item.kind)
         lines.append(f"| [{item.name}](#{item.anchor}) | {item.title} | {ours} |")
-    caption = "The paper's tables and figures, and what this book has beside them."
+    caption = "The paper's tables and figures, and their counterparts in this book."
     parts = [findings.captioned(caption, "tab-paper-items", lines)]
     return "\n".join([*parts, *(section(i, places[i.name], root) for i in items)])
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from ast import literal_eval
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,7 +14,13 @@ from nbformat import NotebookNode
 
 import ccfs_lib
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import SHORTHANDS, Experiment, preset
+from ccfs_lib.experiment import (
+    SHORTHANDS,
+    Experiment,
+    from_notebook,
+    preset,
+    section3,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 FIELDS = {"title", "scale", "committed", "parameters"}
@@ -38,15 +45,64 @@ class Page:
 
 
 def declared(root: Path = ROOT) -> dict[str, dict]:
-    """Read book/runs.yaml: title, scale, committed, parameters, notebooks of a run."""
-    runs = yaml.safe_load((root / "book" / "runs.yaml").read_text("utf-8")) or {}
+    """Read book/runs.yaml: title, scale, committed, parameters, notebooks of a run.
+
+    Raises InputError for what is no declaration of a run, or names no notebook.
+    """
+    try:
+        runs = yaml.safe_load((root / "book" / "runs.yaml").read_text("utf-8")) or {}
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"book/runs.yaml is no YAML: {reason}") from None
+    if not isinstance(runs, dict):
+        raise InputError("book/runs.yaml is no list of names and their runs")
     for name, run in runs.items():
-        if odd := (set(run) - {"notebooks"}) ^ FIELDS:
-            raise InputError(
-                f"book/runs.yaml: run {name!r} has or lacks {', '.join(sorted(odd))}; "
-                f"it needs exactly {', '.join(sorted(FIELDS))}"
-            )
+        if fault := _fault(name, run, root):
+            raise InputError(f"book/runs.yaml: run {name!r} {fault}")
     return runs
+
+
+def _fault(name, run, root: Path) -> str:
+    """Say what is wrong with a declared run; "" if nothing is."""
+    if not re.fullmatch(r"\w[\w.=+-]*", str(name), re.ASCII):
+        return "must be called by letters, digits and _ . = + -: it names a folder"
+    if not isinstance(run, dict) or (set(run) - {"notebooks"}) ^ FIELDS:
+        odd = (set(run if isinstance(run, dict) else ()) - {"notebooks"}) ^ FIELDS
+        wanted = ", ".join(sorted(FIELDS))
+        return f"has or lacks {', '.join(sorted(odd))}; it needs exactly {wanted}"
+    if not isinstance(run["parameters"] or {}, dict):
+        return f"has parameters {run['parameters']!r}, but they are names and values"
+    if not isinstance(run["committed"], bool):
+        return f"has committed {run['committed']!r}, but it is true or false"
+    known = [path.stem for path in sorted(root.glob("notebooks/*.ipynb"))]
+    listed = run.get("notebooks", known)
+    if not isinstance(listed, list) or not listed:
+        return f"has notebooks {listed!r}, but they are a list of some"
+    if unknown := [stem for stem in listed if stem not in known]:
+        return f"lists notebook {unknown[0]!r}; there are {', '.join(known)}"
+    return ""
+
+
+def check(name: str, root: Path = ROOT) -> None:
+    """Raise InputError where a notebook of a run would refuse its parameters.
+
+    Every notebook is asked what it asks itself, before the first of them is executed.
+    """
+    defaults = _notebooks(root)
+    for page in pages(name, root):
+        cells = nbformat.read(page.notebook, 4).cells
+        code = "\n".join(c.source for c in cells if c.cell_type == "code")
+        if "from_notebook(" not in code:
+            continue
+        other = re.search(r"experiment\.section3 import .*from_notebook", code)
+        read = section3.from_notebook if other else from_notebook
+        try:
+            read(defaults[page.notebook] | page.parameters)
+        except InputError as error:
+            raise InputError(
+                f"book/runs.yaml: run {name!r} cannot have {page.notebook.stem}: "
+                f"{error}; leave the parameter out, or list its notebooks"
+            ) from None
 
 
 def experiment(name: str, root: Path = ROOT) -> Experiment:
@@ -130,13 +186,21 @@ def recipe(page: Page) -> dict:
 
 
 def texts(notebook: NotebookNode, code_only: bool = False) -> list[tuple[str, str]]:
-    """List a notebook's cells, (type, text), without the one that papermill adds."""
+    """List a notebook's cells, (type, text), without the one that papermill adds.
+
+    code_only: of code, what a page's results come from: exercises come after them.
+    """
     return [
         (cell.cell_type, cell.source)
         for cell in notebook.cells
-        if "injected-parameters" not in cell.metadata.get("tags", [])
-        and (cell.cell_type == "code" or not code_only)
+        if not has(cell, "injected-parameters")
+        and not (code_only and (cell.cell_type != "code" or has(cell, "exercise")))
     ]
+
+
+def has(cell: NotebookNode, tag: str) -> bool:
+    """Return whether a cell has a tag."""
+    return tag in cell.metadata.get("tags", [])
 
 
 def library_hash() -> str:

@@ -12,6 +12,7 @@ from ccfs_lib import paper
 from ccfs_lib.arms import CCFS
 from ccfs_lib.claims import compare
 from ccfs_lib.report.text import DASH, plus_minus, signed
+from ccfs_lib.statistics import FEW
 
 
 def figures(rows: pandas.DataFrame) -> list[Item]:
@@ -25,7 +26,7 @@ def figures(rows: pandas.DataFrame) -> list[Item]:
     )
     pair.shows = (
         "A diagram: SelMatch selects once and independently of the distilled images; "
-        "CCFS selects in phases, from what the set so far leaves wrong."
+        "CCFS selects in phases, from what the current filter misclassifies."
     )
     loop.shows = "A diagram: the loop over phases, and the two stages in each of them."
     loop.chapters = ("04_curriculum_phase",)
@@ -45,9 +46,9 @@ def variants(rows: pandas.DataFrame) -> Item:
                 parts.append(_windows(family))
                 ours.append(Column(family, {"all": family}))
     shows = (
-        "(a) Accuracy of SelMatch, of selecting in two shots, and of distilling before "
-        "selecting, at four IPC of CIFAR-100. (b) The first and the last of these at "
-        "several starts of SelMatch's window. The points of its curves are not printed."
+        "(a) Accuracy of SelMatch, two-shot selection and reverse selection (after "
+        "distillation) at four IPC of CIFAR-100. (b) SelMatch and reverse selection at "
+        "several starts of SelMatch's window. The values of the curves are not printed."
     )
     todo = [f"{MATCH} cifar100 --ipc 25 50 100 150"]
     title, body = "SelMatch and its two variants", "\n".join(parts)
@@ -64,7 +65,7 @@ def _gains(ours: list[Column]) -> str:
         cells = [signed(known[f"{arm}-{what}"]) for what in ("mean", "max")]
         for column in ours:
             d = compare.compare(column.rows, arm, "selmatch")
-            cells.append(f"{signed(d.mean)} ± {d.half:.1f}")
+            cells.append(signed(d.mean) + f" ± {d.half:.1f}" * (d.n_a >= FEW))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     caption = "Figure 2(a) of the paper, CIFAR-100: points of accuracy over SelMatch, "
     caption += "beside ours, paired by seed."
@@ -100,15 +101,15 @@ def inside(rows: pandas.DataFrame) -> Item:
     head += "| difficulty, mean | lowest | highest |"
     caption = (
         "For Figure 4(a) and (b): accuracy in percent of each phase's filter, and "
-        "difficulty of the images chosen; means over seeds."
+        "difficulty of the selected images; means over seeds."
     )
     lines = [head, "|:--|" + "--:|" * 6, *lines]
     body = findings.captioned(caption, "tab-paper-figure-4", lines) if ours else ""
     shows = (
         "On Tiny-ImageNet: (a) the filter's accuracy on training and validation images "
-        "in each phase, IPC 50; (b) the difficulty of the images chosen in each phase; "
-        "(c) images of median difficulty of three classes. The paper prints no numbers "
-        "of it; what it says of the curves is tested in {doc}`verdict`."
+        "in each phase, IPC 50; (b) the difficulty of the selected images in each "
+        "phase; (c) images of median difficulty, three classes. Values are not printed;"
+        " the paper's statements about the curves are tested in {doc}`verdict`."
     )
     todo = [f"{SWEEP} tiny-imagenet --ipc 50 100 {ONE}"]
     chapters = ("04_curriculum_phase", "10_inside")
@@ -149,7 +150,7 @@ def portions(rows: pandas.DataFrame) -> Item:
     claim = paper.claims().set_index("id").claim["alpha-best-small"]
     shows = (
         "Accuracy against the distilled portion (alpha) on all three data sets. The "
-        f"points are not printed. What the paper concludes: {claim}"
+        f"values are not printed. The paper's conclusion: {claim}"
     )
     tenths = paper.table(5)[["dataset", "ipc"]].drop_duplicates()  # of the data sets
     todo = [

@@ -1,4 +1,4 @@
-"""The paper's Tables 1-13, whole, each with columns of ours beside its own."""
+"""The paper's Tables 1-13, complete, each with our columns beside its own."""
 
 from dataclasses import dataclass
 
@@ -76,11 +76,11 @@ def main_results(rows: pandas.DataFrame) -> Item:
     body, ours = by_dataset(rows, 1, titled(frame.method), arms, "method")
     shows = (
         "Test accuracy in percent of a ResNet-18 trained on the sets of coreset and "
-        "distillation methods. A column of ours has the IPC, pixels and classes of its "
-        "head, and mostly a smaller network: compare rows within a column, not columns "
-        "with each other. *Random* and *all images* are trained with hard labels, here "
-        "as in the paper; a last row, random images that learn from the teacher of "
-        "CCFS, is only ours. SelMatch is in [Table 10](#paper-table-10)."
+        "distillation methods. Our columns have the IPC, image size and classes in "
+        "their heads, and mostly a smaller network: compare rows within a column, not "
+        "columns with each other. *Random* and *all images* are trained with hard "
+        "labels, as in the paper; the last row, random images with the teacher, is "
+        "ours. SelMatch is in [Table 10](#paper-table-10)."
     )
     arms = "--arms simple-misclassified random distilled random-hard"
     todo = _cells(frame[frame.method == "ccfs"])
@@ -133,8 +133,8 @@ def networks(rows: pandas.DataFrame) -> Item:
     caption = f"Table 2 of the paper, Tiny-ImageNet, IPC 100, beside ours. {LAST}."
     body = beside.table(caption, "tab-paper-2", printed, ours, "network")
     shows = (
-        "Accuracy of five networks trained on sets whose filters were ResNet-18. Ours "
-        "name the network of the filters below the table."
+        "Accuracy of five networks trained on sets whose filters were ResNet-18. The "
+        "network of our filters is named below the table."
     )
     todo = f"{SWEEP} tiny-imagenet --ipc 100 --arms simple-misclassified distilled "
     todo += f"random --evaluation-network {' '.join(frame.network.unique())}"
@@ -178,7 +178,7 @@ def strategies(rows: pandas.DataFrame, number: int) -> Item:
     arms = {name: {"cell": (name.replace(", ", "-"),)} for name in names.unique()}
     body, ours = by_dataset(rows, number, names, arms, "images taken", also=("random",))
     shows = (
-        "Coarse stage: of the images that the filter classifies rightly, or wrongly. "
+        "Coarse stage: images that the filter classifies correctly, or misclassifies. "
         "Fine stage: the simplest, the hardest, or a random draw."
     )
     todo = [f"{SWEEP} {cells} --arms {' '.join(STRATEGIES)}" for cells in _cells(frame)]
@@ -248,10 +248,10 @@ PRESETS = {
     "`laptop`": {"scale": "laptop"},
 }
 TITLES = {
-    6: ("Settings on CIFAR-10 and CIFAR-100", "Set alike for filters and evaluation."),
-    7: ("Training epochs on CIFAR", "By the share of the data set that is kept."),
+    6: ("Settings on CIFAR-10 and CIFAR-100", "Equal for filters and evaluation."),
+    7: ("Training epochs on CIFAR", "By the final set's share of the data set."),
     8: ("Batch size on CIFAR", "By the share of the data set that the current set is."),
-    9: ("Settings on Tiny-ImageNet", "Set alike for filters and evaluation."),
+    9: ("Settings on Tiny-ImageNet", "Equal for filters and evaluation."),
 }
 
 

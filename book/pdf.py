@@ -15,9 +15,11 @@ from pages import ROOT
 
 from ccfs_lib.errors import InputError
 
-# What means nothing on paper: links of the site, folded settings, what needs a script.
+# What means nothing on paper: links of the site, folded settings, what needs a script,
+# and what is for other pages than white and wide ones.
 OFF_PAPER = (
-    ".headerlink, .downloads, .viewcode-link, details:not(.sd-dropdown), script, dialog"
+    ".headerlink, .downloads, .viewcode-link, details:not(.sd-dropdown), script, "
+    "dialog, .for-dark, .drawing .narrow"
 )
 # Headings go down one level, below those of the parts: that makes the PDF's outline.
 LEVELS = range(5, 0, -1)
@@ -51,15 +53,20 @@ def pdf(root: Path = ROOT) -> Path:
 
 
 def offer(printed: Path, pages: Path) -> None:
-    """Put the PDF beside the pages, and a link to it below each of them."""
+    """Put the PDF beside the pages, and a link to it in their downloads and below."""
     shutil.copy(printed, pages / printed.name)
     for path in pages.rglob("*.html"):
         text = path.read_text("utf-8")
-        link = rf', <a href="\1{printed.name}" download>PDF</a>\g<0>'
         # Once: a second printing finds the link before the place.
-        changed = re.sub(r"(?<!PDF</a>)<!-- pdf ([./]*) -->", link, text)
-        if changed != text:
-            path.write_text(changed, "utf-8")
+        place = re.search(r"(?<!PDF</a>)<!-- pdf ([./]*) -->", text)
+        if place is None:
+            continue
+        to = f'href="{place[1]}{printed.name}" download'
+        text = text.replace(place[0], f", <a {to}>PDF</a>{place[0]}")
+        item = f'<li><a {to} class="btn btn-sm dropdown-item">whole book, .pdf</a></li>'
+        # Above the theme's button, which prints the one page.
+        text = re.sub(r'<li>\s*<button onclick="window\.print', rf"{item}\g<0>", text)
+        path.write_text(text, "utf-8")
 
 
 def one(contents: dict, folder: Path) -> BeautifulSoup:
@@ -128,7 +135,7 @@ def _chapter(path: Path, known: dict[Path, int], folder: Path) -> Tag:
     for level in LEVELS:
         for heading in article.find_all(f"h{level}"):
             heading.name = f"h{level + 1}"
-    for element in article.select("[id]"):
+    for element in article.select("[id]:not(.drawing *)"):  # one marker fits all
         element["id"] = f"p{number}-{element['id']}"
     for link in article.select("a[href]"):
         _redirect(link, path, known)

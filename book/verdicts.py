@@ -5,6 +5,7 @@ is chosen here.
 """
 
 import math
+from functools import lru_cache
 from pathlib import Path
 
 import findings
@@ -12,8 +13,17 @@ import pandas
 from findings import BADGES, NOTHING
 
 from ccfs_lib import paper, results
-from ccfs_lib.claims import compare
-from ccfs_lib.claims.compare import CCFS, FAILS, HOLDS, OPEN, SIZES, VERDICTS, verdict
+from ccfs_lib.claims import compare, ladder
+from ccfs_lib.claims.compare import (
+    ALPHA0,
+    CCFS,
+    FAILS,
+    HOLDS,
+    OPEN,
+    SIZES,
+    VERDICTS,
+    verdict,
+)
 from ccfs_lib.claims.evidence import (
     MIXED,
     SHOWN_ONLY,
@@ -27,7 +37,6 @@ from ccfs_lib.claims.evidence import (
 from ccfs_lib.claims.ledger import ledger
 from ccfs_lib.errors import InputError
 from ccfs_lib.report.text import DASH, count, listed, percent, signed
-from ccfs_lib.statistics import difference
 
 SIGNS = dict(zip(VERDICTS, ("\N{CHECK MARK}", "\N{BALLOT X}", "?"), strict=True))
 SIZE_SIGNS = dict(
@@ -39,25 +48,38 @@ HOW = dict(zip(VERDICTS, ("for", "against", "too close"), strict=True))
 # What the paper does not compare with: claim, and the arms or portions.
 TEACHER = "CCFS beats random real images that learn from the same teacher"
 NONE = "CCFS with its distilled images beats CCFS without any (alpha 0)."
+ALONE = "Selection alone (alpha 0) beats random images with the same teacher."
 
 
 def short(folder: Path) -> str:
     """Say how many claims hold in every run, and which differ where (MyST)."""
     try:
-        rows = results.load(folder)
-        table = ledger(rows)
+        rows, table = _loaded(folder)
     except InputError:
         return NOTHING
     known = {claim.id: claim for claim in paper.claims().itertuples()}
     lines = {name: table[table["claim"] == name] for name in known}
     badges = {name: badge(name, group) for name, group in lines.items()}
-    text = [_counted(badges, table), "", _multiplicity(table), ""]
+    text = [f"{_counted(badges, table)} {{doc}}`verdict` has them all.", ""]
+    text += [_multiplicity(table), ""]
     for name, b in badges.items():
         if b.verdict not in (UNTESTED, OPEN):
             text.append(_short(known[name], b, lines[name]))
     if controls := _controls(rows):
         text += ["", "And what the paper does not compare with:", "", *controls]
     return "\n".join(text) + "\n"
+
+
+def _loaded(folder: Path) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    """Return all rows of results and their ledger, computed once for equal files."""
+    files = sorted(folder.rglob("*.json"))
+    return _ledger(folder, tuple((f, f.stat().st_mtime_ns) for f in files))
+
+
+@lru_cache(maxsize=1)
+def _ledger(folder: Path, state: tuple) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    rows = results.load(folder)
+    return rows, ledger(rows)
 
 
 def _counted(badges: dict[str, Badge], lines: pandas.DataFrame) -> str:
@@ -74,7 +96,29 @@ def _counted(badges: dict[str, Badge], lines: pandas.DataFrame) -> str:
     )
     if aside:
         text += f" Tested on digits only, which is no evidence: {aside}."
-    return text + " {doc}`verdict` has them all."
+    return text
+
+
+def counted(folder: Path) -> str:
+    """Say how many of the paper's claims were tested, and how many hold (MyST)."""
+    try:
+        _, table = _loaded(folder)
+    except InputError:
+        return ""
+    every = [badge(n, part) for n, part in table.groupby("claim", sort=False)]
+    words = [b.verdict for b in every]
+    tested = len(words) - words.count(UNTESTED)
+    endings = {
+        HOLDS: "hold in every test",
+        FAILS: "are contradicted in every test",
+        MIXED: "are mixed",
+        OPEN: "are too close to call",
+    }
+    parts = [f"{n} {how}" for w, how in endings.items() if (n := words.count(w))]
+    return (
+        f"**The paper's claims.** {tested} of {len(words)} are tested here on "
+        f"photographs: {listed(parts)} ({{doc}}`all of them <verdict>`)."
+    )
 
 
 def _multiplicity(lines: pandas.DataFrame) -> str:
@@ -146,21 +190,20 @@ def _controls(rows: pandas.DataFrame) -> list[str]:
             (verdict(compare.compare(run, CCFS, "random")), source(run.iloc[0]))
             for run in both
         ]
-    outcomes_of[NONE] = _without(rows)
+    for claim, pair in ((ALONE, (ALPHA0, "random")), (NONE, (CCFS, ALPHA0))):
+        outcomes_of[claim] = _without(rows, *pair)
     return [
         _control(claim, outcomes) for claim, outcomes in outcomes_of.items() if outcomes
     ]
 
 
-def _without(rows: pandas.DataFrame) -> list[tuple[str, str]]:
-    """Test the preset's own portion of distilled images against none, run by run."""
-    outcomes, ccfs = [], rows[rows["cell"] == CCFS]
-    for name, run in ccfs[ccfs["run"].str.fullmatch(r".*-ipc\d+")].groupby("run"):
-        none = ccfs[ccfs["run"] == f"{name}-alpha0"]
-        if len(none):
-            d = difference(*compare.by_seed(run, none), paired=True)
-            outcomes.append((verdict(d), source(run.iloc[0])))
-    return outcomes
+def _without(rows: pandas.DataFrame, left: str, right: str) -> list[tuple[str, str]]:
+    """Test CCFS without distilled images against another arm, teacher by teacher."""
+    return [
+        (verdict(found.difference), source(found.run))
+        for run in ladder.runs(rows)
+        for found in ladder.measured(run, [ladder.Step(left, right, "")])
+    ]
 
 
 def _control(claim: str, outcomes: list[tuple[str, str]]) -> str:
@@ -178,8 +221,7 @@ def claims(folder: Path) -> str:
     tests at the end: they are never left out.
     """
     try:
-        rows = results.load(folder)
-        table = ledger(rows)
+        rows, table = _loaded(folder)
     except InputError as error:  # no results, or rows that contradict each other
         return f"No claim is tested: {error}.\n"
     known = {claim.id: claim for claim in paper.claims().itertuples()}

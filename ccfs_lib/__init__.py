@@ -20,6 +20,7 @@ paper       the numbers and sentences that it prints
 experiment  all settings
 pipeline    from settings to trained networks
 sweep       arms x seeds as one command
+table1      every row of Table 1
 cost        image passes and minutes
 store       computed stages, kept
 results     measured cells

@@ -128,6 +128,11 @@ def timed(todo: list[Stage], side: int, device: str = "cpu") -> dict[str, float]
     return {s.name: s.work / rates[s.network, s.forwards > 1] for s in todo}
 
 
+def rate(network: str, side: int, device: str) -> float:
+    """Measure forward images per second in training steps; of one core, on a CPU."""
+    return _rate(network, side, device)
+
+
 @cache
 def _rate(
     name: str, size: int, device: str, training: bool = True, budget: float = 0.5

@@ -9,13 +9,18 @@ import os
 import platform
 import re
 import subprocess
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
+
 import ccfs_lib
-from ccfs_lib.errors import InputError
+from ccfs_lib.errors import InputError, Notice
 from ccfs_lib.store import plain
 
 if TYPE_CHECKING:
@@ -34,41 +39,157 @@ def write(
     rows: list[dict],
     provenance: dict,
 ) -> Path:
-    """Write root/run/cell.json, unless it already holds the same config and rows.
+    """File rows in root/run/cell.json, beside what was measured under this config.
 
     rows: one dict per seed with seed (int), last and best (percent), and what else was
     measured; what differs between equal runs, such as seconds, belongs in provenance,
-    so that re-running a notebook leaves the git tree clean. Raises InputError for a bad
-    name, no rows, a repeated seed, or an accuracy that is not a percentage.
+    so that re-running a notebook leaves the git tree clean. A row replaces that of its
+    seed, others stay; `seeds` of the config counts them. A file of another
+    configuration, or a damaged one, is kept in root/run/replaced, with a Notice; that
+    of a portable run, which repeats in seconds, is overwritten. Parallel writers wait
+    for each other. Raises InputError for a bad name, no rows, a repeated seed, or an
+    accuracy that is not a percentage.
     """
+    path = _path(root, run, cell)
+    config, rows = plain(config, "config"), _rows(rows)
+    provenance = plain(provenance, "provenance")
+    if _holds(old := _old(path), _merged(old, config, rows)):
+        return path  # nothing to write: works where nothing can be written
+    with _locked(path):
+        old = _old(path)
+        if old and not same(old["config"], config):
+            old = _put_aside(path, old, config)
+        content = _merged(old, config, rows)
+        if _holds(old, content):
+            return path
+        content["provenance"] = _together(old.get("provenance", {}), provenance)
+        _replace(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+    return path
+
+
+def _merged(old: dict, config: dict, rows: list[dict]) -> dict:
+    """Put rows beside those of a file of the same configuration; seeds ascending."""
+    kept = old["rows"] if same(old.get("config"), config) else []
+    by_seed = {row["seed"]: row for row in [*kept, *rows]}
+    number = {"seeds": len(by_seed)} if "seeds" in config else {}
+    return {
+        "config": config | number,
+        "rows": [by_seed[seed] for seed in sorted(by_seed)],
+    }
+
+
+def _holds(old: dict, content: dict) -> bool:
+    return all(old.get(name) == value for name, value in content.items())
+
+
+def seeds(root: str | Path, run: str, cell: str, config: dict) -> set[int]:
+    """List the seeds that root/run/cell.json holds, measured with this very config."""
+    old = _old(_path(root, run, cell))
+    if not same(old.get("config"), plain(config, "config")):
+        return set()
+    return {row["seed"] for row in old["rows"]}
+
+
+def count(root: str | Path, run: str, cell: str) -> int:
+    """Count the rows of root/run/cell.json, of whatever configuration."""
+    return len(_old(_path(root, run, cell)).get("rows", []))
+
+
+def same(one: dict | None, other: dict | None) -> bool:
+    """Check whether two configurations give equal rows for equal seeds.
+
+    How many seeds there are takes no part, nor does where the data lie: the
+    fingerprints of the images say what they are.
+    """
+    if not one or not other:
+        return False
+    free = {"seeds"} | ({"dataset"} if "train" in one else set())
+    return _without(one, free) == _without(other, free)
+
+
+def check_images(root: str | Path, run: str, fingerprints: dict[str, str]) -> None:
+    """Raise InputError where the run was measured on other images.
+
+    fingerprints: of the splits, "train" and "test". Two data sets in folders of one
+    name have one name for their runs, too.
+    """
+    for path in sorted((Path(root) / run).glob("[!.]*.json")):
+        known = _old(path).get("config", {})
+        if odd := [k for k, v in fingerprints.items() if known.get(k, v) != v]:
+            raise InputError(
+                f"run {run} has results in {path.parent}, but of another data set of "
+                f"this name (other {odd[0]} images): rename one of the two folders, or "
+                "let $CCFS_RESULTS name a folder for the results of this one"
+            )
+
+
+def _without(config: dict, names: set[str]) -> dict:
+    return {name: value for name, value in config.items() if name not in names}
+
+
+def _path(root: str | Path, run: str, cell: str) -> Path:
     for label, name in (("run", run), ("cell", cell)):
         if not re.fullmatch(r"\w[\w.=+-]*", name, re.ASCII):
             raise InputError(
                 f"{label} is {name!r}; it names a file: letters, digits and _ . = + -"
             )
-    content = {"config": plain(config, "config"), "rows": _rows(rows)}
-    path = Path(root) / run / f"{cell}.json"
-    old = _old(path)
-    if {name: old.get(name) for name in content} == content:
-        return path
-    content["provenance"] = plain(provenance, "provenance")
+    return Path(root) / run / f"{cell}.json"
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a results file: rows of parallel processes must not drop each other's."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
-    return path
-
-
-def find(root: str | Path, run: str, cell: str, config: dict) -> Path | None:
-    """Return root/run/cell.json if it was measured with this very config, else None."""
-    path = Path(root) / run / f"{cell}.json"
-    return path if _old(path).get("config") == plain(config, "config") else None
+    folder = path.parents[1] / ".locks"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / f"{path.parent.name}.{path.stem}"):
+        for left in path.parent.glob(f".{path.name}.*.tmp"):  # of a killed writer
+            left.unlink()
+        yield
 
 
 def _old(path: Path) -> dict:
+    """Read what a file holds; {} for none, and with a Notice for a damaged one."""
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}  # absent or damaged: whoever writes has all that it should say
-    return content if isinstance(content, dict) else {}
+        _cell(path)
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (InputError, OSError):
+        return {"config": {}}
+
+
+def _put_aside(path: Path, old: dict, config: dict) -> dict:
+    """Move a file of another configuration out of the way; return {}, what is left."""
+    known = old["config"]
+    if known and known.get("portable") and config.get("portable"):
+        return {}
+    folder = path.parent / "replaced"
+    folder.mkdir(exist_ok=True)
+    number = 1 + len(list(folder.glob(f"{path.stem}-*.json")))
+    kept = folder / f"{path.stem}-{number}.json"
+    os.replace(path, kept)
+    names = [k for k in {**known, **config} if known.get(k) != config.get(k)]
+    odd = next((n for n in names if n not in ("seeds", "dataset")), "")
+    why = f"another {odd} ({known.get(odd)})" if known else "it is damaged"
+    warnings.warn(f"{path} is replaced, {why}; it is kept as {kept}", Notice, 4)
+    return {}
+
+
+def _together(old: dict, new: dict) -> dict:
+    """Say how all rows of a file were measured: the last ones first, then `earlier`.
+
+    Those that differ in nothing but date and command count once.
+    """
+    if not old:
+        return new
+
+    def plainly(one: dict) -> dict:
+        return _without(one, {"date", "command", "earlier"})
+
+    earlier = [*old.get("earlier", []), _without(old, {"earlier"})]
+    earlier = [one for one in earlier if plainly(one) != plainly(new)]
+    return new | ({"earlier": earlier} if earlier else {})
 
 
 def load(root: str | Path, run: str | None = None) -> "pandas.DataFrame":
@@ -77,7 +198,7 @@ def load(root: str | Path, run: str | None = None) -> "pandas.DataFrame":
     Columns: run, cell, each scalar config entry (nested names joined by dots; a name
     that a row also has becomes config.name), seed, last, best (percent), other scalars
     of the rows. Sorted by run, cell, seed. Raises InputError for a root or run that
-    does not exist and for a file that is not a cell.
+    does not exist; a file that is not a cell is left out, with a Notice.
     """
     return _table(root, run).infer_objects()
 
@@ -100,13 +221,14 @@ def teachers(rows: "pandas.DataFrame") -> "pandas.DataFrame":
     return table[settings].drop(columns=measured).reset_index(drop=True)
 
 
-def gather(root: str | Path) -> Path:
-    """Write all cells under root to root/results.csv, the table of `load`; return it.
+def gather(root: str | Path, path: str | Path | None = None) -> Path:
+    """Write all cells under root as one table, that of `load`, to a CSV; return it.
 
-    Equal results give equal bytes. Raises InputError as `load`.
+    path: default root/results.csv. Equal results give equal bytes. Raises InputError as
+    `load`.
     """
     text = _table(root, None).to_csv(index=False, lineterminator="\n")
-    path = Path(root) / "results.csv"
+    path = Path(path or Path(root) / "results.csv")
     _replace(path, text)
     return path
 
@@ -170,7 +292,8 @@ def _table(root: str | Path, run: str | None) -> "pandas.DataFrame":
     runs = sorted({path.parent.name for path in root.glob("*/[!.]*.json")})
     if run is not None and run not in runs:
         raise InputError(f"run is {run!r}; {root} has {', '.join(runs) or 'none'}")
-    cells = [(path, *_cell(path)) for path in root.glob(f"{run or '*'}/[!.]*.json")]
+    paths = sorted(root.glob(f"{run or '*'}/[!.]*.json"))
+    cells = [(path, *cell) for path in paths if (cell := _sound(path))]
     measured = {name for _, _, rows in cells for row in rows for name in row}
     taken = {"run", "cell", *MEASURED, *measured}
     records, configured = [], set()
@@ -184,6 +307,15 @@ def _table(root: str | Path, run: str | None) -> "pandas.DataFrame":
     columns = ["run", "cell", *sorted(configured), *MEASURED, *extra]
     # Objects: an int beside a missing value stays an int, in the CSV too.
     return pandas.DataFrame(records, columns=columns, dtype=object)
+
+
+def _sound(path: Path) -> tuple[dict, list[dict]] | None:
+    """Read a cell; None, and a Notice, where the file is damaged."""
+    try:
+        return _cell(path)
+    except InputError as error:
+        warnings.warn(f"{error}; it is left out", Notice, stacklevel=5)
+        return None
 
 
 def _cell(path: Path) -> tuple[dict, list[dict]]:

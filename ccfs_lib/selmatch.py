@@ -177,7 +177,8 @@ class CombinedStep(Step):
     recipe's crop and flip for each real one. Both happen to normalised images, so that
     what is cut out, or padded, is the mean colour. pixels: the distilled images as they
     were learned, float (distilled, 3, H, W), normalised as `network` normalises,
-    neither cut nor rounded; without them their bytes are trained on.
+    neither cut nor rounded; without them their bytes are trained on. targets: labels of
+    all images as probabilities, float (N, C), where a method has soft ones (DATM).
     """
 
     def __init__(
@@ -186,8 +187,11 @@ class CombinedStep(Step):
         distilled: int,
         strengths: Strengths,
         pixels: Tensor | None = None,
+        targets: Tensor | None = None,
     ):
         super().__init__(*arguments)
+        if targets is not None:  # cross-entropy takes probabilities as it takes classes
+            self.labels = targets.to(self.images.device)
         self.distilled, self.strengths = distilled, strengths
         self.pixels = None if pixels is None else pixels.to(self.images.device)
 

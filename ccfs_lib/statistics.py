@@ -15,6 +15,9 @@ import numpy as np
 
 from ccfs_lib.errors import InputError
 
+# Of two seeds t is 12.7: the interval says nothing, and a chart of it nothing else.
+FEW = 3
+
 
 class Summary(NamedTuple):
     """mean +- half is the t interval; sd is the sample's (n - 1). Unit of the input."""
@@ -54,13 +57,15 @@ class Extreme(NamedTuple):
 def summary(values: Sequence[float], level: float = 0.95) -> Summary:
     """Summarise one value per seed, (n,), with a Student t interval.
 
-    One seed has no spread: sd and half are nan. Raises InputError for no values, values
+    One seed has no spread, sd is nan; fewer than FEW have no interval worth showing,
+    half is nan. Raises InputError for no values, values
     that are not finite, or a level outside 0..1.
     """
     x = _sample(values, "values")
     _inside(level, "level")
     sd = _sd(x)
-    half = _t(level, len(x) - 1) * sd / math.sqrt(len(x))
+    wide = _t(level, len(x) - 1) * sd / math.sqrt(len(x))
+    half = wide if len(x) >= FEW else math.nan
     return Summary(len(x), float(x.mean()), sd, half)
 
 

@@ -30,7 +30,7 @@ def sweep(
     six on a GPU. threads: of one process, whose trainings share a queue, instead of
     processes; None means on a GPU.
     time_limit: seconds, after which TimeUp is raised at the next epoch boundary.
-    Returns the paths of the results, each written as soon as its arm is complete.
+    Returns the paths of the results; a row is filed as soon as its cell is complete.
     Raises InputError for an unknown arm or a negative number of workers.
     """
     from ccfs_lib.pipeline import Pipeline
@@ -42,7 +42,7 @@ def sweep(
     pipeline = Pipeline(experiment, deadline=deadline)
     if threads is None:
         threads = pipeline.device == "cuda"
-    most = max([experiment.distilled, *(parse(a).distilled(experiment) for a in arms)])
+    most = max((parse(arm).distilled(experiment) for arm in arms), default=0)
     with executor(worker_count(workers, threads), threads) as pool:
         # What every cell needs comes first: workers would only wait for each other.
         _prepare(pool, pipeline, most, arms)
@@ -73,6 +73,7 @@ def match(
     threads = pipeline.device == "cuda"
     with executor(worker_count(workers, threads), threads) as pool:
         _ = pipeline.train, pipeline.test, pipeline.difficulty  # as in `_prepare`
+        pipeline.check(arms)
         pipeline.window()  # one that leaves its class is refused before anything trains
         if "ccfs-mtt" in arms:
             _ = pipeline.ranking  # so is a missing file
@@ -83,35 +84,33 @@ def match(
 
 def _prepare(pool: Executor, pipeline, per_class: int, arms) -> None:
     """Compute teacher, scores and recovered images into the store, for all cells."""
+    _ = pipeline.train, pipeline.test  # decoded once, not by every worker
+    pipeline.check(arms)
     if pipeline.experiment.score != "forgetting":
         _ = pipeline.difficulty  # a missing file is refused before anything is trained
-    _ = pipeline.train, pipeline.test  # decoded once, not by every worker
-    pipeline.recover.check()
-    pipeline.check(arms)
     shared = pipeline.experiment, pipeline.trainings.deadline
-    missing = [
-        (_squeeze, n) for n in pipeline.squeeze.seeds if not pipeline.squeeze.has(n)
-    ]
+    # Only a selection asks for scores; all else needs the teacher alone.
+    selects = any(parse(arm).needs_phases for arm in arms)
+    seeds = pipeline.squeeze.seeds if selects else pipeline.squeeze.seeds[:1]
+    missing = [(_squeeze, n) for n in seeds if not pipeline.squeeze.has(n)]
     # Bits do not depend on who trains, for a portable experiment; for others they may
     # depend on the number of threads, as they do from machine to machine.
     if len(missing) > 1:
         run_all(pool, shared, missing, "squeeze", "training")
     # One alone is trained here, by all cores.
-    _ = pipeline.teacher, pipeline.evaluator, pipeline.difficulty
+    _ = pipeline.teacher, pipeline.evaluator, selects and pipeline.difficulty
     tasks = [(_recover, per_class, n) for n in pipeline.recover.batches(per_class)]
     run_all(pool, shared, tasks, "recover", "batch")
 
 
 def _measured(pool: Executor, pipeline, shared, cell, arms, command) -> list[Path]:
-    """Give every cell to the pool; write an arm's results when its last is done."""
+    """Give every cell to the pool; file its row as soon as it is there."""
     seeds = range(pipeline.experiment.seeds)
     tasks = [(cell, arm, seed) for arm in arms for seed in seeds]
-    left, paths = dict.fromkeys(arms, len(seeds)), []
-    for _, arm, _ in completed(pool, shared, tasks, "sweep", "cell"):
-        left[arm] -= 1
-        if not left[arm]:
-            paths.append(pipeline.measure(arm, command))
-    return paths
+    paths = {}
+    for _, arm, seed in completed(pool, shared, tasks, "sweep", "cell"):
+        paths[arm] = pipeline.measure(arm, command, [seed])
+    return [paths[arm] for arm in dict.fromkeys(arms)]
 
 
 def _squeeze(experiment: Experiment, deadline: float | None, seed: int) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import multiprocessing
 import os
 import re
 import subprocess
@@ -16,7 +17,7 @@ import torch
 
 import ccfs_lib
 from ccfs_lib import results
-from ccfs_lib.errors import InputError
+from ccfs_lib.errors import InputError, Notice
 
 CONFIG = {
     "dataset": "digits",
@@ -29,6 +30,7 @@ ROWS = [
     {"seed": 1, "last": 61.25, "best": 62.5},
     {"seed": 0, "last": 60.1, "best": 60.9},
 ]
+SORTED = [*reversed(ROWS)]  # as they are filed
 ROW = {"seed": 0, "last": 60.0, "best": 61.0}
 
 
@@ -44,7 +46,8 @@ def write(root, run="main", cell="ccfs", config=CONFIG, rows=ROWS, **provenance)
 
 
 def files(root):
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*.*"))
+    found = (path.relative_to(root) for path in root.rglob("*.*"))
+    return sorted(str(path) for path in found if path.parts[0] != ".locks")
 
 
 # --- write ---
@@ -56,7 +59,7 @@ def test_a_cell_is_a_readable_file(root):
     text = path.read_text()
     content = json.loads(text)
     assert list(content) == ["config", "provenance", "rows"]
-    assert content["rows"] == ROWS and content["provenance"] == {"seconds": 3.2}
+    assert content["rows"] == SORTED and content["provenance"] == {"seconds": 3.2}
     assert content["config"]["student"] == {"crop_scale": [0.08, 1.0], "lr": 0.1}
     assert text.count("\n") > 20 and text.endswith("}\n")
     assert text.index('"dataset"') < text.index('"ipc"') < text.index('"limit"')
@@ -71,28 +74,85 @@ def test_equal_results_are_not_written_again(root):
 
 
 @pytest.mark.parametrize(
-    "changed",
+    ("changed", "filed"),
     [
-        {"config": {**CONFIG, "ipc": 11}},
-        {"rows": [ROWS[0]]},
-        {"rows": [{**ROWS[0], "last": 61.26}, ROWS[1]]},
+        ({"rows": [ROWS[0]]}, SORTED),  # a quick look
+        ({"rows": [{**ROWS[1], "last": 60.2}]}, [{**ROWS[1], "last": 60.2}, ROWS[0]]),
+        ({"rows": [{**ROWS[1], "seed": 2}]}, [*SORTED, {**ROWS[1], "seed": 2}]),
     ],
 )
-def test_changed_results_are_written(root, changed):
-    path = write(root, seconds=3)
-    write(root, seconds=4, **changed)
+def test_rows_of_equal_settings_merge_by_seed(root, changed, filed):
+    path = write(root, config={**CONFIG, "seeds": 2})
+    write(root, config={**CONFIG, "seeds": 1}, **changed)
     content = json.loads(path.read_text())
-    assert content["provenance"] == {"seconds": 4}
-    for name, value in changed.items():
-        assert content[name] == json.loads(json.dumps(value))
+    assert content["rows"] == filed and content["config"]["seeds"] == len(filed)
+    config = {**CONFIG, "seeds": 9}
+    assert results.seeds(root, "main", "ccfs", config) == {r["seed"] for r in filed}
+    assert not results.seeds(root, "main", "ccfs", {**config, "ipc": 11})
+
+
+def test_a_data_set_is_known_by_its_images_not_by_its_path(root):
+    config = {"dataset": "/a/photos", "train": "t1", "test": "t2"}
+    path = write(root, config=config)
+    write(root, config=config | {"dataset": "photos"}, rows=[{**ROW, "seed": 5}])
+    assert len(json.loads(path.read_text())["rows"]) == 3
+    results.check_images(root, "main", {"train": "t1", "test": "t2"})
+    results.check_images(root, "other", {"train": "t3"})
+    with pytest.raises(InputError, match=r"run main has .*other test images.*rename"):
+        results.check_images(root, "main", {"train": "t1", "test": "t3"})
+
+
+def test_another_configuration_replaces_a_file_and_keeps_it(root):
+    path = write(root, seconds=3)
+    before = path.read_text()
+    with pytest.warns(Notice, match=r"ccfs\.json is replaced, another ipc \(10\); "):
+        write(root, seconds=4, config={**CONFIG, "ipc": 11}, rows=[ROW])
+    content = json.loads(path.read_text())
+    assert content["provenance"] == {"seconds": 4} and content["rows"] == [ROW]
+    assert content["config"]["ipc"] == 11
+    assert (root / "main/replaced/ccfs-1.json").read_text() == before
+    assert len(results.load(root)) == 1
+
+
+def test_a_portable_run_is_overwritten_without_a_word(root, recwarn):
+    write(root, config={**CONFIG, "portable": True})
+    path = write(root, config={**CONFIG, "portable": True, "ipc": 3}, rows=[ROW])
+    assert json.loads(path.read_text())["rows"] == [ROW]
+    assert not recwarn.list and files(root) == ["main/ccfs.json"]
+
+
+def test_rows_say_how_all_of_them_were_measured(root):
+    path = write(root, rows=ROWS[:1], torch="2.10", date="Monday")
+    write(root, rows=ROWS[1:], torch="2.11", date="Tuesday")
+    write(root, rows=[{**ROW, "seed": 7}], torch="2.11", date="Wednesday")
+    assert json.loads(path.read_text())["provenance"] == {
+        **{"torch": "2.11", "date": "Wednesday"},
+        "earlier": [{"torch": "2.10", "date": "Monday"}],
+    }
+
+
+def file_one(root, seed):
+    write(root, rows=[{"seed": seed, "last": 50.0 + seed, "best": 60.0}])
+
+
+def test_parallel_writers_do_not_drop_each_others_rows(root):
+    context = multiprocessing.get_context("fork")
+    jobs = [context.Process(target=file_one, args=(root, n)) for n in range(12)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    assert results.load(root)["seed"].tolist() == list(range(12))
 
 
 @pytest.mark.parametrize("damaged", ["", "{", "[]", "<<<<<<< HEAD\n", '{"rows": 1}'])
-def test_a_damaged_file_is_replaced(root, damaged):
+def test_a_damaged_file_is_kept_aside(root, damaged):
     path = write(root)
     path.write_text(damaged)
-    write(root)
-    assert json.loads(path.read_text())["rows"] == ROWS
+    with pytest.warns(Notice, match="it is damaged; it is kept as .*ccfs-1"):
+        write(root)
+    assert json.loads(path.read_text())["rows"] == SORTED
+    assert (root / "main/replaced/ccfs-1.json").read_text() == damaged
 
 
 def test_a_failed_write_keeps_the_old_file(root, monkeypatch):
@@ -105,7 +165,7 @@ def test_a_failed_write_keeps_the_old_file(root, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="no space"):
-            write(root, rows=ROWS[:1])
+            write(root, rows=[{**ROW, "seed": 4}])
     assert path.read_bytes() == before and files(root) == ["main/ccfs.json"]
 
 
@@ -215,11 +275,13 @@ def test_unknown_places_are_named(root):
     "text",
     ["{", "[]", '{"config": {}, "rows": []}', '{"config": {}, "rows": [1]}'],
 )
-def test_a_file_that_is_no_cell_is_named(root, text):
+def test_a_damaged_file_is_named_and_left_out(root, text):
     path = write(root)
+    write(root, cell="whole")
     path.write_text(text)
-    with pytest.raises(InputError, match=r"main/ccfs\.json is not a results file"):
-        results.load(root)
+    with pytest.warns(Notice, match=r"ccfs\.json is not a results file.* left out"):
+        table = results.load(root)
+    assert table["cell"].tolist() == ["whole"] * 2
 
 
 # --- provenance ---

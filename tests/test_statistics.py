@@ -66,6 +66,12 @@ def test_one_seed_has_no_spread():
     assert math.isnan(difference([1.0], [2.0], paired=True).half)
 
 
+def test_two_seeds_have_no_interval_worth_showing():
+    two = summary([43.0, 44.0])
+    assert two.n == 2 and two.sd > 0 and math.isnan(two.half)
+    assert summary([43.0, 44.0, 45.0]).half > 0
+
+
 def test_equal_values_have_zero_spread_and_no_p():
     values = [43.1, 43.1, 43.1]  # their mean in floating point is not exactly 43.1
     assert summary(values)[2:] == (0.0, 0.0)

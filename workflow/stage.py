@@ -45,9 +45,12 @@ def first_filter(pipeline, grid, job) -> Iterator[dict]:
 
 
 def cell(pipeline, grid, job) -> Iterator[dict]:
-    """Measure an arm with some seeds: rows of its results."""
+    """Measure an arm with some seeds: rows of its results, each filed at once."""
     for seed in job.seeds:
-        yield {"arm": job.arm, **pipeline.evaluate(job.arm, seed)}
+        row = pipeline.evaluate(job.arm, seed)
+        if job.file:
+            pipeline.measure(job.arm, f"make grid GRID={grid.grid}", [seed])
+        yield {"arm": job.arm, **row}
 
 
 STAGES = {"squeeze": squeeze, "recover": recover, "filter": first_filter, "cell": cell}

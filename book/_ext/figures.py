@@ -4,7 +4,8 @@ Sphinx numbers whatever has a caption. Here the caption of a notebook's output a
 tells the run that it is of, and below it come links: a table as CSV; a figure as PNG,
 SVG and the numbers drawn, as the notebook holds them (`ccfs_lib.report.style.Figure`).
 The files lie in _figures beside the pages, with manifest.csv, which says of each what
-it was made of; the directive ``figure-list`` shows the same on a page.
+it was made of; the directive ``figure-list`` shows the same on a page. Every figure has
+a second rendering there, for dark pages (`dark`).
 """
 
 import csv
@@ -17,13 +18,16 @@ from base64 import b64decode
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import dark
 import listing
 import nbformat
 from docutils import nodes
+from PIL import Image
 
 FOLDER = listing.FOLDER
 # What `ccfs_lib.report.stamp` says at the top of every page: data, settings, scale.
 STAMP = re.compile(r"^\*\*(.+?)\*\*, (.+?); scale: ([\w-]+)")
+GENERATED = "_generated/"  # figures that `generate` draws
 KEPT = re.compile(r"only the first|shrunk|IPC")
 SEEDS = re.compile(r"\d+\sseeds?$")
 # The paper's own numbers are not of the page's run; some figures are of one seed.
@@ -90,15 +94,46 @@ def collect(app, env):
     folder.mkdir(parents=True)
     env.ccfs_figures = {}
     for docname in _order(env):
-        drawings = {
-            hashlib.sha256(b64decode(data["image/png"])).hexdigest(): data
-            for data in _outputs(env.doc2path(docname))
-            if "image/png" in data
-        }
+        outputs = _outputs(env.doc2path(docname))
+        drawings = {_name(data): data for data in outputs if "image/png" in data}
         for caption in _captions(env.get_doctree(docname)):
             if item := _item(env, docname, caption.parent, drawings, folder):
                 env.ccfs_figures.setdefault(docname, []).append(item)
     (folder / "manifest.csv").write_bytes(_csv(listing.rows(env)))
+
+
+def darken(app, doctree, docname):
+    """Put a dark rendering beside every picture of a page's outputs."""
+    drawings = {_name(data): data for data in _outputs(app.env.doc2path(docname))}
+    for image in list(doctree.findall(nodes.image)):
+        data = drawings.get(Path(image["uri"]).stem)
+        if data is not None or GENERATED in image["uri"]:
+            # Of photographs there is no drawing: they would be their pixels again.
+            photographs = data is not None and "image/svg+xml" not in data
+            _add_dark(app, image, docname, photographs)
+
+
+def _add_dark(app, image, docname: str, photographs: bool) -> None:
+    source = Path(app.srcdir) / image["uri"]
+    file = Path(app.outdir) / FOLDER / f"{source.stem}-dark.png"
+    if not file.exists():  # a picture may be on several pages
+        with Image.open(source) as picture:
+            dark.rendering(picture, photographs).save(file, optimize=True)
+    up = "../" * docname.count("/")
+    to, alt = f"{up}{FOLDER}/{file.name}", html.escape(image.get("alt", ""))
+    # The theme's class dark-light: "do not dim me". Its only-dark would hide captions.
+    tag = (
+        f'<a class="for-dark" href="{to}"><img class="dark-light" alt="{alt}" '
+        f'src="{to}" style="width: {image.get("width", "auto")}" loading="lazy" /></a>'
+    )
+    image["classes"].append("for-light")
+    place = nodes.raw("", tag, format="html")
+    image.parent.insert(image.parent.index(image) + 1, place)
+
+
+def _name(data: dict) -> str:
+    """Return the name that MyST-NB gives an output's picture: the hash of it."""
+    return hashlib.sha256(b64decode(data.get("image/png", ""))).hexdigest()
 
 
 def _order(env) -> list[str]:
@@ -123,11 +158,16 @@ def _item(env, docname: str, node, drawings: dict, folder: Path) -> Item | None:
         _keep(item, "CSV", _csv(_cells(node)), folder)
         return item
     uris = [image["uri"] for image in node.findall(nodes.image)]
+    if not uris:  # a phase that picks nothing draws nothing
+        return None
     # MyST-NB names a picture by its hash, in a folder of its own.
     data = next((drawings[s] for u in uris if (s := Path(u).stem) in drawings), {})
     shown = next((u for u in uris if Path(u).stem in drawings), uris[0])
     item.sha256 = hashlib.sha256((Path(env.srcdir) / shown).read_bytes()).hexdigest()
     item.files[Path(shown).suffix[1:].upper()] = f"_images/{env.images[shown][1]}"
+    beside = (Path(env.srcdir) / shown).with_suffix(".svg")
+    if GENERATED in shown and beside.exists():
+        data = {"image/svg+xml": beside.read_text("utf-8")}
     if drawing := data.get("image/svg+xml"):
         numbers = re.search("<metadata>(.*?)</metadata>", drawing, re.S)
         if not drawing.startswith(
@@ -177,4 +217,5 @@ def setup(app):
     app.connect("doctree-read", tell)
     app.connect("env-check-consistency", collect)
     app.connect("doctree-resolved", link)
+    app.connect("doctree-resolved", darken)
     return {"parallel_read_safe": True, "parallel_write_safe": False}

@@ -38,7 +38,7 @@ def title(app, env):
     for docname in env.all_docs:
         run, _, stem = docname.removeprefix("book/runs/").partition("/")
         if docname.startswith("book/runs/") and run in runs:
-            text = env.titles[docname].astext()
+            text = f"{int(stem[:2])}. {env.titles[docname].astext()}"
             if phase := re.search(r"phase_(\d+)$", stem):
                 text += f", phase {phase[1]}"
             text += f" ({runs[run]['title']})"

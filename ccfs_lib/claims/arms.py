@@ -1,8 +1,8 @@
-"""What each claim of the paper asks of results: the arms, and how they must compare.
+"""The arms that each claim of the paper compares, as rows of results.
 
 data/paper/claims.csv names arms in the paper's words, "misclassified-simple" or "J3".
-Here they become rows of results, and what a sentence says beyond its two sides, or what
-no row can tell, is written down claim by claim. `ccfs_lib.claims.ledger` tests.
+This module maps them to rows of results, and lists claim by claim what a sentence
+states beyond its two sides. `ccfs_lib.claims.ledger` tests them.
 """
 
 import math

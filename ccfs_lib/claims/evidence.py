@@ -1,10 +1,10 @@
-"""What the lines of a claim say together: which are independent, and which count.
+"""The verdict on a claim over all its tests: which are independent, and which count.
 
-A claim holds only if every run that tests it says so; where runs differ it is
+A claim holds only if it holds in every run that tests it; where runs differ it is
 mixed. Runs are independent evidence only where another teacher was trained (in Section
-3: other experts): IPC settings and ablations that share one have its distilled images,
-and scores counted with it, in common. Even then runs of one data set share what others
-have published of it, its difficulty scores above all.
+3: other experts). IPC settings and ablations reuse teacher, distilled images and
+counted scores, so they are not independent evidence. Runs of one data set also share
+its published difficulty scores.
 """
 
 import hashlib
@@ -21,14 +21,14 @@ from ccfs_lib.experiment import SMALLEST_CLASS
 
 UNTESTED = "not tested here"
 MIXED = "mixed"
-# Data that show how the method works, in seconds: nothing follows for the paper's.
+# Data that illustrate the method: no evidence for or against the paper's claims.
 SHOWN_ONLY = {"digits"}
-# What determines a teacher or a set of experts, but for its seed, which never changes.
+# The settings that determine a teacher or a set of experts; its seed is fixed.
 SOURCE = ("train", "test", "teacher_network", "teacher", "matcher", "experts", "expert")
 
 
 class Badge(NamedTuple):
-    """All that counts of a claim's lines, in one word and how many say what."""
+    """The verdict on a claim over all tests that count, and their numbers."""
 
     claim: str
     verdict: str  # one of compare.VERDICTS, MIXED or UNTESTED
@@ -38,7 +38,7 @@ class Badge(NamedTuple):
 
 
 def source(row) -> str:
-    """Name what a run's evidence comes from: equal names share data and teacher.
+    """Return an identifier of a run's data and teacher, equal where they are shared.
 
     row: of `results.load`. The digest of the training data's fingerprint and of every
     setting of teacher and experts.

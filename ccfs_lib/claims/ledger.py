@@ -1,10 +1,9 @@
-"""The ledger: each claim of the paper against every measured run that can test it.
+"""The ledger: each claim of the paper, tested in every run that has its arms.
 
 A run is all rows of results under equal settings. A claim is tested in each run that
-holds every arm it names, and nowhere else, so that what was not measured cannot hold.
-"Holds" is about that run, its data set and its scale; how far they are from the
-paper's is in the columns beside it. Differences are those of `ccfs_lib.claims.compare`,
-and what the lines of a claim say together is in `ccfs_lib.claims.evidence`.
+has every arm it names, and in no other. "Holds" is about that run, its data set and its
+scale, which stand in further columns. Differences are those of
+`ccfs_lib.claims.compare`; `ccfs_lib.claims.evidence` combines the lines of a claim.
 """
 
 import math
@@ -54,8 +53,8 @@ class Line(NamedTuple):
     difference: float = math.nan  # left minus right, of the closest arms
     low: float = math.nan  # of its 95 % interval
     high: float = math.nan
-    detectable: float = math.nan  # the true difference that shows four times in five
-    needed: int = 0  # seeds that show the paper's difference so often; 0: not known
+    detectable: float = math.nan  # the smallest true difference found with 80 % power
+    needed: int = 0  # seeds that find the paper's difference; 0: not known
     p: float = math.nan  # two-sided, of what the verdict is about
     adjusted: float = math.nan  # the same, at a false discovery rate over all lines
     note: str = ""  # what the number alone does not say
@@ -73,7 +72,7 @@ def ledger(rows: pandas.DataFrame) -> pandas.DataFrame:
         line for claim in paper.claims().itertuples() for line in weigh(claim, rows)
     ]
     table = pandas.DataFrame(lines, columns=Line._fields)
-    # What is no evidence is no part of the family either.
+    # Tests that are no evidence are not part of the family.
     table["adjusted"] = false_discovery(table["p"].where(table["counts"]))
     return table
 
@@ -85,8 +84,7 @@ def weigh(claim, rows: pandas.DataFrame) -> list[Line]:
     claim holds where all are clearly beaten, and does not where one is clearly ahead
     by an interval that is widened for their number; the line shows the closest. A
     maximum is the other way round (`statistics.extreme`). Raises InputError where rows
-    of one run hold a seed of an arm twice, equal or not: which one counts is not for an
-    average to settle.
+    of one run hold a seed of an arm twice, equal or not.
     """
     if claim.id in arms.BEYOND:
         return [_untested(claim, f"the claim {arms.BEYOND[claim.id]}")]
@@ -184,9 +182,9 @@ def _p(claim, d: Extreme, pair: Seeds) -> float:
 def _note(claim, shown: Extreme, decides: Extreme) -> str:
     """Say what decides, where it is not the number that the line shows."""
     if claim.id == "full-data-gap":
-        return "the teacher is one network, and adds nothing to the interval"
+        return "the interval does not include the variation over teachers"
     if decides.high == 0 and claim.id not in arms.MARGINS:
-        return "two of its figures are equal in every seed"
+        return "two of the compared values are equal in every seed"
     if abs(decides.mean - shown.mean) < 1e-9:
         return ""
     mean, low, high = (
@@ -194,4 +192,4 @@ def _note(claim, shown: Extreme, decides: Extreme) -> str:
     )
     if claim.tested_by == "alpha":
         return f"with alpha 0, which the paper does not show, {mean} [{low}, {high}]"
-    return f"its smallest part decides, {mean} [{low}, {high}]"
+    return f"the verdict is that of its smallest part, {mean} [{low}, {high}]"

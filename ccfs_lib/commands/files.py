@@ -7,7 +7,9 @@ from typing import Literal
 
 from ccfs_lib.arms import CONTROLS, STRATEGIES
 from ccfs_lib.commands.options import Choice
-from ccfs_lib.commands.run import Shared, print_settings, writable
+from ccfs_lib.commands.run import Shared, print_settings
+from ccfs_lib.errors import InputError
+from ccfs_lib.runtime import paths
 
 
 @dataclass(frozen=True)
@@ -18,18 +20,21 @@ class Select:
     """a .json in the authors' layout: ipc, alpha, idx_selected"""
     choice: Shared = field(default_factory=Choice)
     seed: int = 0
+    verbose: bool = False
+    """print every setting first, not only one line"""
 
     def __call__(self) -> None:
         """Select, print each phase, write."""
-        experiment = self.choice.experiment()
-        writable(self.out)
-        print_settings([experiment])
+        experiment, out = self.choice.experiment(), self.out.expanduser()
+        paths.writable(out, "out")
+        print_settings([experiment], self.verbose)
         from ccfs_lib.curriculum import selected
         from ccfs_lib.data.exchange import write_indices
         from ccfs_lib.pipeline import Pipeline
 
-        records = []
-        for record in Pipeline(experiment).phases(self.seed):
+        pipeline, records = Pipeline(experiment), []
+        pipeline.recover.check()
+        for record in pipeline.phases(self.seed):
             short = sum(record.shortfall.values())
             print(
                 f"phase {record.phase}: filter {record.train_accuracy:.1f} % train, "
@@ -37,8 +42,8 @@ class Select:
                 f"{len(record.chosen)} of {record.pool.sum()} candidates, {short} short"
             )
             records.append(record)
-        write_indices(self.out, experiment.ipc, experiment.alpha, selected(records))
-        print(f"wrote {self.out}")
+        write_indices(out, experiment.ipc, experiment.alpha, selected(records))
+        print(f"wrote {out}")
 
 
 @dataclass(frozen=True)
@@ -53,25 +58,44 @@ class Export:
     seed: int = 0
     form: Literal["png", "jpeg"] = "png"
     """of a folder's files; jpeg is lossy, as the authors publish"""
+    replace: bool = False
+    """put the set in the place of what is there"""
 
     def __call__(self) -> None:
         """Build the set and write it."""
-        experiment = self.choice.experiment()
-        writable(self.out)
+        experiment, out = self.choice.experiment(), self.out.expanduser()
+        parquet = out.suffix == ".parquet"
+        paths.writable(out, "out", folder=not parquet)
+        # An empty folder may be used; whatever else is there, only if told.
+        used = any(out.iterdir()) if out.is_dir() else out.exists()
+        if used and not self.replace:
+            raise InputError(
+                f"out is '{out}', where something is already: name another place, or "
+                "add --replace to put this set in its place"
+            )
+        from ccfs_lib.arms import parse
         from ccfs_lib.data import exchange
         from ccfs_lib.pipeline import Pipeline
 
-        images = Pipeline(experiment).synthetic(self.arm, self.seed)
-        if self.out.suffix == ".parquet":
-            exchange.write_parquet(images, self.out)
+        pipeline = Pipeline(experiment)
+        pipeline.recover.check()
+        images = pipeline.synthetic(self.arm, self.seed)
+        if parquet:
+            exchange.write_parquet(images, out)
         else:
-            exchange.write_folder(images, self.out, self.form)
-        print(f"wrote {len(images)} images to {self.out}")
+            exchange.write_folder(images, out, self.form, replace=self.replace)
+        wanted = experiment.ipc * images.num_classes
+        short = parse(self.arm).set != "full" and len(images) < wanted
+        print(f"wrote {len(images)} images to {out}" + f", {wanted} wanted" * short)
 
 
 @dataclass(frozen=True)
 class Ship:
-    """Copy what finished arms were made of to data/artefacts, to be committed."""
+    """Make runs evidence: what their arms were made of goes to data/artefacts.
+
+    Their results move to data/results, and results.csv is written anew: to be
+    committed.
+    """
 
     choice: Shared = field(default_factory=Choice)
     arms: tuple[str, ...] = STRATEGIES + CONTROLS
@@ -80,7 +104,9 @@ class Ship:
     def __call__(self) -> None:
         """Copy and count."""
         experiments = self.choice.experiments()
-        from ccfs_lib.commands.ship import ship
+        from ccfs_lib.commands.ship import adopt, ship
 
         count = len(set().union(*(ship(e, self.arms) for e in experiments)))
         print(f"{count} artefacts are in data/artefacts")
+        for folder in adopt([e.run for e in experiments]):
+            print(f"its results are evidence now: {folder}")

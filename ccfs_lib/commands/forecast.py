@@ -15,34 +15,12 @@ from ccfs_lib.pipeline import Pipeline, Section3Pipeline
 from ccfs_lib.pipeline.squeeze import Squeeze
 from ccfs_lib.runtime import paths
 from ccfs_lib.runtime.progress import progress
-from ccfs_lib.store import Artefact, Store
+from ccfs_lib.store import Missing, ReadOnlyStore
 from ccfs_lib.store import key as store_key
 
 TEACHER = ("data", "teacher")
 IMAGES = (*TEACHER, "images")
 FILTER = (*IMAGES, "filter")
-
-
-class Missing(Exception):
-    """A stage that has not been computed."""
-
-
-class ReadOnlyStore(Store):
-    """A store that computes nothing, and counts the trainings that it holds."""
-
-    trainings = 0
-
-    def get(self, kind, recipe, compute) -> Artefact:
-        """Read; raises Missing where there is nothing to read."""
-        if not self.has(kind, recipe):
-            raise Missing(kind)
-        artefact = super().get(kind, recipe, _missing)
-        self.trainings += kind == "train"
-        return artefact
-
-
-def _missing():
-    raise Missing("damaged")
 
 
 @dataclass(frozen=True)
@@ -69,6 +47,13 @@ def forecast(
     counted = set() if counted is None else counted
     todo = progress(experiments, "forecast", "experiment")
     return {e: _Forecast(e, counted).lines(arms) for e in todo}
+
+
+def forecast_teacher(experiment: Experiment) -> dict[Experiment, list[Line]]:
+    """List what a teacher alone takes, as `forecast`."""
+    one = _Forecast(experiment, set())
+    one.pipeline.check(())
+    return {experiment: [one.teacher()]}
 
 
 def text(lines: dict[Experiment, list[Line]], device: str) -> str:
@@ -100,6 +85,7 @@ def forecast_matching(
     for run in progress(runs, "forecast", "run"):
         store = ReadOnlyStore(paths.cache(), paths.shipped())
         pipeline = Section3Pipeline(run, store)
+        pipeline.check(arms)
         with suppress(Missing):  # forgetting that is not counted yet
             pipeline.window()  # InputError if it leaves its class or lacks a file
         seconds = cost.timed(
@@ -156,22 +142,27 @@ def _size(pipeline) -> cost.Size:
 
 class _Forecast:
     def __init__(self, experiment: Experiment, counted: set):
-        self.e, self.counted = experiment, counted
+        self.e, self.counted, self.selects = experiment, counted, False
         self.store = ReadOnlyStore(paths.cache(), paths.shipped())
         self.pipeline = s = Pipeline(experiment, self.store)
         size = _size(s)
         self.each = cost.seconds(experiment, s.device, size)
         # Of all the images, whatever alpha: "distilled" wants as many.
-        all_ = cost.seconds(replace(experiment, alpha=1.0), s.device, size)
+        all_ = cost.seconds(experiment.changed(alpha=1.0), s.device, size)
         self.recovery = all_["recovery"]
 
     def lines(self, arms: Sequence[str]) -> list[Line]:
-        """List the lines of the experiment: teacher, recovered batches, arms."""
+        """List the lines of the experiment: teacher, recovered batches, arms.
+
+        Raises InputError for whatever a sweep would refuse.
+        """
+        self.pipeline.check(arms)
+        self.selects = any(parse(a).needs_phases for a in arms)
         if self.e.score not in ("forgetting", "logits"):
             # A missing file is an error now; a function's scores may be missing.
             self._is_stored(lambda: self.pipeline.difficulty)
-        most = max([self.e.distilled, *(parse(a).distilled(self.e) for a in arms)])
-        return [self._teacher(), self._recovery(most), *map(self._arm, arms)]
+        most = max(parse(a).distilled(self.e) for a in arms)
+        return [self.teacher(), self._recovery(most), *map(self._arm, arms)]
 
     def _once(self, parts: dict, seconds: float, *which) -> float:
         """Return the seconds, or 0 where this has been counted before.
@@ -184,11 +175,15 @@ class _Forecast:
         self.counted.add(key)
         return seconds
 
-    def _teacher(self) -> Line:
+    def teacher(self) -> Line:
+        """List the trainings on all data: one, or as many as the scores ask for."""
         s, each = self.pipeline, self.each["teacher"]
-        missing = [seed for seed in s.squeeze.seeds if not s.squeeze.has(seed)]
+        if self.e.teacher_from and not self.selects:
+            return Line("teacher", 0, 0, 0.0)
+        seeds = s.squeeze.seeds if self.selects else s.squeeze.seeds[:1]
+        missing = [seed for seed in seeds if not s.squeeze.has(seed)]
         seconds = sum(self._once(self.e.part(*TEACHER), each, n) for n in missing)
-        total = len(s.squeeze.seeds)
+        total = len(seeds)
         if name := self.e.evaluation_teacher:
             other, total = Squeeze(s.trainings, name), total + 1
             if not other.has(other.seeds[0]):

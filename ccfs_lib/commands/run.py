@@ -4,9 +4,9 @@ All are resumable, stop by a time limit, and say beforehand what they would cost
 """
 
 import math
+import os
 import shlex
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +18,8 @@ from ccfs_lib.arms import CONTROLS, SECTION3, STRATEGIES, parse
 from ccfs_lib.commands.options import Choice, Section3
 from ccfs_lib.commands.results import Results
 from ccfs_lib.errors import InputError
+from ccfs_lib.runtime import paths
+from ccfs_lib.runtime.workers import worker_count
 
 Shared = tyro.conf.OmitArgPrefixes[Choice]
 
@@ -33,6 +35,16 @@ class Long:
     """run the paper's scale without a GPU"""
     dry_run: bool = False
     """print what would be computed and about how long it takes; train nothing"""
+    verbose: bool = False
+    """print every setting first, not only one line"""
+    download: bool = False
+    """fetch a data set that is not there from its official address"""
+
+    def begin(self, runs: list) -> None:
+        """Say what is run, and allow downloads where they are asked for."""
+        if self.download:
+            os.environ["CCFS_DOWNLOAD"] = "1"  # workers read it, too
+        print_settings(runs, self.verbose)
 
 
 def each(runs: list, limit: float | None, one: Callable) -> None:
@@ -46,24 +58,13 @@ def each(runs: list, limit: float | None, one: Callable) -> None:
     Results(tuple(run.run for run in runs))()
 
 
-def check(arms: tuple[str, ...], limit: float | None) -> None:
-    """Raise InputError for no arms, and for a limit that is no time."""
+def check(arms: tuple[str, ...], limit: float | None, workers: int = 0) -> None:
+    """Raise InputError for no arms, a limit that is no time, and workers below zero."""
+    worker_count(workers, False)
     if not arms:
         raise InputError("arms is empty, but must name at least one")
     if limit is not None and not 0 <= limit < math.inf:
         raise InputError(f"time_limit is {limit}, but must be 0 or more seconds")
-
-
-def writable(out: Path) -> None:
-    """Raise InputError where nothing can be written at `out`, before the work."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"out is '{out}', but nothing can be written there: {error.strerror}"
-        ) from None
 
 
 def command() -> str:
@@ -82,11 +83,11 @@ class Sweep(Long):
 
     def __call__(self) -> None:
         """Run and print the table."""
-        check(self.arms, self.time_limit)
+        check(self.arms, self.time_limit, self.workers)
         experiments = self.choice.experiments()
         for arm in self.arms:
             parse(arm, experiments[0])
-        print_settings(experiments)
+        self.begin(experiments)
         if self.dry_run:  # before `afford`: whoever asks for the price may have it
             from ccfs_lib.commands.forecast import forecast
 
@@ -121,7 +122,7 @@ class Match(Long):
 
     def runs(self) -> list:
         """List the runs of the grid; raises InputError for the first that cannot be."""
-        check(self.arms, self.time_limit)
+        check(self.arms, self.time_limit, self.workers)
         for arm in self.arms:
             if arm not in SECTION3:
                 raise InputError(
@@ -132,16 +133,18 @@ class Match(Long):
     def __call__(self) -> None:
         """Run and print the table."""
         runs = self.runs()
-        print_settings(runs)
+        self.begin(runs)
         if self.dry_run:
             from ccfs_lib.commands.forecast import forecast_matching
 
             return print_forecast(runs, forecast_matching(runs, self.arms))
         if self.ship:
-            from ccfs_lib.commands.ship import ship_matches
+            from ccfs_lib.commands.ship import adopt, ship_matches
 
             count = len(set().union(*map(ship_matches, runs)))
             print(f"{count} artefacts are in data/artefacts")
+            for folder in adopt([run.run for run in runs]):
+                print(f"its results are evidence now: {folder}")
             return
         afford([run.experiment for run in runs], self.anyway)
         from ccfs_lib.sweep import match
@@ -164,14 +167,15 @@ class Squeeze(Long):
     def __call__(self) -> None:
         """Train, print its accuracy, write."""
         check(("teacher",), self.time_limit)
-        experiment = self.choice.experiment()
-        if self.out is not None:
-            writable(self.out)
-        print_settings([experiment])
+        experiment, out = self.choice.experiment(), self.out
+        if out is not None:
+            out = out.expanduser()
+            paths.writable(out, "out", folder=True)
+        self.begin([experiment])
         if self.dry_run:
-            from ccfs_lib.commands.forecast import forecast
+            from ccfs_lib.commands.forecast import forecast_teacher
 
-            return print_forecast([experiment], forecast([experiment], ()))
+            return print_forecast([experiment], forecast_teacher(experiment))
         afford([experiment], self.anyway)
         from ccfs_lib.pipeline import Pipeline
         from ccfs_lib.runtime import weights
@@ -184,24 +188,44 @@ class Squeeze(Long):
         shown["train"] = teacher.train_accuracy
         figures = ", ".join(f"{name} {value:.2f} %" for name, value in shown.items())
         print(f"teacher {teacher.key}: {figures}")
-        if self.out is not None:
+        if out is not None:
             card = {"key": teacher.key, "network": network, **shown}
             card |= {
                 "data": pipeline.train.name,
                 "normalisation": pipeline.normalisation,
             }
-            files = weights.write(teacher.network.state_dict(), self.out, card)
-            print(f"wrote {len(files)} files to {self.out}")
+            files = weights.write(teacher.network.state_dict(), out, card)
+            print(f"wrote {len(files)} files to {out}")
 
 
-def print_settings(runs: list) -> None:
-    """Print all settings of the first, and the names under which all are filed."""
+def print_settings(runs: list, verbose: bool = False) -> None:
+    """Print what is run in one line, or every setting; of a grid those of the first."""
+    if not verbose:
+        print(*map(one_line, runs), sep="\n")
+        return
     table = runs[0].table()
     width = max(len(name) for name, _ in table)
     for name, value in table:
         print(f"{name:{width}}  {value}")
     if len(runs) > 1:
         print("So the first of a grid:", *(run.run for run in runs), sep="\n  ")
+
+
+def one_line(run) -> str:
+    """Say in one line what a run is, as the pages of the book do at their top."""
+    e = getattr(run, "experiment", run)
+    words = [f"only the first {e.classes} classes"] * bool(e.classes)
+    words += [f"shrunk to {e.image_size} pixels"] * bool(e.image_size)
+    words += [f"IPC {e.ipc}", f"alpha {e.alpha:g}"]
+    recipe = e.recipe
+    if run is e:
+        words += [f"J = {e.curricula}"]
+    else:
+        words += [f"beta {run.beta:g}"]
+        recipe = run.evaluation
+    words += [f"network {e.network}", f"{recipe.epochs} epochs"]
+    words += [f"{e.seeds} seed{'s' * (e.seeds > 1)}"]
+    return f"{run.run}: {os.path.basename(e.dataset)}, {', '.join(words)}"
 
 
 def print_forecast(runs: list, lines: dict) -> None:

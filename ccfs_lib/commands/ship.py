@@ -4,11 +4,13 @@ Weights, recovered images, filters' answers and test accuracies of a run are a f
 megabytes; the images of the data set are not among them.
 """
 
+import shutil
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ccfs_lib import results
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment, Motivation
 from ccfs_lib.pipeline import Pipeline, Section3Pipeline
@@ -58,6 +60,23 @@ def narrow(values: Tensor) -> Tensor:
 
 def _missing(kind: str):
     raise InputError(f"a stage ({kind}) has not been computed; run the sweep first")
+
+
+def adopt(runs: list[str]) -> list[Path]:
+    """Move results of a user's runs to those that are evidence; list their folders.
+
+    What is evidence already stays; results.csv there is written anew.
+    """
+    moved = []
+    for run in runs:
+        here, there = paths.own_results() / run, paths.results() / run
+        if here.is_dir() and not there.exists():
+            there.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(here, there)
+            moved.append(there)
+    if paths.results().is_dir():
+        results.gather(paths.results())
+    return moved
 
 
 def ship(

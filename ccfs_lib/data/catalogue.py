@@ -78,7 +78,7 @@ def named(dataset: str, root: Path, split: str, download: bool):
     if download and tiny:
         fetch_tiny_imagenet(root / dataset)
         return find(root / dataset, split)
-    hint = "pass download=True" if tiny else "it has no address to download from"
+    hint = cifar.FETCH if tiny else "it has no address to download from"
     raise InputError(
         f"'{dataset}' is neither in {root / dataset} nor in {root}; {hint}"
     )

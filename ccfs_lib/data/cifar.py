@@ -42,6 +42,10 @@ def folder(name: str, root: Path) -> Path:
     return next((path for path in places if path.is_dir()), places[1])
 
 
+# How a user asks for it: of a command, of a notebook, of the library.
+FETCH = "fetch it with --download, $CCFS_DOWNLOAD=1 or load(..., download=True)"
+
+
 def files(name: str, root: Path, split: str, download: bool):
     """Read torchvision's files: uint8 (N, 3, 32, 32), int64 (N,), class names.
 
@@ -66,7 +70,7 @@ def files(name: str, root: Path, split: str, download: bool):
                 f"'{name}' is neither in {root / name} nor in {root} (as {place.name} "
                 "or parquet files);"
             )
-        raise InputError(f"{fault} pass download=True") from error
+        raise InputError(f"{fault} {FETCH}") from error
     images = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
     return images, np.array(data.targets, np.int64), tuple(data.classes)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import tempfile
 import warnings
 from functools import partial
 from pathlib import Path
@@ -77,27 +78,38 @@ def _check_quota(path, labels: np.ndarray, indices: np.ndarray, quota: int) -> N
         )
 
 
-def write_folder(data: ImageSet, root: str | Path, form: str = "png") -> Path:
+def write_folder(
+    data: ImageSet, root: str | Path, form: str = "png", *, replace: bool = False
+) -> Path:
     """Write a synthetic set as SRe2L, CDA and CCFS keep theirs.
 
     root/newNNN/classNNN_idNNN.png, numbers padded to three digits and no further, as
     the public code does, so that its lexicographic order puts id1000 before id101.
-    form: "png" keeps the pixels, "jpeg" is what the authors publish (lossy).
+    form: "png" keeps the pixels, "jpeg" is what the authors publish (lossy). replace:
+    a folder that is not empty gives way; else InputError, as two sets in one folder are
+    none. The folder is there when it is whole.
     """
     encode = {"png": encode_png, "jpeg": partial(encode_jpeg, quality=75)}.get(form)
     if encode is None:
         raise InputError(f"form is {form!r}, but must be 'png' or 'jpeg'")
     suffix = "jpg" if form == "jpeg" else "png"
-    numbers = [0] * data.num_classes
-    for image, label in zip(data.images, data.labels.tolist(), strict=True):
-        folder = Path(root) / f"new{label:03d}"
-        folder.mkdir(parents=True, exist_ok=True)
-        name = f"class{label:03d}_id{numbers[label]:03d}.{suffix}"
-        numbers[label] += 1
-        temporary = folder / (name + ".part")
-        temporary.write_bytes(encode(image).numpy().tobytes())
-        os.replace(temporary, folder / name)
-    return Path(root)
+    root, numbers = Path(root), [0] * data.num_classes
+    if root.exists() and not replace and (not root.is_dir() or any(root.iterdir())):
+        raise InputError(f"{root} is not an empty folder")
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".part-", dir=root.parent) as part:
+        made = Path(part) / "new"
+        made.mkdir()
+        for image, label in zip(data.images, data.labels.tolist(), strict=True):
+            folder = made / f"new{label:03d}"
+            folder.mkdir(exist_ok=True)
+            name = f"class{label:03d}_id{numbers[label]:03d}.{suffix}"
+            numbers[label] += 1
+            (folder / name).write_bytes(encode(image).numpy().tobytes())
+        if root.exists():
+            os.replace(root, Path(part) / "old")
+        os.replace(made, root)
+    return root
 
 
 def read_folder(

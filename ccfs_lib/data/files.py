@@ -4,6 +4,7 @@ torchvision's ImageFolder is the measure: its suffixes, its order, linked folder
 followed. Hidden and litter folders are the one difference: to it they are classes.
 """
 
+import hashlib
 import os
 import warnings
 from collections import Counter
@@ -116,3 +117,15 @@ def damaged(place, error: Exception) -> InputError:
     """Make the error for a file that cannot be read, with the reason's first line."""
     reason = (str(error).strip() or type(error).__name__).split("\n")[0][:200]
     return InputError(f"{place} cannot be read: {reason}")
+
+
+def digest(path: str | Path) -> str:
+    """Compute sha256 (hex) of a file, or of all files below a folder and their names.
+
+    Litter takes no part. Raises InputError as `walk`.
+    """
+    path, total = Path(path), hashlib.sha256()
+    for file in walk(path) if path.is_dir() else [path]:
+        total.update(file.relative_to(path).as_posix().encode() + b"\0")
+        total.update(hashlib.sha256(file.read_bytes()).digest())
+    return total.hexdigest()

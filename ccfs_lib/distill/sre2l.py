@@ -91,8 +91,8 @@ def recover_batch(
     """Optimise one batch of images, uint8 (B, 3, size, size) on the CPU.
 
     targets: int (B,), the batch `number` of `batches`. It depends on seed and number
-    alone, so a run continues at any batch with the same images; with `checkpoint` also
-    inside one. Raises TimeUp at the checkpoint's deadline.
+    alone, so a run continues at any batch with the same images. checkpoint: keeps the
+    batch between iterations, and stops it in time with TimeUp.
     """
     teacher = place(teacher, device).eval()
     generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
@@ -113,8 +113,9 @@ def descend(
 
     teacher: in evaluation mode, on the device of `pixels`, which are normalised, float
     (B, 3, S, S), and stay as they are. extra(view, x, logits): a loss on top, of the
-    step's view, the viewed pixels and the teacher's logits of them; see `cudd`. Several
-    threads' descents run side by side where a `runtime.queue` is open.
+    step's view, the viewed pixels and the teacher's logits of them; see `cudd`.
+    checkpoint: as for `recover_batch`. Several threads' descents run side by side where
+    a `runtime.queue` is open.
     """
     drawn = generator.get_state()
 
@@ -179,7 +180,7 @@ class Descent:
         r = self.recipe
         self.optimiser = torch.optim.Adam([self.pixels], r.lr, betas=r.betas)
         self.schedule = CosineAnnealingLR(self.optimiser, r.iterations)
-        self.views = views(r, self.pixels.shape[2], self.generator)
+        self.views = views(r, self.pixels.shape[2], self.generator, 0)
 
     def iterate(self, i: int) -> None:
         """Do iteration i, the next one."""
@@ -225,7 +226,8 @@ class Descent:
         if checkpoint is None or not (saved := checkpoint.load()):
             return 0
         tensors, figures = saved
-        if figures["kind"] != type(self).__name__:  # of another device
+        # One without a kind was written before there were two.
+        if figures.get("kind", "Descent") != type(self).__name__:  # of another device
             return 0
         with torch.no_grad():
             self.pixels.copy_(tensors["pixels"])
@@ -341,7 +343,10 @@ def as_saved(images: Tensor, form: str) -> Tensor:
 def draws(
     recipe: Distillation, size: int, generator: torch.Generator, start: int = 0
 ) -> Iterator[tuple[float, Tensor, Tensor, list[int]]]:
-    """Draw smallest area, box (1, 4), flip (1,) and roll of iterations from `start`."""
+    """Draw smallest area, box (1, 4), flip (1,) and roll of iterations from `start`.
+
+    The generator stands where the `start` iterations before left it.
+    """
     for iteration in range(start, recipe.iterations):
         smallest = recipe.crop_at(iteration)
         box = crop_boxes(1, size, size, (smallest, 1.0), generator)

@@ -3,7 +3,7 @@
 settings (Experiment, preset), recipes, matching and strengths (how is trained and
 matched), presets (what each scale runs), datasets (what is known of them), checks
 (what cannot be), names (of runs), notebook (its parameters), section3 (SelMatch and
-its variants).
+its variants), table1 (recipes of its rows).
 """
 
 from ccfs_lib.arms import CONTROLS, FURTHER, STRATEGIES

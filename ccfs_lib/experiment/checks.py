@@ -38,7 +38,7 @@ def check(e: "Experiment") -> None:
 
 
 def _dataset(e) -> None:
-    if e.dataset in KNOWN or os.path.exists(os.path.expanduser(e.dataset)):
+    if e.dataset in KNOWN or os.path.exists(e.dataset):
         return
     if plugins.named(e.dataset):
         return plugins.check(e.dataset, "dataset")
@@ -71,7 +71,7 @@ def _networks(e) -> None:
 
 
 def _teacher_from(e) -> None:
-    if e.teacher_from and not os.path.exists(os.path.expanduser(e.teacher_from)):
+    if e.teacher_from and not os.path.exists(e.teacher_from):
         raise InputError(
             f"teacher_from is {e.teacher_from!r}, but must be a folder or file of "
             "weights, or empty to train a teacher"
@@ -95,7 +95,7 @@ def _teacher_from(e) -> None:
 
 
 def _distilled_from(e) -> None:
-    given = os.path.expanduser(e.distilled_from)
+    given = e.distilled_from
     if given and not os.path.isdir(given):
         raise InputError(
             f"distilled_from is {e.distilled_from!r}, but must be a folder of "

@@ -53,11 +53,11 @@ def score_file(score: str, dataset: str, data_root: str = "") -> Path:
     Published files lie in scores/, in the folder of the data or beside it.
     """
     if not score.startswith("published-"):
-        return Path(score)
+        return Path(score).expanduser()
     stem = SCORE_FILES[dataset]
     name = {"published-forgetting": f"forgetting_{stem}.npy"}.get(
         score, f"cscores_{stem}.npz"
     )
-    root = Path(data_root or os.environ.get("CCFS_DATA", "."))
+    root = Path(data_root or os.environ.get("CCFS_DATA", ".")).expanduser()
     beside = [folder / "scores" / name for folder in (root, root.parent)]
     return next((path for path in beside if path.exists()), beside[0])

@@ -3,11 +3,11 @@
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment.recipes import STRICT, Count, Fraction, Positive
+from ccfs_lib.experiment.recipes import STRICT, Count, Fraction, Positive, no_booleans
 from ccfs_lib.experiment.strengths import NotNegative, Strengths
 
 Whole = Annotated[int, Field(ge=0)]
@@ -29,6 +29,8 @@ class ExpertRecipe:
     # ours: half the bytes. It moves what two epochs of an expert moved by about 1 %,
     # and the matching loss of given images by less than 0.1 % (measured on digits).
     kept: Literal["float32", "float16"] = "float16"
+
+    _no_booleans = model_validator(mode="before")(no_booleans)
 
 
 # DATM trains its experts by FTD (sharpness-aware, rho 0.01, alpha 0.3), which is not
@@ -70,6 +72,8 @@ class Matching:
     lr_label: Positive = 10.0
     label_momentum: Fraction = 0.9
     skip_above: Positive | None = None  # no update where the loss is larger
+
+    _no_booleans = model_validator(mode="before")(no_booleans)
 
     def __post_init__(self):
         low, high = self.min_start_epoch, self.max_start_epoch

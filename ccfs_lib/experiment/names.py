@@ -31,7 +31,7 @@ FORMATS = {
     "recipe.weight_decay": "wd{:g}",
     "recipe.temperature": "T{:g}",
     "recipe.batch_rule": "{}-batches",
-    "batch_size_by": "batches-by-{}",
+    "batch_size_by": "by-{}",
     "filter_loss": "{}-filters",
     "ties": "{}-ties",
     "network": "{}",

@@ -8,15 +8,40 @@ numbers), *released* (the scripts in the public code today), or *ours*.
 
 import math
 from dataclasses import MISSING, fields, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args, get_origin
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 
 STRICT = ConfigDict(extra="forbid")
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def no_booleans(cls, given):
+    """Refuse yes and no where a setting is a number: to pydantic they are 1 and 0.
+
+    A validator of configurations, before pydantic's own; "40" from a shell is 40.
+    """
+    if isinstance(given, ArgsKwargs):
+        names = [f.name for f in fields(cls) if f.init]
+        values = dict(zip(names, given.args, strict=False)) | (given.kwargs or {})
+    else:
+        values = given if isinstance(given, dict) else {}
+    kinds = {f.name: f.type for f in fields(cls)}
+    for name, value in values.items():
+        several = value if isinstance(value, list | tuple) else [value]
+        if kinds.get(name) is not bool and _plain(kinds.get(name)) is not bool:
+            for one in several:
+                if isinstance(one, bool):
+                    raise ValueError(f"{name} is {one!r}, but must not be yes or no")
+    return given
+
+
+def _plain(kind):
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
 def essential(recipe) -> dict:
@@ -67,6 +92,8 @@ class Recipe:
     optimiser: ClassVar[str] = "sgd"
     mix: ClassVar[str] = "none"
     horizon: ClassVar[float] = 1.0
+
+    _no_booleans = model_validator(mode="before")(no_booleans)
 
     def lr_at(self, epoch: int) -> float:
         """Compute an epoch's learning rate (0-based): linear warm-up, then cosine."""
@@ -147,6 +174,8 @@ class Distillation:
     roll_back: bool = False  # uniform -roll..roll: SRe2L on Tiny-ImageNet
     # The authors save 8-bit JPEGs (Pillow's default quality); ours keeps the pixels.
     save: Literal["png", "jpeg"] = "png"
+
+    _no_booleans = model_validator(mode="before")(no_booleans)
 
     def crop_at(self, iteration: int) -> float:
         """Compute the smallest crop area at an iteration, CDA's cosine to crop_min."""

@@ -7,7 +7,7 @@ it. As in SelMatch, filters and evaluations learn hard labels: there is no teach
 from dataclasses import asdict, fields, replace
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from ccfs_lib.arms import SECTION3
@@ -15,7 +15,7 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import names, presets
 from ccfs_lib.experiment.matching import EXPERTS, ExpertRecipe, Matching
 from ccfs_lib.experiment.notebook import given
-from ccfs_lib.experiment.recipes import STRICT, Count, Fraction, Recipe
+from ccfs_lib.experiment.recipes import STRICT, Count, Fraction, Recipe, no_booleans
 from ccfs_lib.experiment.settings import (
     Experiment,
     Setting,
@@ -70,6 +70,8 @@ class Motivation:
     ccfs_score: Annotated[
         str, Setting("what ccfs-mtt ranks by; default forgetting, as CCFS does")
     ] = ""
+
+    _no_booleans = model_validator(mode="before")(no_booleans)
 
     def __post_init__(self):
         if self.matching.last_epoch > self.expert.epochs:
@@ -215,7 +217,7 @@ def ladder(run: Motivation) -> list[Motivation]:
     runs, ipc = [], run.experiment.ipc
     for n in (ipc // 2, ipc, 2 * ipc):
         try:
-            runs.append(replace(run, experiment=replace(run.experiment, ipc=n)))
+            runs.append(replace(run, experiment=run.experiment.changed(ipc=n)))
         except ValueError:  # nothing left to distil, or no image more in a class
             continue
     return runs

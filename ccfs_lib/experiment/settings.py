@@ -4,10 +4,11 @@ Torch is not imported here: a notebook or the command line refuses a bad value b
 anything expensive starts.
 """
 
+import os
 from dataclasses import asdict, fields, replace
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from ccfs_lib.errors import InputError
@@ -16,9 +17,19 @@ from ccfs_lib.experiment.checks import check
 from ccfs_lib.experiment.datasets import KNOWN
 from ccfs_lib.experiment.datasets import SCORE_FILES as SCORE_FILES
 from ccfs_lib.experiment.datasets import SMALLEST_CLASS as SMALLEST_CLASS
-from ccfs_lib.experiment.recipes import STRICT, Count, Distillation, Fraction, Recipe
+from ccfs_lib.experiment.recipes import (
+    STRICT,
+    Count,
+    Distillation,
+    Fraction,
+    Recipe,
+    no_booleans,
+)
 
 SCALES = ("digits", "laptop", "paper")
+# Settings that may name a place on this machine; "~" is the user's home in all.
+PATHS = ("dataset", "data_root", "score", "teacher_from")
+PATHS += ("distilled_from", "selected_from")
 
 
 class Setting(NamedTuple):
@@ -156,8 +167,8 @@ class Experiment:
             later=True,
         ),
     ] = ""
-    # "images" is the letter of the code, and what every key so far was made of. Then a
-    # few images that a class could not fill may halve the batch and double the steps.
+    # "images" is the letter of the code: a few images that a class could not fill may
+    # halve the batch and double the steps. The paper's scale has "wanted".
     batch_size_by: Annotated[
         Literal["images", "wanted"],
         Setting(
@@ -282,7 +293,12 @@ class Experiment:
         ),
     ] = ""
 
+    _no_booleans = model_validator(mode="before")(no_booleans)
+
     def __post_init__(self):
+        for name in PATHS:  # one place for all uses
+            if (value := getattr(self, name)).startswith("~"):
+                object.__setattr__(self, name, os.path.expanduser(value))
         check(self)
         # Asking for what is there anyway is asking for nothing.
         known = KNOWN.get(self.dataset)
@@ -295,6 +311,15 @@ class Experiment:
         ):
             if getattr(self, name) == same:
                 object.__setattr__(self, name, LATER[name])
+
+    def changed(self, **changes) -> "Experiment":
+        """Return a variant: `dataclasses.replace` that ends in an InputError.
+
+        With another IPC or alpha, somebody's selection has no part in it.
+        """
+        if {"ipc", "alpha"} & set(changes):
+            changes = {"selected_from": ""} | changes
+        return checked("", replace, self, **changes)
 
     def part(self, *stages: str) -> dict:
         """Pick settings on which these stages are the first to depend: plain values.

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from ccfs_lib.experiment.recipes import STRICT, Fraction, Positive
+from ccfs_lib.experiment.recipes import STRICT, Fraction, Positive, no_booleans
 
 Op = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 OPS = get_args(Op)
@@ -38,3 +38,5 @@ class Strengths:
     choice: Literal["image", "batch"] = "image"
     # One set of numbers as well for the whole batch (DSA's gradient matching).
     siamese: bool = False
+
+    _no_booleans = model_validator(mode="before")(no_booleans)

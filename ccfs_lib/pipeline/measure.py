@@ -1,12 +1,17 @@
 """Rows of results and the files that they are written to, for both pipelines."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ccfs_lib import results
-from ccfs_lib.data import ImageSet
+from ccfs_lib.data import ImageSet, files
 from ccfs_lib.runtime import paths, plugins
 from ccfs_lib.runtime.progress import progress
 from ccfs_lib.store import Artefact
+
+if TYPE_CHECKING:
+    import pandas
 
 # Settings that may name a user's function, whose text then belongs to the results. Of
 # data it does not: their fingerprints are there.
@@ -20,30 +25,89 @@ def row(seed: int, done: Artefact, synthetic: ImageSet, wanted: int) -> dict:
     return {"seed": seed, **measured, "images": len(synthetic), "wanted": wanted}
 
 
-def measure(pipeline, settings, arm: str, config: dict, command: str | None) -> Path:
-    """Evaluate an arm with every seed and write its results file; return its path.
+def check(pipeline, settings, arm: str = "") -> None:
+    """Raise InputError where results of the run cannot be filed.
 
-    A file that has them already, of equal settings and images, is left as it is, but
-    for a portable run: that is cheap, and has to repeat.
+    Its folder may not be writable, or hold results of another data set of this name.
+    Arguments as for `measure`. arm: whose file is no reason, where it has all rows. To
+    be asked before anything is trained.
+    """
+    root, e = paths.filed(settings.run), pipeline.experiment
+    if not arm or results.count(root, settings.run, _cell(arm)) < e.seeds:
+        paths.writable(root / settings.run, "results", folder=True)
+    results.check_images(root, settings.run, _fingerprints(pipeline.trainings))
+
+
+def measure(
+    pipeline,
+    settings,
+    arm: str,
+    config: dict,
+    command: str | None,
+    seeds: Sequence[int] | None = None,
+) -> Path:
+    """Evaluate an arm and file a row for each seed as soon as it is known.
+
+    Rows that are there, of equal settings and images, are left as they are, but for a
+    portable run: that is cheap, and has to repeat. Returns the path of the results.
 
     pipeline: has `evaluate`, `experiment`, `trainings`. settings: what names the run
-    and is filed (an Experiment, a Motivation). config: what is filed besides.
+    and is filed (an Experiment, a Motivation). config: what is filed besides. seeds:
+    default all of the experiment.
     """
-    t, seeds = pipeline.trainings, pipeline.experiment.seeds
-    config = settings.hashed() | {"arm": arm, "seeds": seeds} | config
-    config |= {"train": t.train.fingerprint, "test": t.test.fingerprint}
+    e, t = pipeline.experiment, pipeline.trainings
+    config = settings.hashed() | {"arm": arm, "seeds": e.seeds} | config
+    config |= _fingerprints(t) | given(pipeline, settings)
     sources = plugins.sources((k, config[k]) for k in NAMES if k in config)
     config |= {"sources": sources} if sources else {}
-    cell = arm.replace(":", ".")  # a rule of the user's, as a file's name
-    found = results.find(paths.results(), settings.run, cell, config)
-    if found and not pipeline.experiment.portable:
-        return found
-    rows = [pipeline.evaluate(arm, s) for s in progress(range(seeds), arm, "seed")]
-    return results.write(
-        paths.results(),
-        settings.run,
-        cell,
-        config=config,
-        rows=rows,
-        provenance=results.provenance(t.device, command),
-    )
+    cell = _cell(arm)
+    place = paths.filed(settings.run), settings.run, cell
+    results.check_images(*place[:2], _fingerprints(t))
+    known = set() if e.portable else results.seeds(*place, config)
+    todo = [seed for seed in seeds or range(e.seeds) if seed not in known]
+    for seed in progress(todo, arm, "seed"):
+        results.write(
+            *place,
+            config=config,
+            rows=[pipeline.evaluate(arm, seed)],
+            provenance=results.provenance(t.device, command),
+        )
+    return place[0] / settings.run / f"{cell}.json"
+
+
+def _cell(arm: str) -> str:
+    return arm.replace(":", ".")  # a rule of the user's, as a file's name
+
+
+def measured_rows(settings) -> "pandas.DataFrame":
+    """Read the measured rows of a run, of the seeds that it asks for.
+
+    settings: as for `measure`. Its file may hold more seeds: a quick look has few.
+    Raises InputError where the run has no results.
+    """
+    rows = results.load(paths.filed(settings.run), settings.run)
+    seeds = getattr(settings, "experiment", settings).seeds
+    return rows[rows["seed"] < seeds].reset_index(drop=True)
+
+
+def given(pipeline, settings) -> dict:
+    """Hash the user's files that decide over a result: the same path may change.
+
+    Distilled images, a selection, scores and weights; {} where none is named.
+    """
+    e = pipeline.experiment
+    if settings is not e:  # Section 3 takes scores alone
+        return {}
+    hashes = {
+        name: files.digest(getattr(e, name))
+        for name in ("distilled_from", "selected_from", "teacher_from")
+        if getattr(e, name)
+    }
+    if e.score.endswith((".npy", ".npz")):
+        hashes["score"] = files.digest(e.score)
+    return {"given": hashes} if hashes else {}
+
+
+def _fingerprints(trainings) -> dict[str, str]:
+    splits = {"train": trainings.train, "test": trainings.test}
+    return {name: split.fingerprint for name, split in splits.items()}

@@ -19,7 +19,7 @@ from ccfs_lib.data import ImageSet, exchange
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment, Recipe, presets
 from ccfs_lib.experiment.selected import of_seed
-from ccfs_lib.pipeline.measure import EVALUATION, measure, row
+from ccfs_lib.pipeline.measure import EVALUATION, check, measure, row
 from ccfs_lib.pipeline.recover import Recover
 from ccfs_lib.pipeline.squeeze import Squeeze, Teacher
 from ccfs_lib.pipeline.trainings import Trainings
@@ -82,18 +82,29 @@ class Pipeline:
         return self.recover.images(per_class)
 
     def check(self, names: Sequence[str]) -> None:
-        """Raise InputError for functions of the user's that cannot be used.
+        """Raise InputError for what could not be measured, trained or filed.
 
-        names: of arms. To be asked before anything is trained: networks are built and
-        selection rules imported.
+        names: of arms. To be asked before anything is trained: images are read,
+        networks built and selection rules imported.
         """
         e = self.experiment
+        check(self, e)
+        self.recover.check()
         networks = e.network, e.teacher_network, e.evaluation_network
         for name in {*networks, e.evaluation_teacher} - {""}:
             self.network(name, 0)
         for arm in (arms.parse(name, e) for name in names):
             if arm.rule:
                 plugins.resolve(arm.rule, "arm", arms.RULE)
+            if arm.set == "selected":
+                for seed in range(e.seeds):
+                    self._given(seed)
+
+    def _given(self, seed: int) -> np.ndarray:
+        """Read the indices of somebody's selection; InputError as `read_indices`."""
+        e, labels = self.experiment, self.train.labels
+        path = of_seed(e.selected_from, seed)
+        return exchange.read_indices(path, e.ipc, len(labels), labels, e.real)[0]
 
     # -- the method ------------------------------------------------------------------
 
@@ -185,9 +196,7 @@ class Pipeline:
             sizes = self._beside(self.chosen(seed)).class_sizes
             return self.train.subset(self.random_real(sizes, seed))
         if arm.set == "selected":
-            path, labels = of_seed(e.selected_from, seed), self.train.labels
-            chosen, _ = exchange.read_indices(path, e.ipc, len(labels), labels, e.real)
-            return self._beside(chosen)
+            return self._beside(self._given(seed))
         return self._beside(self.chosen(seed, arm.rule or (arm.strategy and arm.name)))
 
     def chosen(self, seed: int, strategy: str | None = None) -> np.ndarray:
@@ -223,13 +232,13 @@ class Pipeline:
         full = arm.set == "full"
         wanted = len(self.train) if full else e.ipc * self.train.num_classes
         if arm.protocol == "selmatch":
-            done = self._as_selmatch(synthetic, seeded)
+            done = self.as_selmatch(synthetic, seeded)
         else:
             how = {"network": e.evaluation_network, "teacher": self.evaluator}
             done = self.trained(synthetic, recipe, seeded, wanted=wanted, **how)
         return row(seed, done, synthetic, wanted) | self._course(name, seed)
 
-    def _as_selmatch(self, real: ImageSet, seed: int) -> Artefact:
+    def as_selmatch(self, real: ImageSet, seed: int) -> Artefact:
         """Train on real images as SelMatch does, from which Table 1's Random row is."""
         e = self.experiment
         return self.trainings.trained(
@@ -264,13 +273,20 @@ class Pipeline:
                 phases[str(record.phase)] = rounded
         return {"phases": phases} if phases else {}
 
-    def measure(self, name: str, command: str | None = None) -> Path:
-        """Evaluate an arm with every seed and write its results file; return its path.
+    def measure(
+        self,
+        name: str,
+        command: str | None = None,
+        seeds: Sequence[int] | None = None,
+    ) -> Path:
+        """Evaluate an arm and file a row for each seed; return the results' path.
 
-        Raises InputError for an arm that cannot be measured here.
+        seeds: default all of the experiment. Raises InputError for an arm that cannot
+        be measured here, and where its results cannot be filed.
         """
         e = self.experiment
         arm = arms.parse(name, e)  # before a teacher is trained
+        check(self, e, name)
         teacher = self.teacher
         config = {"teacher_last": teacher.last, "teacher_best": teacher.best}
         config["teacher_train"] = teacher.train_accuracy
@@ -281,4 +297,4 @@ class Pipeline:
             config |= {"protocol": arm.protocol, "protocol_epochs": own.epochs}
         if arm.rule:
             config |= {"rule": arm.rule, "rule_source": plugins.source_hash(arm.rule)}
-        return measure(self, e, name, config, command)
+        return measure(self, e, name, config, command, seeds)

@@ -81,11 +81,9 @@ class Recover:
             if t.deadline is not None and time.monotonic() >= t.deadline:
                 raise TimeUp("recover: time is up; the same command continues here")
             teacher, recipe = self.squeeze.teacher.network, e.distillation
+            given = teacher, targets, size, recipe, 0, number, t.device
             with arithmetic(e.portable):
-                images = sre2l.recover_batch(
-                    *(teacher, targets, size, recipe, 0, number, t.device),
-                    checkpoint=t.checkpoint(key),
-                )
+                images = sre2l.recover_batch(*given, t.checkpoint(key))
             return {"images": images}, {}
 
         return t.store.get("recover", key, compute).tensors["images"]

@@ -5,6 +5,7 @@ result depends on: the three settings share experts, and "reverse" its distilled
 with nobody. A killed run continues. There is no teacher here.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Motivation, Strengths, essential
 from ccfs_lib.experiment.datasets import SELMATCH
 from ccfs_lib.networks import Network
-from ccfs_lib.pipeline.measure import EVALUATION, measure, row
+from ccfs_lib.pipeline.measure import EVALUATION, check, measure, row
 from ccfs_lib.pipeline.squeeze import Squeeze
 from ccfs_lib.pipeline.trainings import Trainings
 from ccfs_lib.runtime.device import arithmetic
@@ -69,6 +70,17 @@ class Section3Pipeline:
     train = property(lambda self: self.trainings.train)
     test = property(lambda self: self.trainings.test)
     normalisation = property(lambda self: self.trainings.normalisation)
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raise InputError for what could not be measured, trained or filed.
+
+        names: of arms. To be asked before anything is trained.
+        """
+        for arm in names:
+            known(arm)
+        check(self, self.motivation)
+        for name in {self.motivation.matcher, self.experiment.network}:
+            self.trainings.network(name, 0)
 
     @property
     def difficulty(self) -> np.ndarray | None:
@@ -193,12 +205,15 @@ class Section3Pipeline:
         pixels: Tensor | None,
         seed: int,
         answers: bool = False,
+        targets: Tensor | None = None,
+        network: str = "",
     ) -> Artefact:
         """Train a network by SelMatch's protocol: hard labels, combined augmentation.
 
         pixels: the distilled images among them, which are the first and get DSA, as
-        they were learned, float (n, 3, H, W) normalised; None if all are real. Result
-        as for `Trainings.trained`.
+        they were learned, float (n, 3, H, W) normalised; None if all are real. targets:
+        soft labels (N, C) in place of the hard ones. network: default the experiment's.
+        Result as for `Trainings.trained`.
         """
         learned = 0 if pixels is None else len(pixels)
         entries = {"distilled": learned, "dsa": essential(VIEWS)}
@@ -207,12 +222,15 @@ class Section3Pipeline:
             entries["pixels"] = fingerprint(pixels.numpy(), np.empty(0))
         if self.motivation.expert.zca:
             entries["zca"] = zca.EPS
+        if targets is not None:
+            entries["targets"] = fingerprint(targets.numpy(), np.empty(0))
         how = {"distilled": learned, "strengths": VIEWS, "pixels": pixels}
+        how |= {"targets": targets}
         return self.trainings.trained(
             synthetic,
             self.motivation.evaluation,
             seed,
-            network=self.experiment.network,
+            network=network or self.experiment.network,
             entries=entries,
             answers=answers,
             make=partial(CombinedStep, **how),
@@ -233,13 +251,17 @@ class Section3Pipeline:
         wanted = self.experiment.ipc * self.train.num_classes
         return row(seed, done, made.images, wanted) | {"first": first, "final": final}
 
-    def measure(self, arm: str, command: str | None = None) -> Path:
-        """Evaluate an arm with every seed and write its results file; return its path.
+    def measure(
+        self, arm: str, command: str | None = None, seeds: Sequence[int] | None = None
+    ) -> Path:
+        """Evaluate an arm and file a row for each seed; return the results' path.
 
-        Raises InputError for another arm than Section 3 has.
+        seeds: default all of the run. Raises InputError for another arm than Section 3
+        has, and where its results cannot be filed.
         """
         known(arm)
         m = self.motivation
+        check(self, m, arm)
         other = arm == "ccfs-mtt" and m.ranking != self.experiment.score
         config = {"ranking": m.ranking} if other else {}
-        return measure(self, m, arm, config, command)
+        return measure(self, m, arm, config, command, seeds)

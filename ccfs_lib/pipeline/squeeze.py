@@ -105,7 +105,7 @@ class Squeeze:
         """The teacher of every distillation; its last weights, not its best."""
         e = self.experiment
         if e.teacher_from and self.network == e.teacher_network:
-            return self._given(Path(e.teacher_from).expanduser())
+            return self._given(Path(e.teacher_from))
         artefact = self.run()
         # The artefact also holds events and predictions, for the scores.
         cut = len("weights.")

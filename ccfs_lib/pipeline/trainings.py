@@ -1,5 +1,6 @@
 """What every stage works with: the images, a device, trainings that can be resumed."""
 
+import os
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -99,6 +100,7 @@ class Trainings:
     def _load(self, split: str) -> ImageSet:
         e = self.experiment
         options = {"data_root": e.data_root or None, "image_size": e.image_size}
+        options["download"] = bool(os.environ.get("CCFS_DOWNLOAD"))
         return data.load(e.dataset, split, cache_dir=paths.cache(), **options)
 
     @cached_property

@@ -2,10 +2,10 @@
 
 difficulty (1), teacher (2), distillation (3), phase (4), arms (5), strategies (6),
 ablation (7 to 9), inside (10), explorer (11), trajectories and order (12), unsaid and
-evidence (13), fair and price (14), transfer (15); answers holds the findings of the
-first four; they share style, text, gallery, charts and effects. Functions take what the
-stages or the results files hold and return what a notebook shows; nothing is trained
-here that the stages do not train.
+evidence (13), fair and price (14), transfer (15), table1 (16), worth (17); forest is
+on the front page; answers holds the findings of the first four; they share style, text,
+gallery, charts and effects. Functions take what the stages or the results files hold
+and return tables, figures and sentences.
 """
 
 from ccfs_lib.report import (
@@ -19,6 +19,7 @@ from ccfs_lib.report import (
     evidence,
     explorer,
     fair,
+    forest,
     inside,
     order,
     phase,
@@ -26,10 +27,12 @@ from ccfs_lib.report import (
     probe,
     sources,
     strategies,
+    table1,
     teacher,
     trajectories,
     transfer,
     unsaid,
+    worth,
 )
 
 # Chapters 2 and 3 call these two modules by the names of SRe2L's stages.
@@ -51,6 +54,7 @@ __all__ = [
     "explorer",
     "fair",
     "finding",
+    "forest",
     "inside",
     "order",
     "phase",
@@ -63,9 +67,11 @@ __all__ = [
     "stamp",
     "strategies",
     "table",
+    "table1",
     "teacher",
     "trajectories",
     "transfer",
     "unsaid",
     "verdict",
+    "worth",
 ]

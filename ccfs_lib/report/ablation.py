@@ -5,16 +5,16 @@ setting can explain a difference; what variants share is computed once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas
 from scipy.stats import spearmanr
 
-from ccfs_lib import cost, paper, results
+from ccfs_lib import cost, paper
 from ccfs_lib.claims.compare import CCFS, VERDICTS, by_seed, values, verdict
 from ccfs_lib.experiment import Experiment
-from ccfs_lib.pipeline import Pipeline
+from ccfs_lib.pipeline import Pipeline, measured_rows
 from ccfs_lib.report.arms import contrasts, fullness
 from ccfs_lib.report.charts import Line, band, intervals
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend
@@ -30,7 +30,6 @@ from ccfs_lib.report.text import (
     plus_minus,
     table,
 )
-from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import difference, summary
 
 ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -52,12 +51,12 @@ def scores(experiment: Experiment) -> list[Variant]:
         "forgetting, published": {"score": "published-forgetting"},
         "C-score, published": {"score": "published-cscore"},
         "forgetting, counted here": {"score": "forgetting", "score_runs": 3},
-        # The teacher has to be trained anyway: its events come for nothing.
+        # The teacher has to be trained anyway: its events cost no further training.
         "forgetting of the teacher alone": {"score": "forgetting", "score_runs": 1},
         "logits of the current filter": {"score": "logits"},
     }
     variants = _variants(experiment, {name: (how, None) for name, how in named.items()})
-    # Two trainings on all data only to count what a file tells: left out then.
+    # Where a file holds the counts, two more trainings on all data are left out.
     published = variants[0].name == "forgetting, published"
     return [
         v for v in variants if not (published and v.name == "forgetting, counted here")
@@ -80,7 +79,7 @@ def _variants(experiment: Experiment, changes: dict) -> list[Variant]:
     variants = []
     for name, (change, at) in changes.items():
         try:
-            variants.append(Variant(name, replace(experiment, **change), at))
+            variants.append(Variant(name, experiment.changed(**change), at))
         except ValueError:  # no such score, more phases than images: left out
             continue
     return variants
@@ -102,7 +101,7 @@ def measure(stages: Pipeline, variants: Sequence[Variant]) -> pandas.DataFrame:
     for variant in variants:
         run = Pipeline(variant.experiment, stages.store, stages.device)
         run.measure(CCFS)
-        rows = results.load(paths.results(), variant.experiment.run)
+        rows = measured_rows(variant.experiment)
         read.append(rows[rows["cell"] == CCFS].assign(cell=variant.name))
     return pandas.concat(read, ignore_index=True)
 
@@ -124,10 +123,11 @@ def ranking(rows: pandas.DataFrame, variants: Sequence[Variant]) -> Text:
         seeds = " ".join(f"{v:.1f}" for v in values(rows, name))
         part = fill(parts[name])
         body.append([name, last, best, seeds, part, passes(rows, variant)])
-    head = ["", "last (%)", "best (%)", "last, by seed", "images made", "passes"]
+    head = ["", "last (%)", "best (%)", "last, by seed", "set size", "passes"]
     caption = (
-        "Test accuracy, mean ± half of the 95 % t interval. Passes: thousands of "
-        "images that filters and evaluation of one seed see, if every class delivers."
+        "Test accuracy, mean ± half of the 95 % t interval. Set size: percent of the "
+        "budget. Passes: thousands of images seen by filters and evaluation of one "
+        "seed, for full sets."
     )
     return table(caption, head, body)
 
@@ -168,7 +168,7 @@ def agreement(stages: Pipeline, variants: Sequence[Variant]) -> Text:
     body = [
         [a, *(plain(rank(x, y), 2) for y in fixed.values())] for a, x in fixed.items()
     ]
-    caption = "Rank correlation of the difficulty scores within classes."
+    caption = "Spearman's rank correlation of the difficulty scores within classes."
     return table(caption, ["", *fixed], body)
 
 
@@ -232,19 +232,21 @@ def answer(
         if name != base
     }
     if not gaps:
-        return finding(f"There is only {base} to measure here.", claim)
+        return finding(f"Only {base} was measured here.", claim)
     words = [verdict(d) for d in gaps.values()]
-    labels = ("higher", "lower", "not to be told apart")
+    labels = ("higher", "lower", "too close to call")
     tally = [
         f"{words.count(word)} {how}" for word, how in zip(VERDICTS, labels, strict=True)
     ]
     widest = max(gaps, key=lambda name: abs(gaps[name].mean))
     return finding(
-        f"{best[0].upper()}{best[1:]} has the highest mean, "
+        f"{best[0].upper()}{best[1:]} has the highest mean accuracy, "
         f"{plus_minus(values(rows, best))}{SPACE}%.",
         claim,
-        f"Compared with {base}, of {count(len(gaps), 'other')}: {', '.join(tally)}.",
-        f"The widest gap to it is that of {widest}: {interval(gaps[widest])}.",
+        f"Of {count(len(gaps), 'other setting')}, compared with {base}: "
+        f"{', '.join(tally)}.",
+        f"The largest difference from {base} is that of {widest}: "
+        f"{interval(gaps[widest])}.",
         _filled(fullness(rows, names)),
     )
 
@@ -252,8 +254,8 @@ def answer(
 def _filled(parts: dict[str, float]) -> str:
     least = min(parts, key=parts.get)
     if parts[least] == 1:
-        return "Every set holds all the images that were wanted."
+        return "Every set is full."
     return (
-        f"Not all sets are full: {least} holds {fill(parts[least])} of the "
-        f"images wanted, the fullest {fill(max(parts.values()))}."
+        f"Set sizes differ: {least} holds {fill(parts[least])} of its budget, the "
+        f"largest set {fill(max(parts.values()))}."
     )

@@ -37,12 +37,12 @@ def difficulty(values: np.ndarray, data: ImageSet, take: int) -> Text:
     verdict leans to "stands out" where many classes are nearly as hard.
     """
     labels = data.labels.numpy()
-    # Distinct values against images: how much is left to the rule for ties.
+    # Few distinct values among many images leave much to the rule for ties.
     zeros, distinct = int((values == 0).sum()), len(np.unique(values))
     never = f"Never forgotten: {share(zeros, len(values))} of the images."
     return finding(
-        f"The {len(values):,} scores take only {distinct:,} different values, so ties "
-        "must be broken by an explicit rule; ours prefers the lower index.",
+        f"The {len(values):,} scores take only {distinct:,} different values, so many "
+        "images are tied; ties are broken by the lower index.",
         never if zeros and values.min() == 0 else "",
         _cut(values, labels, take),
         _hardest(values, labels, data.classes),
@@ -55,8 +55,8 @@ def _cut(values, labels, take: int) -> str:
     if middle == 1:  # in most classes the cut falls between two values
         return ""
     return (
-        f"Taking the {take} easiest images of a class, as many as the set has real "
-        f"ones, cuts through a tie of {middle} in the median class."
+        f"The {take} easiest images of a class, as many as the final set has real "
+        f"ones, end within a tie of {middle} images in the median class."
     )
 
 
@@ -68,7 +68,7 @@ def _hardest(values, labels, classes) -> str:
     stands = (
         f"harder than the next, {names[1]}, by {interval(d, 'on average', 2)}"
         if verdict(d) == HOLDS
-        else f"but too close to {names[1]} to call"
+        else f"too close to the next, {names[1]}, to call"
     )
     return (
         f"Hardest class: {names[0]} (mean {plain(means[order[0]], 2)}), {stands}. "
@@ -77,7 +77,7 @@ def _hardest(values, labels, classes) -> str:
 
 
 def squeeze(stages, wrong: np.ndarray, values: np.ndarray) -> Text:
-    """Return the finding of chapter 2: the teacher, and what its veto would cost.
+    """Return the finding of chapter 2: the teacher, and what its filter would exclude.
 
     stages: the chapter's Pipeline. wrong: indices of the training images it gets wrong;
     values: difficulty, float (N,), of all training images.
@@ -86,22 +86,22 @@ def squeeze(stages, wrong: np.ndarray, values: np.ndarray) -> Text:
     gap = teacher.best - teacher.last
     # Below half of the digit that is printed there is nothing to report.
     best = (
-        f"the best epoch would add {signed(gap)} points, but only the test split "
-        "could point it out"
+        f"the best epoch is {signed(gap)} points higher, but only the test split "
+        "identifies it"
         if gap > 0.05
         else "no earlier epoch was better"
     )
     return finding(
-        f"After its last epoch the teacher answers {percent(teacher.last)} of the test "
-        f"images right; {best}.",
-        f"It gets {share(len(wrong), total)} of its own training images wrong.",
+        f"The teacher's test accuracy after the last epoch is {percent(teacher.last)}; "
+        f"{best}.",
+        f"It misclassifies {share(len(wrong), total)} of its own training images.",
         _veto(stages, wrong, values),
     )
 
 
 def _veto(stages, wrong: np.ndarray, values: np.ndarray) -> str:
     used = "on" if stages.experiment.teacher_correct else "off"
-    rule = f"The rule that keeps only teacher-correct candidates, {used} in this run,"
+    rule = f"The rule that keeps only teacher-correct candidates ({used} in this run)"
     if not len(wrong):
         return f"{rule} would exclude nothing."
     # Place in the order, 0 to 1, and not the score: scores have no common scale.
@@ -109,7 +109,7 @@ def _veto(stages, wrong: np.ndarray, values: np.ndarray) -> str:
     rank[np.argsort(values, kind="stable")] = np.arange(len(values)) / len(values)
     middle = percent(100 * float(np.median(rank[wrong])))
     return (
-        f"{rule} would exclude these; their median stands at {middle} of the "
+        f"{rule} would exclude these; their median rank is at {middle} of the "
         "difficulty order, where 0 is the easiest image and 100 the hardest."
     )
 
@@ -126,9 +126,10 @@ def recover(opinions: dict[str, Opinion], distances: dict[str, list[float]]) -> 
     ours, real = opinions["recovered"], opinions["real, test"]
     d = difference(ours.confidence, real.confidence)
     surer = {
-        HOLDS: "surer of recovered images than of unseen real ones",
-        FAILS: "less sure of recovered images than of unseen real ones",
-        OPEN: "not clearly surer or less sure of recovered than of unseen real images",
+        HOLDS: "more confident on recovered images than on unseen real ones",
+        FAILS: "less confident on recovered images than on unseen real ones",
+        OPEN: "about as confident on recovered as on unseen real images (too close to "
+        "call)",
     }[verdict(d)]
     # As multiples of the training images', which the statistics were taken from: the
     # distance itself has no unit that two teachers share.
@@ -136,32 +137,33 @@ def recover(opinions: dict[str, Opinion], distances: dict[str, list[float]]) -> 
     return finding(
         f"The teacher is {surer}: its confidence in the intended class differs by "
         f"{interval(d)}.",
-        f"It names that class for {percent(100 * ours.right.mean())} of the "
+        f"It predicts that class for {percent(100 * ours.right.mean())} of the "
         f"recovered and {percent(100 * real.right.mean())} of the test images.",
-        "In batch-norm statistics, a batch of recovered images is "
-        f"{far['recovered'] / far['real, training']:.1f} times as far from what the "
-        "teacher remembers as a batch of training images; noise is "
-        f"{far['noise'] / far['real, training']:.1f} times as far.",
+        "The batch-norm distance of a batch of recovered images is "
+        f"{far['recovered'] / far['real, training']:.1f} times that of a batch of "
+        "training images; that of noise is "
+        f"{far['noise'] / far['real, training']:.1f} times.",
     )
 
 
 def phase(stages, records: Sequence[PhaseRecord]) -> Text:
-    """Return the finding of chapter 4: what the filter lacks and gets, and what moved.
+    """Return the finding of chapter 4: candidates, selected images, shortfall, change.
 
     stages: the chapter's Pipeline; records: the phases so far, this one last.
     """
     now, e = records[-1], stages.experiment
     members = now.scores[now.candidates]
     middle = (
-        f"The picked have a mean difficulty of {plain(now.difficulty.mean(), 2)}, all "
-        f"candidates {plain(members.mean(), 2)}."
+        f"The selected images have a mean difficulty of "
+        f"{plain(now.difficulty.mean(), 2)}, all candidates {plain(members.mean(), 2)}."
         if len(now.chosen)
-        else "Nothing could be picked."
+        else "No image was selected."
     )
     return finding(
         f"Trained on {count(now.synthetic, 'image')}, the filter of phase {now.phase} "
-        f"of {e.curricula} gets {percent(now.train_accuracy)} of the training images "
-        f"right; the coarse stage leaves {count(int(now.pool.sum()), 'candidate')}.",
+        f"of {e.curricula} classifies {percent(now.train_accuracy)} of the training "
+        f"images correctly; the coarse stage keeps "
+        f"{count(int(now.pool.sum()), 'candidate')}.",
         middle,
         _tied(stages, records),
         _short(stages, now),
@@ -174,20 +176,20 @@ def _tied(stages, records: Sequence[PhaseRecord]) -> str:
     if not number:
         return ""
     return (
-        f"For {share(number, len(records[-1].chosen))} of them the score decided "
-        "nothing: equally hard candidates were left over, and the lower index won."
+        f"For {share(number, len(records[-1].chosen))} of the selected images the "
+        "index broke a tie with candidates of equal difficulty that were not selected."
     )
 
 
 def _short(stages, now: PhaseRecord) -> str:
     if not now.shortfall:
-        return "Every class had candidates enough."
+        return "Every class had enough candidates."
     names = [stages.train.classes[c] for c in now.shortfall]
     missing, wanted = sum(now.shortfall.values()), now.quota * stages.train.num_classes
     return (
-        f"{count(len(names), 'class', 'classes')} ran short ({listed(names)}): "
-        f"{missing:,} of the {wanted:,} images wanted {'is' if missing == 1 else 'are'}"
-        " missing. Neither paper nor code refills a class."
+        f"{count(len(names), 'class has', 'classes have')} a shortfall "
+        f"({listed(names)}): {missing:,} of {wanted:,} images are missing. Neither the "
+        "paper nor its code refills a class."
     )
 
 
@@ -196,12 +198,12 @@ def _since(stages, records: Sequence[PhaseRecord]) -> str:
     # Two of Figure 4's claims, (a) in numbers alone: one filter each, without a spread.
     before, now = records[-2:]
     filters = (
-        f"Since phase {before.phase} the filter went from "
-        f"{percent(before.filter.test_accuracy)} to "
-        f"{percent(now.filter.test_accuracy)} of the test images (one seed)."
+        f"From phase {before.phase} to {now.phase} the filter's test accuracy changed "
+        f"from {percent(before.filter.test_accuracy)} to "
+        f"{percent(now.filter.test_accuracy)} (one seed)."
     )
     if stages.difficulty is None:
-        return f"{filters} Logits of two filters have no common scale of difficulty."
+        return f"{filters} Logits of two filters have no common scale."
     if not len(before.chosen) or not len(now.chosen):
         return filters
     # The picked of two phases are different images: Welch. That both bounds
@@ -212,7 +214,7 @@ def _since(stages, records: Sequence[PhaseRecord]) -> str:
         for f in (np.min, np.max)
     )
     return (
-        f"{filters} That this phase picked harder images than the one before: "
+        f"{filters} This phase selected harder images than the one before: "
         f"**{verdict(d)}** ({interval(d, 'in mean difficulty', 2)}; the lowest "
-        f"went {low}, the highest {high})."
+        f"difficulty changed {low}, the highest {high})."
     )

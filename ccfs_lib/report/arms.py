@@ -1,17 +1,20 @@
-"""Chapter 5: the measured arms. How much is the selection, and how much the teacher?
+"""Chapter 5: the measured arms, and what selection and teacher each contribute.
 
 Everything here is read from results files; nothing is trained.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas
 
-from ccfs_lib import cost, paper, results
+from ccfs_lib import cost, paper
 from ccfs_lib.arms import BY_NAME
+from ccfs_lib.claims import ladder
 from ccfs_lib.claims.compare import (
+    ALPHA0,
     CCFS,
     FAILS,
     HOLDS,
@@ -25,6 +28,7 @@ from ccfs_lib.claims.compare import (
     verdict,
 )
 from ccfs_lib.experiment import KNOWN, Experiment
+from ccfs_lib.pipeline import measured_rows
 from ccfs_lib.report.charts import Line, intervals
 from ccfs_lib.report.text import (
     DASH,
@@ -40,16 +44,17 @@ from ccfs_lib.report.text import (
     signed,
     table,
 )
-from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import Difference, difference, summary
 
 # What each comparison isolates: the selection (twice, since a teacher's answers might
-# stand in for it), the real images, and the teacher (on two sets, since what it adds
-# might depend on the images). The paper's, CCFS with a teacher minus random without
-# one, is not among them: it changes two things at once.
+# stand in for it; and alone, without any distilled image), the real images, and the
+# teacher (on two sets, since what it adds might depend on the images). The paper's,
+# CCFS with a teacher minus random without one, is not among them: it changes two things
+# at once.
 PAIRS = (
     (CCFS, "random", f"CCFS {MINUS} random, with teacher"),
     ("ccfs-hard", "random-hard", f"CCFS {MINUS} random, hard labels"),
+    (ALPHA0, "random", f"alpha 0 {MINUS} random, with teacher"),
     (CCFS, "distilled", f"CCFS {MINUS} distilled only"),
     (CCFS, "ccfs-hard", f"CCFS: teacher {MINUS} hard labels"),
     ("random", "random-hard", f"random: teacher {MINUS} hard labels"),
@@ -61,11 +66,19 @@ SHOWN = {HOLDS: ("blue", "higher"), FAILS: ("orange", "lower"), OPEN: ("grey", O
 def read(experiment: Experiment, arms: Sequence[str]) -> pandas.DataFrame:
     """Read the measured rows of these arms, one per seed, from the results files.
 
-    Raises InputError where the run has no results.
+    With CCFS and "random" among them also CCFS without distilled images, ALPHA0, where
+    another run has measured it. Raises InputError where the run has no results.
     """
-    rows = results.load(paths.results(), experiment.run)
+    rows = measured_rows(experiment)
     # A run's folder may hold other arms, measured by another chapter or by a sweep.
-    return rows[rows["cell"].isin(arms)]
+    rows = rows[rows["cell"].isin(arms)]
+    if not {CCFS, "random"} <= set(arms) or not experiment.distilled:
+        return rows
+    try:
+        none = measured_rows(replace(experiment, alpha=0.0))
+    except ValueError:  # not measured, or no such run: no real images to fill with
+        return rows
+    return ladder.without(none, rows)
 
 
 def lines(
@@ -115,23 +128,23 @@ def ranking(
     body = []
     for arm in sorted(arms, key=lambda arm: -summary(values(rows, arm)).mean):
         got, wanted = (values(rows, arm, c) for c in ("images", "wanted"))
-        # Three numbers tell more than their interval, and let a reader check it.
+        # Every seed, so that a reader can compute the interval again.
         seeds = " ".join(f"{v:.1f}" for v in values(rows, arm))
-        # A smaller set is a handicap that its accuracy does not mention.
+        # A smaller set is a disadvantage that its accuracy does not show.
         part = fill(sum(got) / sum(wanted))
         means = (plus_minus(values(rows, arm, column)) for column in ("last", "best"))
         body.append([NAMES[arm], *means, seeds, part])
         # Only where it has some: a column of dashes would suggest that it should.
         if printed:
             body[-1].append(DASH if theirs[arm] is None else f"{theirs[arm]:.1f}")
-    head = ["training set", "last (%)", "best (%)", "last, by seed", "images made"]
+    head = ["training set", "last (%)", "best (%)", "last, by seed", "set size"]
     caption = (
-        "Test accuracy, mean ± half of the 95 % t interval. Images made: percent of "
-        "those wanted."
+        "Test accuracy, mean ± half of the 95 % t interval. Set size: percent of the "
+        "budget."
     )
     if printed:
         head.append("paper")
-        caption += " Paper: ResNet-18 at its own scale, best epoch."
+        caption += " Paper: ResNet-18, its own recipe, best epoch."
     return table(caption, head, body)
 
 
@@ -164,34 +177,34 @@ def contrasts(pairs: dict[str, tuple], zero: str = "no difference"):
 
 
 def answer(rows: pandas.DataFrame, experiment: Experiment) -> Text:
-    """Return the finding: does selection beat chance, what does the teacher add?
+    """Return the finding: does selection beat a random draw, what adds the teacher?
 
     rows: those of `read`, with CCFS, "random" and "random-hard" among the arms.
     """
     d = compare(rows, CCFS, "random")
     return finding(
-        "That CCFS beats random real images trained with the same teacher: "
+        "CCFS has a higher accuracy than random real images with the same teacher: "
         f"**{verdict(d)}** ({interval(d)}; {count(d.n_a, 'seed')}, {PAIRED}).",
         _blind(rows, d),
         _shares(rows, experiment),
         _filled(rows),
         _batches(rows, experiment),
         _teacher(rows, experiment),
-        f"Reporting the best epoch instead of the last would add {signed(_gap(rows))} "
+        f"Reporting the best epoch in place of the last adds {signed(_gap(rows))} "
         "points to CCFS.",
     )
 
 
 def _blind(rows, d: Difference) -> str:
-    """Say how large a difference would have shown: "too close" is not "none"."""
+    """State the power of an open test: "too close to call" is not "no difference"."""
     if verdict(d) != OPEN or math.isnan(d.half) or d.half == 0:
         return ""
     # Of the observed spread, and not of the observed difference: power worked out from
     # the difference itself would only say again that it was not significant.
     least = detectable(rows, CCFS, "random")
     return (
-        "With seeds as many and as spread as these, a true difference would have to be "
-        f"about {least:.1f} points to show four times in five."
+        "With this many seeds and this spread, the smallest true difference "
+        f"detectable with 80 % power is about {least:.1f} points."
     )
 
 
@@ -210,18 +223,19 @@ def _shares(rows, experiment) -> str:
     theirs = (
         ""
         if None in printed
-        else f" The paper prints {signed(printed[0] - printed[1])} for it, with a "
-        "ResNet-18, and does not take it apart."
+        else f" The paper's difference, with a ResNet-18, is "
+        f"{signed(printed[0] - printed[1])}; it does not separate the two parts."
     )
     return (
-        "The paper compares CCFS, which learns from a teacher, with random images "
-        f"under hard labels: {signed(total)} points here, of which {signed(teacher)} "
-        f"come with the teacher and {signed(selection)} with the selection.{theirs}"
+        "The paper compares CCFS, trained with a teacher, with random images trained "
+        f"with hard labels. That difference is {signed(total)} points here: "
+        f"{signed(teacher)} from the teacher and {signed(selection)} from the "
+        f"selection.{theirs}"
     )
 
 
 def fullness(rows: pandas.DataFrame, names: Sequence[str]) -> dict[str, float]:
-    """Return the part of the wanted images that each set holds, all seeds, 0 to 1."""
+    """Return the size of each set as a part of its budget, all seeds, 0 to 1."""
     return {
         name: sum(values(rows, name, "images")) / sum(values(rows, name, "wanted"))
         for name in names
@@ -233,13 +247,13 @@ def _filled(rows) -> str:
     if (part := fullness(rows, [CCFS])[CCFS]) == 1:
         return ""
     return (
-        f"CCFS made only {fill(part)} of the images wanted, "
-        "because classes ran out of candidates; the random set is always full."
+        f"The CCFS set holds {fill(part)} of its budget, because some classes had "
+        "too few candidates; the random set is always full."
     )
 
 
 def _batches(rows, experiment: Experiment) -> str:
-    """Whether seeds of CCFS were learnt in other batches than the rest of them."""
+    """Say whether the seeds of CCFS were trained with different batch sizes."""
     if experiment.dataset not in KNOWN or experiment.batch_size_by == "wanted":
         return ""
     full, own = cost.size(experiment).train, rows[rows["cell"] == CCFS]
@@ -249,21 +263,22 @@ def _batches(rows, experiment: Experiment) -> str:
     }
     if len(set(of.values())) == 1:
         return ""
-    told = [f"{batch} for seed {seed}" for seed, batch in of.items()]
+    sizes = [f"{batch} for seed {seed}" for seed, batch in of.items()]
     return (
-        "The batch size goes by the images made, and a few of them decided: "
-        f"{listed(told)} of CCFS. Half the batch is twice the steps."
+        "The batch size depends on the size of the set, and the sets of CCFS lie on "
+        f"both sides of a threshold: {listed(sizes)}. Half the batch size means twice "
+        "as many steps."
     )
 
 
 def _teacher(rows, experiment: Experiment) -> str:
-    """The teacher beside the paper's, which is its row "Full Dataset"."""
+    """Compare the teacher with the paper's, its row "Full Dataset"."""
     printed = paper.full(experiment.printed_as)
     if printed is None or experiment.scale != "paper":
         return ""
     own = float(rows["teacher_last"].iloc[0])
     return (
-        f"The one teacher here answers {percent(own, 2)} of the test images right, the "
+        f"The teacher of this run has a test accuracy of {percent(own, 2)}, the "
         f"paper's {percent(printed)}."
     )
 

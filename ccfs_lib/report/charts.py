@@ -8,8 +8,9 @@ from matplotlib.colors import LinearSegmentedColormap
 
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend, note, short
 from ccfs_lib.report.text import DASH, plain
-from ccfs_lib.statistics import summary
+from ccfs_lib.statistics import FEW, summary
 
+LETTERS = 64  # of 10.5 points, as many as a figure is wide
 MOST = 10  # classes in a confusion matrix: more cannot be read
 # Each scale is one hue from pale to full, so that grey print keeps the order. Orange is
 # for mistakes, blue for what is good when it is much.
@@ -108,6 +109,10 @@ class Line:
     aside: str = ""  # written at the right end
     second: float | None = None  # an open mark: best accuracy, the paper's value, ...
 
+    def __post_init__(self):
+        if 0 < len(self.points) < FEW:
+            object.__setattr__(self, "half", np.nan)
+
 
 @drawn
 def intervals(
@@ -123,7 +128,7 @@ def intervals(
     figure, ax = canvas(0.95 + 0.56 * len(lines) + 0.22 * bool(second or rules))
     low, high = window(lines, rules.values(), most)
     for name, x in rules.items():
-        ax.axvline(x, color=PALETTE["grey"], lw=1.2, ls=(0, (4, 3)), label=name)
+        _rule(ax, x, len(lines), name)
     for y, line in enumerate(lines):
         # With an underscore: a name for the numbers, not for the legend.
         colour, name = PALETTE[line.colour], f"_{line.label}"
@@ -148,6 +153,17 @@ def intervals(
     ax.spines["left"].set_visible(False)
     ax.grid(axis="x")
     return figure
+
+
+def _rule(ax, x: float, lines: int, name: str) -> None:
+    """Draw a vertical rule beside the marks, with gaps for the texts between them."""
+    # In parts of the axis, as its limits are: from y = lines - 0.5 up to -0.75.
+    ends = [y + side for y in range(lines) for side in (-0.2, 0.45)]
+    heights = (lines - 0.5 - np.array(ends)) / (lines + 0.25)
+    heights = np.insert(heights.clip(0), range(2, len(ends), 2), np.nan)
+    style = {"color": PALETTE["grey"], "lw": 1.2, "ls": (0, (4, 3)), "label": name}
+    place = ax.get_xaxis_transform()
+    ax.plot([x] * len(heights), heights, transform=place, **style)
 
 
 def band(ax, x: Sequence[float], seeds: Sequence[Sequence[float]], colour, label=""):
@@ -193,8 +209,10 @@ def _labels(ax, lines) -> None:
     """Write the name of a line above it, at the left, and its note at the right."""
     place = ax.get_yaxis_transform()
     for y, line in enumerate(lines):
-        box = {"fc": PALETTE["card"], "ec": "none", "pad": 1}  # over vertical rules
-        style = {"transform": place, "va": "center", "fontsize": 10.5, "bbox": box}
+        box = {"fc": PALETTE["card"], "ec": "none", "pad": 1}  # over the grid
+        # Smaller where name and note together are longer than the figure is wide.
+        size = 10.5 * min(1, LETTERS / max(1, len(line.label) + len(line.aside)))
+        style = {"transform": place, "va": "center", "fontsize": size, "bbox": box}
         ax.text(0, y - 0.42, line.label, **style)
         ax.text(1, y - 0.42, line.aside, ha="right", **style, color="#5B6770")
 

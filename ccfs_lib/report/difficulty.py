@@ -1,8 +1,8 @@
-"""Chapter 1: what is in the data, and how hard each image is.
+"""Chapter 1: the data, and the difficulty of each image.
 
-Curriculum selection ranks images by one number each (Section 5.4, Table 4). What that
-number can and cannot tell apart (ties!) decides what "the simplest" means. `difficulty`
-is everywhere a float (N,), one value per training image, higher = harder.
+Curriculum selection ranks images by one score each (Section 5.4, Table 4); tied scores
+leave the ranking open. `difficulty` is everywhere a float (N,), one value per training
+image, higher = harder.
 """
 
 import numpy as np
@@ -26,8 +26,8 @@ from ccfs_lib.statistics import summary
 def sizes(train: ImageSet, test: ImageSet) -> Text:
     """Tabulate both splits: images, classes, sizes, pixels, and the fingerprint.
 
-    Two runs whose fingerprints differ were not about the same data, whatever their name
-    says: CIFAR-10 from another archive may be in another order, or JPEG-compressed.
+    Different fingerprints mean different data, whatever the name: CIFAR-10 from another
+    archive may be in another order, or JPEG-compressed.
     """
     rows = []
     for split, data in (("training", train), ("test", test)):
@@ -44,7 +44,7 @@ def sizes(train: ImageSet, test: ImageSet) -> Text:
 def bins(difficulty: np.ndarray) -> np.ndarray:
     """Return histogram edges, float (B + 1,): a bar per value if few, else equal.
 
-    Of many event counts, zero keeps a separate bar: it is a statement, not a bin.
+    Of many event counts, zero keeps a separate bar: these were never forgotten.
     """
     distinct = np.unique(difficulty)
     # Counts averaged over a few trainings lie on a grid of thirds or fifths. Bins that
@@ -65,10 +65,9 @@ def bins(difficulty: np.ndarray) -> np.ndarray:
 
 @drawn
 def histogram(difficulty: np.ndarray):
-    """Draw how many images have which difficulty; the bar of zeros stands apart.
+    """Draw a histogram of the difficulty; the bar of zeros has another colour.
 
-    The zeros are the images that were never forgotten (Toneva et al., 2019): learned
-    once, and among themselves not ranked at all.
+    Zeros are images that were never forgotten (Toneva et al., 2019); they are all tied.
     """
     edges = bins(difficulty)
     heights = np.histogram(difficulty, edges)[0]
@@ -80,18 +79,29 @@ def histogram(difficulty: np.ndarray):
     if (zeros := int((difficulty == 0).sum())) and difficulty.min() == 0:
         bars[0].set_color(PALETTE["orange"])
         legend(ax, [bars[0]], [f"never forgotten: {share(zeros, len(difficulty))}"])
+        _name_zero(ax, *edges[:2])
     ax.set(xlabel="difficulty (higher = harder)", ylabel="training images")
     ax.yaxis.set_major_formatter("{x:,.0f}")
     ax.grid(axis="y")
     return figure
 
 
+def _name_zero(ax, left: float, right: float) -> None:
+    """Put the tick of 0 below the bar of the zeros, which may stand left of 0.
+
+    left, right: its edges. A bar of its own, of a width that no single value has.
+    """
+    if right > 1e-6:  # a value a bar: this one is around its value
+        return
+    ticks = [float(t) for t in ax.get_xticks() if t > 0 and t < ax.get_xlim()[1]]
+    ax.set_xticks([(left + right) / 2, *ticks], ["0", *(f"{t:g}" for t in ticks)])
+
+
 @drawn
 def staircase(difficulty: np.ndarray):
     """Draw all images in order of difficulty, easiest first; a flat step is a tie.
 
-    Taking "the k simplest" means a cut somewhere on this curve. On a step the cut is
-    not the score's doing but the tie-break's.
+    Taking the k simplest images cuts this curve; on a step the rule for ties decides.
     """
     figure, ax = canvas(2.6)
     # In percent of the images, so that an IPC's share can be read off the axis.

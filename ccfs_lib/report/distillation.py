@@ -1,8 +1,8 @@
-"""Chapter 3: distilled images, and what the teacher makes of them.
+"""Chapter 3: distilled images, and how the teacher classifies them.
 
-Recovery moves pixels until the teacher is sure of the wanted class and its batch-norm
-layers see familiar statistics (SRe2L; CDA adds the narrowing crop). Both terms of that
-loss can be measured, and measured on real images as well, which says more than a loss.
+Recovery optimises pixels until the teacher predicts the wanted class with confidence
+and its batch-norm statistics match those of training (SRe2L; CDA adds the growing range
+of crops). Both terms of that loss are measured here, on real images as well.
 """
 
 import numpy as np
@@ -15,13 +15,21 @@ from ccfs_lib.experiment import Distillation
 from ccfs_lib.report.charts import Line, intervals
 from ccfs_lib.report.gallery import COLUMNS, Row, enlarged, evenly, gallery, remark
 from ccfs_lib.report.probe import Opinion
-from ccfs_lib.report.style import PALETTE, canvas, drawn, legend, short, spread
+from ccfs_lib.report.style import (
+    PALETTE,
+    canvas,
+    drawn,
+    legend,
+    short,
+    spread,
+    whole_numbers,
+)
 from ccfs_lib.report.text import MINUS, Text, plus_minus, table
 from ccfs_lib.statistics import summary
 
 # The same kinds in the same colours in both charts; noise is grey.
 COLOURS = {"recovered": "orange", "real, training": "blue", "real, test": "green"}
-LEAST = 1e-3  # percent of doubt, the left end of an axis: float32 knows little below
+LEAST = 1e-3  # percent, the left end of an axis: float32 resolves little below
 
 
 @drawn
@@ -34,7 +42,7 @@ def schedule(image: Tensor, recipe: Distillation):
     figure, axes = canvas(4.0, 2, height_ratios=(1, 1.6))
     axes[0].remove()  # its place is taken by five small axes
     grid = figure.add_gridspec(2, 5, height_ratios=(1, 1.6))
-    # Five moments, four boxes each: one box would be taken for the crop of that moment.
+    # Four boxes at each of five iterations, since a crop is random.
     steps = np.linspace(0, recipe.iterations - 1, 5).round().astype(int)
     generator = torch.Generator().manual_seed(0)
     for column, step in enumerate(steps):
@@ -56,6 +64,7 @@ def schedule(image: Tensor, recipe: Distillation):
     low.plot(iterations + 1, least, color=PALETTE["blue"])
     low.set(xlabel="iteration", ylabel="crop (% of the area)", ylim=(0, 104))
     low.set_xlim(1, recipe.iterations)
+    whole_numbers(low, "x")
     low.grid(axis="y")
     return figure
 
@@ -69,7 +78,7 @@ def _rectangle(x, y, width, height, style):
 def beside(train: ImageSet, recovered: ImageSet, each: int = COLUMNS // 2):
     """Draw a gallery: `each` real images of each class, and as many recovered ones.
 
-    Evenly spread over the data's order: neither side is chosen for its looks.
+    Evenly spread over the data's order; neither side is chosen by hand.
     """
     rows = []
     for c in spread(range(train.num_classes)):
@@ -99,26 +108,26 @@ def opinion_table(opinions: dict[str, Opinion]) -> Text:
         )
         for kind, o in opinions.items()
     ]
-    head = "images", "asked", "class agrees (%)", "confidence (%)", "entropy (bits)"
+    head = "images", "N", "correct (%)", "confidence (%)", "entropy (bits)"
     return table(
-        "The teacher's opinion: means and 95 % intervals over images.", head, rows
+        "The teacher's predictions: means and 95 % intervals over images.", head, rows
     )
 
 
 @drawn
 def doubt(opinions: dict[str, Opinion]):
-    """Draw how many images of each kind the teacher doubts less than an amount.
+    """Draw the cumulative distribution of the teacher's doubt, by kind of image.
 
-    opinions: as for `opinion_table`. Doubt is what confidence in the true class leaves
-    of 100 %; its axis is logarithmic, because a trained teacher is nearly always nearly
-    sure. Curves and not means: one mean hides that a few images carry all the doubt.
+    opinions: as for `opinion_table`. Doubt is 100 % minus the confidence in the true
+    class; its axis is logarithmic, because a trained teacher is confident on nearly all
+    images. Curves, because a mean hides that a few images have most of the doubt.
     """
     figure, ax = canvas(3.0)
     for kind, o in opinions.items():
         x = np.sort(np.maximum(100 - o.confidence, LEAST))
         y = 100 * np.arange(1, len(x) + 1) / len(x)
         ink = PALETTE[COLOURS.get(kind, "grey")]
-        # On to the right border: the curve of a kind without doubt would end at once.
+        # Continued to the right border, where every curve has reached 100 %.
         ax.step(np.r_[x, 100], np.r_[y, 100], where="post", color=ink, label=kind)
     ax.set(xlabel=f"doubt: 100 {MINUS} confidence (%)", ylabel="% of images below")
     ax.set(xscale="log", xlim=(LEAST, 100), ylim=(0, 100))
@@ -139,4 +148,4 @@ def distance_chart(distances: dict[str, list[float]]):
         s = summary(values)
         aside, colour = plus_minus(s), COLOURS.get(kind, "grey")
         lines.append(Line(kind, s.mean, s.half, values, colour, aside))
-    return intervals(lines, "distance to the statistics the teacher remembers", {})
+    return intervals(lines, "distance to the teacher's batch-norm statistics", {})

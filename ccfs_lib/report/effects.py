@@ -1,8 +1,7 @@
-"""One choice, two ways of making it: their difference with its interval, in words.
+"""The effect of one choice: the difference between its two settings, in words.
 
-Chapter 13 asks of everything that the paper leaves open how many points it is worth.
-Every effect has the authors' way on its left and the other way on its right, so that
-all of them read alike: above zero, the authors' way is the higher one.
+Chapter 13 measures the choices that the paper leaves open. Every effect is the authors'
+setting minus the alternative: above zero, the authors' setting is the better one.
 """
 
 import math
@@ -29,15 +28,15 @@ from ccfs_lib.report.charts import Line, intervals
 from ccfs_lib.report.text import DASH, Text, count, interval, signed, table
 from ccfs_lib.statistics import Difference, difference, minimum_detectable
 
-# What a verdict on "the left side is higher" says of the choice itself.
+# What a verdict on "the left side is higher" says about the choice.
 MOVES = {HOLDS: "raises accuracy", FAILS: "lowers accuracy", OPEN: OPEN}
 
 
 @dataclass(frozen=True)
 class Effect:
-    """Last accuracies of both ways, percent, by seed, and what the choice is called."""
+    """Last accuracies of both settings, percent, by seed, and the choice's name."""
 
-    name: str  # in tables and charts: the authors' way minus the other
+    name: str  # in tables and charts: the authors' setting minus the alternative
     subject: str  # as the subject of a sentence
     left: Sequence[float]
     right: Sequence[float]
@@ -49,12 +48,12 @@ class Effect:
 
     @property
     def detectable(self) -> float:
-        """The true difference, points, that would show four times in five."""
+        """The smallest true difference, points, detectable with 80 % power."""
         return minimum_detectable(self.left, self.right, paired=True)
 
     @property
     def none(self) -> bool:
-        """Whether every seed gave the same twice: nothing was changed by the choice."""
+        """Whether both settings gave equal accuracies in every seed."""
         return bool(np.array_equal(self.left, self.right))
 
 
@@ -65,7 +64,7 @@ def effect(
     right: pandas.DataFrame,
     apart: Iterable[str] = (),
 ) -> Effect:
-    """Return the effect of a choice, from the rows of both ways (`results.load`).
+    """Return the effect of a choice, from the rows of both settings (`results.load`).
 
     apart: settings in which the two may differ, with the nested ones dotted; all others
     have to be equal. Raises InputError where they are not, where a seed stands twice on
@@ -73,7 +72,7 @@ def effect(
     """
     for side, rows in (("left", left), ("right", right)):
         once(rows, f"{name}, {side}")
-    # What differs on purpose is taken out of the sight of `contradiction`.
+    # `contradiction` must not see the settings that differ on purpose.
     shared = [rows.drop(columns=[*apart], errors="ignore") for rows in (left, right)]
     if differ := contradiction(*shared):
         raise InputError(f"{name}: the two sides also differ in {differ}")
@@ -84,22 +83,22 @@ def effect(
 
 
 def word(e: Effect) -> str:
-    """Name the effect: higher, lower, too close to call, or the same both ways."""
-    return "the same" if e.none else SHOWN[verdict(e.difference)][1]
+    """Name the effect: higher, lower, too close to call, or equal."""
+    return "equal" if e.none else SHOWN[verdict(e.difference)][1]
 
 
 def sentence(e: Effect) -> str:
-    """Say in one or two sentences what a choice does to accuracy here."""
+    """Describe the effect of a choice on accuracy in one or two sentences."""
     d = e.difference
     if e.none:
-        return f"{e.subject} changes nothing here: equal accuracies in every seed."
+        return f"{e.subject} has no effect here: accuracies are equal in every seed."
     numbers = f"{interval(d)}; {count(d.n_a, 'seed')}, {PAIRED}"
     text = f"{e.subject}: **{MOVES[verdict(d)]}** ({numbers})."
     if verdict(d) != OPEN or not e.detectable > 0:
         return text
     return (
-        f"{text} A true difference of about {e.detectable:.1f} points would have shown "
-        "four times in five."
+        f"{text} The smallest true difference detectable with 80 % power is about "
+        f"{e.detectable:.1f} points."
     )
 
 
@@ -121,7 +120,7 @@ def forest(effects: Sequence[Effect], printed: dict[str, float]):
 
 
 def ledger(effects: Sequence[Effect]) -> Text:
-    """Tabulate the effects: difference, interval, what would have shown, verdict."""
+    """Tabulate the effects: difference, interval, detectable difference, verdict."""
     body = []
     for e in effects:
         d = e.difference
@@ -129,10 +128,10 @@ def ledger(effects: Sequence[Effect]) -> Text:
         inside = DASH if math.isnan(d.half) else f"[{', '.join(ends)}]"
         least = DASH if e.none or math.isnan(d.half) else f"{e.detectable:.1f}"
         body.append([e.name, signed(d.mean), inside, least, d.n_a, word(e)])
-    head = ["the authors' way, and the other", "points", "95 % interval"]
-    head += ["would show", "seeds", "verdict"]
+    head = ["authors' setting \N{MINUS SIGN} alternative", "points", "95 % interval"]
+    head += ["detectable from", "seeds", "verdict"]
     caption = (
-        f"What each choice is worth in test accuracy after the last epoch, {PAIRED}. "
-        "Would show: the true difference that these seeds detect four times in five."
+        f"Effect of each choice on test accuracy after the last epoch, {PAIRED}. "
+        "Detectable from: the smallest true difference found with 80 % power."
     )
     return table(caption, head, body)

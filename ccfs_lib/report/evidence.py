@@ -1,7 +1,7 @@
-"""The evidence of chapter 13: what lies behind its answers, question by question.
+"""The tables of chapter 13, question by question.
 
-Tables of what was measured or counted on the way: epochs, teachers, recipes, ties and
-classes that run dry. Nothing here trains anything that the chapter has not trained.
+Epochs, teachers, recipes, ties and classes with too few candidates, as measured or
+counted in the chapter's trainings. Nothing is trained here.
 """
 
 from collections.abc import Sequence
@@ -41,8 +41,8 @@ def epochs(rows: pandas.DataFrame, arms: Sequence[str]) -> Text:
         body[-1] += [plus_minus(list(gap), 2), each]
     head = ["arm", "last (%)", "best (%)", "best \N{MINUS SIGN} last", "by seed"]
     caption = (
-        "Test accuracy, mean ± half of the 95 % t interval. Best: of the last part of "
-        "the epochs, chosen by the test split itself, as the paper reports."
+        "Test accuracy, mean ± half of the 95 % t interval. Best: the highest of the "
+        "last part of the epochs, chosen on the test split, as in the paper."
     )
     return table(caption, head, body)
 
@@ -64,8 +64,8 @@ def epochs_answer(rows: pandas.DataFrame, arms: Sequence[str]) -> Text:
     return finding(
         f"The best of the last epochs adds {signed(gaps[low], 2)} ({NAMES[low]}) to "
         f"{signed(gaps[high], 2)} points ({NAMES[high]}).",
-        _counted(turned, len(pairs), "the order of the two means turns round"),
-        _counted(changed, len(pairs), "the verdict becomes another one"),
+        _counted(turned, len(pairs), "the order of the two means is reversed"),
+        _counted(changed, len(pairs), "the verdict changes"),
     )
 
 
@@ -82,18 +82,18 @@ def teacher_answer(effects: dict[str, Effect]) -> Text:
     return finding(
         sentence(strong),
         sentence(weak),
-        f"That the rule is worth more under the weak teacher: **{verdict(d)}** "
+        f"The rule has a larger effect with the weak teacher: **{verdict(d)}** "
         f"({interval(d)}).",
     )
 
 
 def teachers(stages: Pipeline, asked: dict) -> Text:
-    """Tabulate both teachers, and how many of the first filter's mistakes each vetoes.
+    """Tabulate both teachers, and how many of the first filter's mistakes they exclude.
 
     asked: those of `unsaid.questions`. Means over seeds.
     """
     if not stages.experiment.real:
-        return Text("Nothing is selected here, so nothing is vetoed.")
+        return Text("Nothing is selected here, so no candidate is excluded.")
     body = []
     for name, key in (("this run's", "veto"), ("weak", "weak")):
         pipeline = Pipeline(asked[key][0], stages.store, stages.device)
@@ -104,9 +104,10 @@ def teachers(stages: Pipeline, asked: dict) -> Text:
         body.append([name, epochs, percent(teacher.last)])
         body[-1] += [percent(teacher.train_accuracy), f"{mistakes:,.0f}"]
         body[-1].append(percent(100 * (1 - kept / max(mistakes, 1))))
-    head = ["teacher", "epochs", "test images right", "training images right"]
-    head += ["mistakes of the first filter", "vetoed"]
-    return table("The two teachers and their veto, means over seeds.", head, body)
+    head = ["teacher", "epochs", "test accuracy", "training accuracy"]
+    head += ["misclassified by the first filter", "of these excluded"]
+    caption = "The two teachers, and the candidates they exclude; means over seeds."
+    return table(caption, head, body)
 
 
 def _first(stages: Pipeline, seed: int) -> tuple[int, int]:
@@ -130,12 +131,12 @@ def recipes(pair: tuple[Experiment, Experiment]) -> Text:
             body.append([f"`{name}`", one, other])
     if not body:
         return Text("For these data the tables and the scripts agree.")
-    caption = "Where the two readings differ, at this run's scale; all else is equal."
+    caption = "Settings in which the two recipes differ, at this run's scale."
     return table(caption, ["setting", "tables", "scripts"], body)
 
 
 def ties(stages: Pipeline, runs: Runs) -> Text:
-    """Tabulate, by phase, the picks that the index decided among equals.
+    """Tabulate, by phase, the selected images whose ties the index broke.
 
     runs: those of `inside.read`.
     """
@@ -147,9 +148,11 @@ def ties(stages: Pipeline, runs: Runs) -> Text:
         each = " ".join(f"{part:.0f}" for part in parts)
         body.append([record.phase, f"{np.mean(picked):,.0f}", f"{np.mean(tied):,.0f}"])
         body[-1] += [percent(np.mean(parts)), each]
-    head = ["phase", "picked", "decided by the index", "of the picked", "by seed (%)"]
+    head = ["phase", "selected", "tie broken by index", "of the selected"]
+    head += ["by seed (%)"]
     caption = (
-        "Picks that equally difficult candidates could have replaced, means over seeds."
+        "Selected images that equally difficult candidates could replace; means over "
+        "seeds."
     )
     return table(caption, head, body)
 
@@ -164,12 +167,13 @@ def supply(stages: Pipeline, runs: Runs) -> Text:
         body[-1].append(f"{np.mean(short):.1f} of {classes}")
     wanted = stages.experiment.real * classes
     got = [sum(len(record.chosen) for record in records) for records in runs]
-    # Classes that are short of images in the end, in whichever phase they ran dry.
+    # Classes with a shortfall in the final set, in whichever phase it arose.
     short = [len({c for r in records for c in r.shortfall}) for records in runs]
     body.append(_supplied("all", wanted, got))
     body[-1].append(f"{np.mean(short):.1f} of {classes}")
-    head = ["phase", "wanted", "found", "missing", "of the wanted", "classes short"]
-    caption = "Real images that CCFS wanted and found, means over seeds."
+    head = ["phase", "quota", "selected", "shortfall", "of the quota"]
+    head += ["classes with a shortfall"]
+    caption = "Quota and shortfall of CCFS's real images; means over seeds."
     return table(caption, head, body)
 
 

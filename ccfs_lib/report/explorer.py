@@ -1,4 +1,4 @@
-"""The curriculum explorer: the page of points, and what it shows in numbers."""
+"""Chapter 11: the curriculum explorer, and the same in numbers."""
 
 import json
 from collections.abc import Sequence
@@ -75,19 +75,19 @@ def packed(atlas: Atlas) -> str:
 
 
 def kept(atlas: Atlas) -> str:
-    """Say which images a sample holds."""
+    """Describe which images a sample holds."""
     here = int((atlas.picked > 0).sum())
     some = "all" if here == atlas.chosen else f"{here:,} of the"
-    return f"{some} {atlas.chosen:,} picked, and the rest at random"
+    return f"{some} {atlas.chosen:,} picked, and a random draw of the others"
 
 
 def fates(stages, records: Sequence[PhaseRecord]) -> Text:
-    """Tabulate the fate of all training images in each phase, the first reason each."""
+    """Tabulate the outcome of all training images in each phase, by first reason."""
     e, names = stages.experiment, {"simple": "too hard", "hard": "too easy"}
     codes, _ = explorer.fates(stages.train.labels.numpy(), records)
     words = ["picked", "in the set already", f"no candidate: {_known(e)}"]
     words += ["no candidate: teacher wrong", names.get(e.fine, "not drawn")]
-    words += ["just missed: a tie with the last one picked"]
+    words += ["not picked: tied with the last one picked"]
     counts = np.stack([np.bincount(row, minlength=len(words)) for row in codes], 1)
     rows = [
         (word, *(f"{n:,}" for n in line))
@@ -95,7 +95,7 @@ def fates(stages, records: Sequence[PhaseRecord]) -> Text:
         if line.any()
     ]
     head = ("", *(f"phase {r.phase}" for r in records))
-    caption = "Training images by what each phase made of them (one seed)."
+    caption = "Training images by their outcome in each phase (one seed)."
     return table(caption, head, rows)
 
 
@@ -104,7 +104,7 @@ def _known(e) -> str:
 
 
 def answer(stages, records: Sequence[PhaseRecord], atlas: Atlas) -> Text:
-    """Return the finding: who was never needed or picked; where the picked lie."""
+    """Return the finding: images that were never candidates; where the picked lie."""
     codes, _ = explorer.fates(stages.train.labels.numpy(), records)
     total, picked = len(stages.train), selected(list(records))
     idle = int((codes == explorer.COARSE).all(0).sum())
@@ -119,16 +119,16 @@ def answer(stages, records: Sequence[PhaseRecord], atlas: Atlas) -> Text:
 
 
 def _waiting(stages, left: np.ndarray, picked: np.ndarray) -> str:
-    """Describe the images that were candidates in every phase, to no avail."""
+    """Describe the images that were candidates in every phase and never picked."""
     if not left.any():
         return "No image was a candidate in every phase without being picked."
-    tale = f"{count(int(left.sum()), 'image')} were candidates in every phase and were "
-    tale += "never picked"
+    text = f"{count(int(left.sum()), 'image')} were candidates in every phase and were "
+    text += "never picked"
     values = stages.difficulty
     if values is None or not len(picked):
-        return f"{tale}."
+        return f"{text}."
     theirs, ours = plain(values[left].mean(), 2), plain(values[picked].mean(), 2)
-    return f"{tale}: their mean difficulty is {theirs}, that of the picked {ours}."
+    return f"{text}: their mean difficulty is {theirs}, that of the picked {ours}."
 
 
 def _borders(atlas: Atlas) -> str:
@@ -139,8 +139,8 @@ def _borders(atlas: Atlas) -> str:
     near, rest = atlas.strangers[inside], atlas.strangers[~inside]
     d = difference(near.astype(float), rest.astype(float))
     return (
-        "That the picked lie nearer to other classes than the never picked: "
-        f"**{verdict(d)}** (of the {NEIGHBOURS} images nearest to it in the teacher's "
+        "The picked images lie nearer to other classes than those never picked: "
+        f"**{verdict(d)}** (of the {NEIGHBOURS} nearest neighbours in the teacher's "
         f"features, {plain(near.mean(), 2)} on average are of another class, against "
         f"{plain(rest.mean(), 2)}; {interval(d, 'images', 2)}; one seed)."
     )

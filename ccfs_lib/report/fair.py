@@ -1,7 +1,7 @@
-"""Chapter 14: what a set is worth by scores that soft labels cannot lift.
+"""Chapter 14: scores that soft labels and augmentation do not inflate.
 
 The scores are those of `ccfs_lib.metrics`, one per seed, from last epochs, and the same
-recipe is on both sides of every difference. `report.price` has what the sets cost.
+recipe is on both sides of every difference. `report.price` computes the cost of sets.
 """
 
 import numpy as np
@@ -80,17 +80,17 @@ def dots(by_set: Scored):
             s, colour = summary(by_score[name]), BY_NAME[arm].colour
             label, aside = f"{name}, {NAMES[arm]}", plus_minus(s, 3)
             lines.append(Line(label, s.mean, s.half, by_score[name], colour, aside))
-    # What the scores give a set that is as good as random and loses nothing.
+    # The score of a set that equals random images and loses nothing without labels.
     return intervals(
         lines,
         "score (0 to 1)",
-        {"as random, and nothing lost": metrics.normalised(0)},
+        {"score of a zero difference": metrics.normalised(0)},
         most=1,
     )
 
 
 def answer(rows: pandas.DataFrame, by_set: Scored, stages: Pipeline) -> Text:
-    """Return the finding: three fair comparisons, both rankings, and the price."""
+    """Return the finding: three fair comparisons, both rankings, and the cost."""
     lines = []
     for left, right, how in (
         (CCFS, "random", "with the same teacher"),
@@ -99,7 +99,8 @@ def answer(rows: pandas.DataFrame, by_set: Scored, stages: Pipeline) -> Text:
     ):
         d = compare(rows, left, right)
         lines.append(
-            f"CCFS over random images {how}: **{verdict(d)}** ({interval(d)})."
+            f"CCFS is better than random images {how}: **{verdict(d)}** "
+            f"({interval(d)})."
         )
     ranked = [
         f"By {name}, highest first: {_order(by_set, name)}." for name in SCORES[3:]
@@ -109,9 +110,9 @@ def answer(rows: pandas.DataFrame, by_set: Scored, stages: Pipeline) -> Text:
     return finding(
         *lines,
         *ranked,
-        f"To make the CCFS set takes as many forward images as {making / whole:.2f} "
+        f"Making the CCFS set costs as many forward passes as {making / whole:.2f} "
         f"trainings on all {count(len(stages.train), 'image')} by the same recipe with "
-        "hard labels; to draw the random one takes none.",
+        "hard labels; a random draw costs none.",
     )
 
 

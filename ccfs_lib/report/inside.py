@@ -1,7 +1,7 @@
-"""Chapter 10: the curriculum from inside (Figure 4), and galleries (Figures 6-11).
+"""Chapter 10: the curriculum phase by phase (Figure 4), and galleries (Figures 6-11).
 
-Seeds are kept apart: Figure 4 shows one run, and a rise from phase to phase that is
-smaller than the spread of seeds is no finding.
+Figure 4 shows one run; here a rise from phase to phase counts where it exceeds the
+spread over seeds.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def growth(runs: Runs):
     band(ax, x, known, "blue", "training images")
     tested = _by_phase(runs, lambda r: r.filter.test_accuracy)
     band(ax, x, tested, "green", "test images")
-    ax.set(xlabel="phase", ylabel="filter right (%)", xticks=x)
+    ax.set(xlabel="phase", ylabel="filter accuracy (%)", xticks=x)
     ax.grid(axis="y")
     legend(ax)
     return figure
@@ -56,7 +56,7 @@ def _by_phase(runs: Runs, value) -> list[list[float]]:
 
 @drawn
 def climb(runs: Runs):
-    """Draw Figure 4(b): difficulty of the picked by phase: range, middle half, mean."""
+    """Draw Figure 4(b): difficulty of the selected images: range, middle half, mean."""
     figure, ax = canvas(3.1)
     colours = ("blue", "sky", "purple")
     for seed, records in enumerate(runs):
@@ -71,7 +71,7 @@ def climb(runs: Runs):
             ax.plot([x, x], [low, high], color=ink, lw=7, alpha=0.4)
             name = f"seed {seed}" * (record is records[0])
             ax.plot([x], [values.mean()], "o", color=ink, ms=6, label=name)
-    ax.set(xlabel="phase", ylabel="difficulty of the picked")
+    ax.set(xlabel="phase", ylabel="difficulty of the selected")
     ax.set_xticks([record.phase for record in runs[0]])
     ax.grid(axis="y")
     legend(ax, columns=3)
@@ -79,7 +79,7 @@ def climb(runs: Runs):
 
 
 def median_images(stages, runs: Runs, columns: int = 4):
-    """Draw Figure 4(c): picked images of median difficulty, by class and phase."""
+    """Draw Figure 4(c): selected images of median difficulty, by class and phase."""
     labels, data = stages.train.labels.numpy(), stages.train
     rows = []
     for c in spread(range(data.num_classes), 6):
@@ -92,7 +92,7 @@ def median_images(stages, runs: Runs, columns: int = 4):
 
 
 def _middle(record: PhaseRecord, labels: np.ndarray, c: int, most: int) -> np.ndarray:
-    """Return the `most` picks of a class whose difficulty is nearest to its median."""
+    """Return the `most` selected images of a class nearest to its median difficulty."""
     mine = labels[record.chosen] == c
     picked, values = record.chosen[mine], record.difficulty[mine]
     order = picked[np.argsort(values, kind="stable")]
@@ -115,7 +115,7 @@ def whole_set(stages, runs: Runs):
 
 
 def overlaps(stages, runs: Runs) -> Text:
-    """Tabulate how many candidates of a phase were so before, and with other seeds."""
+    """Tabulate the candidates shared with the phase before and with other seeds."""
     pools = [[record.candidates for record in records] for records in runs]
     picked = [[set(record.chosen.tolist()) for record in records] for records in runs]
     body = []
@@ -136,9 +136,9 @@ def overlaps(stages, runs: Runs) -> Text:
         sizes = f"{np.mean([p[i].sum() for p in pools]):,.0f}"
         shown = [percent(np.mean(v), 0) if v else "" for v in (before, seeds, same)]
         body.append([record.phase, sizes, *shown])
-    head = ["phase", "candidates", "were candidates before"]
-    head += ["are with another seed", "picks shared with another seed"]
-    caption = "Candidates after the coarse stage, means over seeds."
+    head = ["phase", "candidates", "shared with the phase before"]
+    head += ["shared with another seed", "selected images shared with another seed"]
+    caption = "Candidates after the coarse stage; means over seeds."
     return table(caption, head, body)
 
 
@@ -148,7 +148,7 @@ def _part(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def short_classes(stages, runs: Runs) -> Text:
-    """Tabulate which classes ran out of candidates, and by how much."""
+    """Tabulate the classes with a shortfall."""
     lacking: dict[int, list[int]] = {}
     for records in runs:
         for record in records:
@@ -161,11 +161,11 @@ def short_classes(stages, runs: Runs) -> Text:
         often = f"{len(missing)} of {phases}"
         body.append([stages.train.classes[c], often, sum(missing), part])
     if not body:
-        return Text("No class ran short in any phase.")
-    head = ["class", "phases short", "images missing", "of those wanted"]
+        return Text("No class has a shortfall in any phase.")
+    head = ["class", "phases", "images missing", "of the quotas"]
     more = len(lacking) - len(body)
-    caption = f"Classes that ran out of candidates, of {count(len(runs), 'seed')}."
-    return table(caption + f" {more} more are left out." * bool(more), head, body)
+    caption = f"Classes with a shortfall, {count(len(runs), 'seed')}."
+    return table(caption + f" {more} more are not shown." * bool(more), head, body)
 
 
 def steps(runs: Runs, value) -> list[Difference]:
@@ -184,18 +184,18 @@ MEASURES = {
         lambda r: r.filter.test_accuracy,
         "points",
     ),
-    "the mean difficulty of the picked": (lambda r: r.difficulty.mean(), ""),
-    "the lowest difficulty picked": (lambda r: r.difficulty.min(), ""),
-    "the highest difficulty picked": (lambda r: r.difficulty.max(), ""),
+    "the mean difficulty of the selected images": (lambda r: r.difficulty.mean(), ""),
+    "the lowest difficulty selected": (lambda r: r.difficulty.min(), ""),
+    "the highest difficulty selected": (lambda r: r.difficulty.max(), ""),
 }
 
 
 def answer(stages, runs: Runs) -> Text:
     """Return the finding: which of Figure 4's rises are rises here, phase by phase."""
     if len(runs[0]) < 2:
-        return finding("A single phase has no course: choose more curricula.")
+        return finding("There is only one phase, so nothing can be compared.")
     if any(not len(record.chosen) for records in runs for record in records):
-        return finding("In some phase nothing was picked, so nothing can rise.")
+        return finding("In some phase no image was selected, so nothing is compared.")
     rising, lines = [], []
     for name, (value, unit) in MEASURES.items():
         rises = steps(runs, value)
@@ -206,17 +206,18 @@ def answer(stages, runs: Runs) -> Text:
         )
         lines.append(f"{name[0].upper()}{name[1:]}: {course}.")
     text = (
-        f"From every phase to the next, beyond the spread of the seeds, rise "
-        f"{listed(rising)}: {len(rising)} of the {len(MEASURES)} rises of Figure 4."
+        f"Of the {len(MEASURES)} rises of Figure 4, {len(rising)} hold from every "
+        f"phase to the next by more than the spread over seeds: {listed(rising)}."
         if rising
-        else "Nothing that Figure 4 shows rises from every phase to the next beyond "
-        "the spread of the seeds."
+        else "None of the rises of Figure 4 holds from every phase to the next by more "
+        "than the spread over seeds."
     )
     last = [records[-1].train_accuracy for records in runs]
     return finding(
         text,
         *lines,
-        f"The last filter knows {plus_minus(last)} % of the training images.",
+        f"The last filter classifies {plus_minus(last)} % of the training images "
+        "correctly.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Chapter 12, second half: does the order matter? Figure 2 and Table 10.
+"""Chapter 12, second half: the order of the two steps (Figure 2, Table 10).
 
 Rows are those of `trajectories.Section3Pipeline.measure`; all comparisons are paired by
 seed, also those of means over several IPC and of spreads over several windows.
@@ -9,13 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas
 
-from ccfs_lib import paper, results
+from ccfs_lib import paper
 from ccfs_lib.arms import BY_NAME
 from ccfs_lib.arms import TITLES as NAMES
 from ccfs_lib.claims.compare import HOLDS, by_seed, values, verdict
 from ccfs_lib.experiment import Motivation
 from ccfs_lib.experiment.section3 import ARMS
-from ccfs_lib.pipeline.section3 import Section3Pipeline
+from ccfs_lib.pipeline import Section3Pipeline, measured_rows
 from ccfs_lib.report.arms import contrasts
 from ccfs_lib.report.charts import band
 from ccfs_lib.report.style import canvas, drawn, legend
@@ -32,10 +32,9 @@ from ccfs_lib.report.text import (
     signed,
     table,
 )
-from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import Difference, difference
 
-# Both steps from SelMatch to "reverse", and the way as a whole.
+# Both steps from SelMatch to "reverse", and their sum.
 PAIRS = (("two-shot", "selmatch"), ("reverse", "two-shot"), ("reverse", "selmatch"))
 
 
@@ -51,7 +50,7 @@ def measure(
         pipeline = Section3Pipeline(motivation, stages.store, stages.device)
         for arm in arms:
             pipeline.measure(arm)
-        rows = results.load(paths.results(), motivation.run)
+        rows = measured_rows(motivation)
         read.append(rows[rows["cell"].isin(arms)])
     return pandas.concat(read, ignore_index=True)
 
@@ -70,7 +69,7 @@ def ranking(rows: pandas.DataFrame, column: str = "ipc") -> Text:
         body.append(line)
     caption = (
         "Test accuracy in percent, last epoch, mean ± half of the 95 % t interval; in "
-        "brackets how many of the images wanted there are, where a class ran short."
+        "brackets the set size in percent of the budget, where a class has a shortfall."
     )
     return table(caption, ["", *(_named(column, v) for v in levels)], body)
 
@@ -136,9 +135,9 @@ def answer(rows: pandas.DataFrame, over: pandas.DataFrame) -> Text:
     whole = gain(rows, "reverse", "selmatch", "ipc")
     word = verdict(whole)
     text = {
-        HOLDS: "Distilling before selecting pays here",
-        "does not hold": "Distilling before selecting costs accuracy here",
-    }.get(word, "Whether one distils or selects first cannot be told apart here")
+        HOLDS: "Distilling before selecting has the higher accuracy here",
+        "does not hold": "Distilling before selecting has the lower accuracy here",
+    }.get(word, "The effect of the order is too close to call here")
     steps = [
         f"{NAMES[left]} {MINUS} {NAMES[right]}: "
         f"{interval(gain(rows, left, right, 'ipc'))}, "
@@ -160,16 +159,16 @@ def answer(rows: pandas.DataFrame, over: pandas.DataFrame) -> Text:
     return finding(
         f"{text}: reverse {MINUS} SelMatch, mean over "
         f"{count(len(_levels(rows, 'ipc')), 'IPC setting')}, is {interval(whole)}.",
-        "The steps between them, as means: " + "; ".join(steps) + ". The paper has "
+        "The two steps, as means over IPC: " + "; ".join(steps) + ". The paper has "
         f"{_printed('two-shot-mean')} for two-shot over SelMatch and "
         f"{_printed('reverse-mean')} for reverse, on CIFAR-100.",
         f"Over the windows, reverse is clearly ahead at {len(clear)} of {len(levels)}"
         + (f" ({listed(clear)})" if clear else "")
-        + ". That reverse depends less on where the window begins: the spread of "
-        f"SelMatch's accuracy minus that of reverse is {interval(calm)}, "
-        f"{verdict(calm)}.",
+        + ". Reverse depends less on the start of the window: "
+        f"**{verdict(calm)}** (spread of SelMatch's accuracy minus that of reverse: "
+        f"{interval(calm)}).",
         f"CCFS on MTT {MINUS} SelMatch (Table 10). " + "; ".join(tables) + ".",
-        f"Matching moved the loss from {plain(first, 2)} to {plain(final, 2)}, "
+        f"Matching changed the loss from {plain(first, 2)} to {plain(final, 2)}, "
         "means of the first and of the last tenth of the iterations.",
     )
 

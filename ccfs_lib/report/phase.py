@@ -1,4 +1,4 @@
-"""Chapter 4: one curriculum phase: what the filter knows, and what is picked for it.
+"""Chapter 4: one curriculum phase: the filter, its candidates, the selected images.
 
 Figure 4 of the paper, (a) the filter, (b) the difficulty and (c) the picked, for any
 phase and with the coarse stage between them, which the paper does not show. `records`
@@ -31,11 +31,11 @@ Records = Sequence[PhaseRecord]
 
 
 def undecided(stages, record: PhaseRecord) -> int:
-    """Count the picks by index alone: equally hard candidates were left behind.
+    """Count the selected images with ties: equally hard candidates were not selected.
 
-    Equation 6 says nothing of ties, so another implementation would take other images
-    here and be just as right. A random fine stage has no ties to break, and where ties
-    are broken at random no index decides.
+    Equation 6 does not define ties, so another correct implementation may select other
+    images here. A random fine stage has no ties to break, and where ties are broken at
+    random no index decides.
     """
     if "random" in (stages.experiment.fine, stages.experiment.ties):
         return 0
@@ -50,7 +50,7 @@ def undecided(stages, record: PhaseRecord) -> int:
 
 
 def facts(stages, records: Records) -> Text:
-    """Tabulate the phase: the set, the filter, the candidates, the picked.
+    """Tabulate the phase: the set, the filter, the candidates, the selected images.
 
     Percent are of all training or test images. The filter's test accuracy is shown and
     never used: selection looks at the training split only.
@@ -61,21 +61,22 @@ def facts(stages, records: Records) -> Text:
     distilled = e.distilled * train.num_classes
     rows = [
         ("distilled images in the set", f"{distilled:,}"),
-        ("real images in it, from earlier phases", f"{now.synthetic - distilled:,}"),
-        ("filter: training images right", percent(now.train_accuracy)),
-        ("filter: test images right", percent(now.filter.test_accuracy)),
+        ("real images in the set", f"{now.synthetic - distilled:,}"),
+        ("training accuracy of the filter", percent(now.train_accuracy)),
+        ("test accuracy of the filter", percent(now.filter.test_accuracy)),
         ("candidates after the coarse stage", f"{now.pool.sum():,} of {len(train):,}"),
-        ("wanted, of each class", f"{now.quota:,}"),
-        ("picked by the fine stage", f"{len(now.chosen):,}"),
-        ("missing", f"{sum(now.shortfall.values()):,}"),
+        ("quota per class", f"{now.quota:,}"),
+        ("selected by the fine stage", f"{len(now.chosen):,}"),
+        ("shortfall", f"{sum(now.shortfall.values()):,}"),
     ]
     return table(f"Phase {now.phase} of {e.curricula}.", ("", ""), rows)
 
 
 def confusion(stages, records: Records):
-    """Draw what the filter answers to the training images, percent of each class.
+    """Draw the filter's predictions on the training images, percent of each class.
 
-    Off the diagonal are the candidates, before earlier picks and the teacher's veto.
+    Off the diagonal are the candidates, before those are excluded that earlier phases
+    selected or that the teacher misclassifies.
     """
     answers = records[-1].filter.predictions
     return charts.confusion(stages.train.labels.numpy(), answers, stages.train.classes)
@@ -83,28 +84,28 @@ def confusion(stages, records: Records):
 
 @drawn
 def supply(stages, records: Records):
-    """Draw candidates of each class against the number wanted; short ones stand out.
+    """Draw candidates of each class against the quota; shortfalls in another colour.
 
-    Every class wants the same number (Algorithm 1), but mistakes are not spread evenly:
-    a class the filter has learned runs out first, and stays short.
+    Every class has the same quota (Algorithm 1), but mistakes are not spread evenly: a
+    class that the filter has learned has the fewest candidates.
     """
     now, data = records[-1], stages.train
-    # Sorted by supply: where the bars cross the line of the quota is the finding.
+    # Sorted by the number of candidates.
     order = ends(now.pool)
     sizes = now.pool[order]
     figure, ax = canvas(1.1 + 0.25 * len(order))
     y = np.arange(len(order))
     ax.barh(y, sizes, 0.72, color=PALETTE["light"], label="candidates")
-    # What was picked lies on top of what could be, so its length reads as a share.
+    # The selected images are drawn over the candidates, as a part of them.
     taken = np.minimum(sizes, now.quota)
     enough = sizes >= now.quota
     for mask, colour, name in (
-        (enough, "blue", "picked"),
-        (~enough, "orange", "picked, but short"),
+        (enough, "blue", "selected"),
+        (~enough, "orange", "selected, with a shortfall"),
     ):
         if mask.any():
             ax.barh(y[mask], taken[mask], 0.72, color=PALETTE[colour], label=name)
-    ax.axvline(now.quota, color=PALETTE["ink"], lw=1.3, label=f"wanted: {now.quota}")
+    ax.axvline(now.quota, color=PALETTE["ink"], lw=1.3, label=f"quota: {now.quota}")
     ax.set_yticks(y, [short(data.classes[c]) for c in order])
     ax.set(xlabel="training images of the class", ylim=(len(order) - 0.4, -0.6))
     whole_numbers(ax, "x")
@@ -120,17 +121,17 @@ def supply(stages, records: Records):
 
 @drawn
 def sieve(stages, records: Records):
-    """Draw the difficulty of all training images, the candidates, and the picked.
+    """Draw the difficulty of all training images, candidates and selected images.
 
-    Each layer has a separate vertical axis, since the picked are few:
-    shapes are to be compared, not heights. The picked need not be the leftmost of the
-    candidates, because each class takes its simplest.
+    Each panel has a separate vertical axis, since few images are selected: compare
+    shapes, not heights. The selected images need not be the leftmost candidates,
+    because each class has its own quota.
     """
     values = records[-1].scores
     layers = {
         "all training images": (values, "grey"),
         "candidates": (values[records[-1].candidates], "sky"),
-        "picked": (values[records[-1].chosen], "blue"),
+        "selected": (values[records[-1].chosen], "blue"),
     }
     # One set of bins for all three, or the layers could not be laid over each other.
     edges = bins(values)
@@ -149,7 +150,7 @@ def sieve(stages, records: Records):
 
 
 def picked(stages, records: Records, columns: int = COLUMNS):
-    """Draw a gallery of the picked images, easiest first, the filter's answer below.
+    """Draw a gallery of the selected images, easiest first, with the filter's class.
 
     Figure 4(c), which shows one image of median difficulty per phase and class; a whole
     row shows how far the difficulty reaches.
@@ -164,7 +165,7 @@ def picked(stages, records: Records, columns: int = COLUMNS):
         answers = [short(data.classes[p], 10) for p in now.filter.predictions[some]]
         rows.append(Row(short(data.classes[c]), (data.images[some],), (answers,)))
     if not any(len(row.blocks[0]) for row in rows):
-        return Text("Nothing was picked here.")
+        return Text("No image was selected here.")
     return gallery(
         rows,
         remark=remark(len(rows), data.num_classes, "from the easiest to the hardest"),
@@ -173,21 +174,20 @@ def picked(stages, records: Records, columns: int = COLUMNS):
 
 @drawn
 def course(stages, records: Records):
-    """Draw the phases so far: filter accuracy; difficulty of candidates and picked.
+    """Draw the phases so far: filter accuracy; difficulty of candidates and selected.
 
-    Figure 4(a) and (b), the candidates added: if the picked get harder only because the
-    candidates do, the curriculum is the filter's and not the fine stage's.
+    Figure 4(a) and (b), the candidates added: they show whether the selected images get
+    harder because the candidates do.
     """
     figure, (top, low) = canvas(4.8, 2, sharex=True, height_ratios=(1, 1.25))
     x = [r.phase for r in records]
-    # Both, as in Figure 4(a): training accuracy is what selection sees, test accuracy
-    # what it is for. The filter was trained on neither set as a whole.
+    # Both, as in Figure 4(a). Selection uses the training images only.
     for name, colour, values in (
         ("training images", "blue", [r.train_accuracy for r in records]),
         ("test images", "green", [r.filter.test_accuracy for r in records]),
     ):
         top.plot(x, values, "o-", color=PALETTE[colour], ms=7, label=name)
-    top.set(ylabel="filter right (%)")
+    top.set(ylabel="filter accuracy (%)")
     middle, span = np.mean(top.get_ylim()), np.ptp(top.get_ylim())
     reach = max(6, 0.6 * span)  # a tenth of a point must not look like a mountain
     top.set_ylim(max(0, middle - reach), min(100, middle + reach))
@@ -196,7 +196,7 @@ def course(stages, records: Records):
         members = record.scores[record.candidates]
         # Named once, or the legend would repeat itself for every phase.
         _span(low, record.phase - 0.1, members, "sky", "candidates" * (i == 0))
-        _span(low, record.phase + 0.1, record.difficulty, "blue", "picked" * (i == 0))
+        _span(low, record.phase + 0.1, record.difficulty, "blue", "selected" * (i == 0))
     low.set(xlabel="phase", ylabel="difficulty", xlim=(0.5, records[-1].phase + 0.5))
     legend(low)
     low.set_xticks(x)

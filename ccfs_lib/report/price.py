@@ -1,10 +1,9 @@
-"""What a set costs to make, and what has to be kept to evaluate it (chapter 14).
+"""The cost of making a set, and the storage that its evaluation needs (chapter 14).
 
-The price of making is image passes (`ccfs_lib.cost`), which no machine changes, with
-the minutes of this one beside them; the price of keeping is bytes.
+Cost is counted in forward passes of one image (`ccfs_lib.cost`), which do not depend on
+the machine, with the minutes measured here beside them; storage in bytes.
 """
 
-from dataclasses import replace
 
 import pandas
 import torch
@@ -20,14 +19,14 @@ SETS = (CCFS, "distilled", "random")
 
 
 class Timed(Store):
-    """A store that remembers how long the trainings took that were asked of it."""
+    """A store that records the seconds of the trainings that are read from it."""
 
     def __init__(self, store: Store):
         super().__init__(store.root, store.shipped)
         self.seconds: dict[tuple[str, str], float] = {}
 
     def get(self, kind, recipe, compute):
-        """Read or compute as any store; the seconds are those of the first time."""
+        """Read or compute as any store; the seconds are those of the training."""
         artefact = super().get(kind, recipe, compute)
         if "seconds" in artefact.meta:  # recovered images have none
             self.seconds[kind, artefact.key] = artefact.meta["seconds"]
@@ -44,14 +43,14 @@ class Timed(Store):
 def price(stages: Pipeline) -> dict[str, dict[str, int]]:
     """Compute set -> stage -> forward images of one seed, planned (`cost.stages`).
 
-    Published scores are paid for by others and count nothing; forgetting that is
-    counted here takes a training on all data for every run beyond the teacher's.
+    Published scores cost nothing here; forgetting that is counted here takes a training
+    on all data for every run beyond the teacher's.
     """
     e, data = stages.experiment, stages.train
     size = cost.Size(len(data), len(stages.test), data.num_classes, data.image_size)
     result = {}
     for arm in SETS:
-        variant = replace(e, alpha=1.0) if arm == "distilled" else e
+        variant = e.changed(alpha=1.0) if arm == "distilled" else e
         work = {s.name: s.work for s in cost.stages(variant, size)}
         choosing = ("filter", "selection") if arm == CCFS else ()
         result[arm] = {
@@ -78,13 +77,13 @@ def prices(stages: Pipeline) -> Text:
         [NAMES[arm], *(f"{value / 1e6:,.2f}" for value in by_stage.values())]
         for arm, by_stage in price(stages).items()
     ]
-    head = ["set", "teacher", "scores", "recovery", "filters", "to make it"]
+    head = ["set", "teacher", "scores", "recovery", "filters", "making the set"]
     caption = (
-        "Millions of forward images that a set costs, one seed. A training step is "
-        "worth three (four with a teacher), a step of recovery two. Measured on the "
-        f"machine that trained them, in minutes, CCFS, seed 0: {', '.join(took)}."
+        "Cost of a set in millions of forward passes, one seed. A training step counts "
+        "as three passes (four with a teacher), a recovery step as two. Minutes on the "
+        f"machine that trained them, of CCFS, seed 0: {', '.join(took)}."
     )
-    return table(caption, [*head, "to train on it once"], body)
+    return table(caption, [*head, "one training on it"], body)
 
 
 def needs(e: Experiment, images: float, train: int, classes: int, side: int) -> dict:
@@ -114,7 +113,7 @@ def sizes(rows: pandas.DataFrame, stages: Pipeline) -> Text:
     if e.printed_as.removesuffix("-jpeg") in presets.CLASS_SIZE:
         theirs = preset(e.dataset, "paper", ipc=e.ipc)
         columns["at the paper's scale"] = needs(theirs, e.ipc * shape[1], *shape)
-    head, body = ["what"], []
+    head, body = ["item"], []
     for name in columns:
         head += [f"{name} (MB)", "of all images"]
     for what in columns["here"]:
@@ -122,4 +121,4 @@ def sizes(rows: pandas.DataFrame, stages: Pipeline) -> Text:
         for column in columns.values():
             part = percent(100 * column[what] / column["all training images"])
             body[-1] += [f"{column[what] / 1e6:,.2f}", part]
-    return table("Bytes, raw, in millions.", head, body)
+    return table("Storage in millions of bytes, uncompressed.", head, body)

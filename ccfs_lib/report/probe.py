@@ -1,9 +1,9 @@
-"""What a teacher says of images: its confidence, and how familiar they look to it.
+"""A teacher's predictions and batch-norm distances on images.
 
 The two terms of SRe2L's recovery loss, classification and batch-norm statistics, put to
-images that were not recovered. The teacher sees them whole here, without the random
-crops of the recovery. What it says is kept as any stage is, so that a chapter needs no
-weights where its answers are shipped.
+images that were not recovered. The teacher sees whole images here, without the random
+crops of the recovery. The results are stored as any stage is, so that a chapter needs
+no weights where they are shipped.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ MOST = 2000  # images of each kind that the teacher is asked about
 
 @dataclass(frozen=True)
 class Opinion:
-    """What the teacher says of a set of images, one value per image."""
+    """The teacher's predictions on a set of images, one value per image."""
 
     confidence: np.ndarray  # percent, of the image's true class
     right: np.ndarray  # bool, whether that class is its answer
@@ -41,17 +41,17 @@ def some(data: ImageSet, most: int = MOST) -> ImageSet:
 
 
 def opinions(stages, recovered: ImageSet) -> dict[str, Opinion]:
-    """Compute the teacher's opinion of recovered, training and test images, by kind.
+    """Compute the teacher's predictions on recovered, training and test images.
 
     stages: the chapter's Pipeline; recovered: its distilled images. At most MOST each.
     """
-    # Seen and unseen real images: the gap between them is what "familiar" can mean.
+    # Seen and unseen real images, for comparison.
     kinds = zip(KINDS, (recovered, stages.train, stages.test), strict=True)
     return {kind: _kept_opinion(stages, some(data)) for kind, data in kinds}
 
 
 def _kept_opinion(stages, data: ImageSet) -> Opinion:
-    """The teacher's opinion of these images, computed once."""
+    """Compute the teacher's predictions on these images, once."""
 
     def compute():
         network = stages.teacher.network
@@ -65,13 +65,13 @@ def _kept_opinion(stages, data: ImageSet) -> Opinion:
 
 
 def _key(stages) -> dict:
-    """What anything that a teacher says depends on, as the explorer's map has it."""
+    """Return what a teacher's outputs depend on, as for the explorer's map."""
     key = {"teacher": stages.teacher.key, "portable": stages.experiment.portable}
     return key | stages.trainings.arithmetic
 
 
 def _meta(stages) -> dict:
-    """Whether the weights are those that were trained, or went through something."""
+    """Say whether the weights are those that were trained, or were converted."""
     return {"weights": stages.teacher.mark or "as trained"}
 
 

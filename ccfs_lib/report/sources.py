@@ -1,6 +1,5 @@
 """Where difficulty scores come from, and whether two of them agree (Section 5.4)."""
 
-from dataclasses import replace
 
 import numpy as np
 
@@ -19,9 +18,9 @@ def scores(stages) -> tuple[np.ndarray, Text]:
     e = stages.experiment
     if e.score == "logits":
         other = "published-forgetting" if e.dataset in SCORE_FILES else "forgetting"
-        stand_in = replace(e, score=other)
+        stand_in = e.changed(score=other)
         values, source = scores(type(stages)(stand_in, stages.store, stages.device))
-        first = "The score of this run, the filter's logits, exists only in a phase. "
+        first = "The score of this run, the filter's logits, exists in a phase only. "
         return values, Text(f"{first}Shown instead: {source}")
     return stages.difficulty, Text(_source(stages))
 
@@ -36,8 +35,8 @@ def _source(stages) -> str:
         )
     if e.score == "published-cscore":
         return (
-            "C-scores as published by their authors, with the sign turned: here, as "
-            "everywhere in this book, higher means harder."
+            "C-scores as published by their authors, with the sign reversed: higher "
+            "means harder, as everywhere in this book."
         )
     if plugins.named(e.score):
         return f"Scores by a function of the training images, `{e.score}`."
@@ -48,10 +47,10 @@ def _source(stages) -> str:
     runs = [stages.squeeze.run(seed).tensors for seed in stages.squeeze.seeds]
     never = sum(int((~run["learned"]).sum()) for run in runs)
     ending = (
-        f"In {count(never, 'case')} a training never learned an image, which then "
-        "counts one event more than its most forgotten one."
+        f"In {count(never, 'case')} an image was never learned by a training; it "
+        "counts one event more than the most forgotten image of that training."
         if never
-        else "Every training learned every image at some time."
+        else "Every image was learned at some epoch of every training."
     )
     return (
         f"Forgetting events per image, counted in {count(e.score_runs, 'training')} of "
@@ -72,12 +71,11 @@ def agreement(stages) -> Text:
     known = e.dataset in SCORE_FILES and e.score != "published-cscore"
     other = _cscore(stages) if known else None
     if other is None:
-        return Text("There is no second score of these images to compare with.")
+        return Text("There is no second score of these images to compare.")
     return Text(
-        "Spearman's rank correlation with the C-score, its sign turned, over "
-        f"{len(values):,} images: **{_spearman(values, other):.2f}**. Two notions of "
-        "difficulty that mostly agree, and a check that the file belongs to these "
-        "images in this order."
+        "Spearman's rank correlation with the C-score (sign reversed) over "
+        f"{len(values):,} images: **{_spearman(values, other):.2f}**. A high "
+        "value also confirms that the file belongs to these images in this order."
     )
 
 
@@ -93,8 +91,8 @@ def _between_trainings(stages) -> Text:
     )
     return Text(
         "Spearman's rank correlation between the counts of two trainings: "
-        f"**{between}**. Chance has a hand in every count, which is why {runs} are "
-        "averaged."
+        f"**{between}**. Counts depend on the initial weights and the order of the "
+        f"images, so {runs} are averaged."
     )
 
 
@@ -105,7 +103,7 @@ def _spearman(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _cscore(stages) -> np.ndarray | None:
-    other = replace(stages.experiment, score="published-cscore")
+    other = stages.experiment.changed(score="published-cscore")
     try:
         return type(stages)(other, stages.store, stages.device).difficulty
     except InputError:  # no such file beside the data

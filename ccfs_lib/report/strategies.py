@@ -1,4 +1,4 @@
-"""Chapter 6: six ways to choose, coarse by fine (Tables 3, 11, 12 and 13)."""
+"""Chapter 6: the six selection strategies (Tables 3, 11, 12 and 13)."""
 
 import numpy as np
 import pandas
@@ -45,8 +45,8 @@ OTHERS = tuple(
 def grid(rows: pandas.DataFrame, experiment: Experiment):
     """Draw accuracy by coarse and fine stage, as in Table 3; the paper's below.
 
-    rows: those of `arms.read`, with all six strategies. The paper's matrix is there for
-    its pattern: it has separate colours, since its accuracies are a ResNet-18's.
+    rows: those of `arms.read`, with all six strategies. The paper's matrix has a colour
+    scale of its own, since its accuracies are a ResNet-18's.
     """
     # Each cell with an interval; whether two of them differ is for `differences`.
     summaries = [summary(values(rows, arm)) for arm in ORDER]
@@ -54,11 +54,11 @@ def grid(rows: pandas.DataFrame, experiment: Experiment):
     means = np.reshape([s.mean for s in summaries], shape)
     halves = np.reshape([s.half for s in summaries], shape)
     printed = [paper.arm(arm, experiment.printed_as, experiment.ipc) for arm in ORDER]
-    title = "here: test accuracy (%), last epoch, mean and 95 % interval"
+    title = "here: last epoch (%), mean and 95 % interval"
     shown = {title: means}
     # Tables 11 to 13 have all six of a cell or none.
     if all(value is not None for value in printed):
-        shown["paper: ResNet-18, its own scale, best epoch"] = np.reshape(
+        shown["paper: ResNet-18, best epoch"] = np.reshape(
             printed, shape
         )
     fines = ("simplest", "random", "hardest")
@@ -74,7 +74,7 @@ def differences(rows: pandas.DataFrame):
 
 
 def tastes(stages, seed: int = 0) -> dict[str, np.ndarray]:
-    """Return the difficulty of what each strategy picked, one seed: arm -> (n,).
+    """Return the difficulty of the images that each strategy selected: arm -> (n,).
 
     stages: the chapter's Pipeline; its filters are read from the store, not trained.
     """
@@ -88,10 +88,9 @@ def tastes(stages, seed: int = 0) -> dict[str, np.ndarray]:
 
 @drawn
 def taste_chart(picked: dict[str, np.ndarray]):
-    """Draw the difficulty of the picked: range thin, middle half thick, mean a dot.
+    """Draw the difficulty of the selected: range thin, middle half thick, mean a dot.
 
-    picked: that of `tastes`. Blue is misclassified, orange classified, so that the
-    coarse stage, which decides where on the scale one looks, is seen before the fine.
+    picked: that of `tastes`. Blue is misclassified, orange classified.
     """
     figure, ax = canvas(0.7 + 0.5 * len(picked))
     for y, (arm, difficulty) in enumerate(picked.items()):
@@ -120,10 +119,10 @@ def taste_chart(picked: dict[str, np.ndarray]):
 
 @drawn
 def filled(rows: pandas.DataFrame):
-    """Draw the images that each strategy delivered, percent of those wanted, by seed.
+    """Draw the set size of each strategy, percent of the budget, by seed.
 
-    A class without enough candidates stays short (as in the released code), so a set
-    can be smaller than its rivals; the strategies that fell short are orange.
+    A class with too few candidates keeps its shortfall (as in the released code), so
+    sets may differ in size; strategies with a shortfall are orange.
     """
     figure, ax = canvas(0.9 + 0.34 * len(ORDER))
     for y, arm in enumerate(ORDER):
@@ -136,7 +135,7 @@ def filled(rows: pandas.DataFrame):
         range(len(ORDER)), [NAMES[arm].removeprefix("CCFS: ") for arm in ORDER]
     )
     # From 0: these are lengths of bars. A little beyond 100, or its tick is cut.
-    ax.set(xlabel="images delivered (% of those wanted)", xlim=(0, 102))
+    ax.set(xlabel="set size (% of the budget)", xlim=(0, 102))
     ax.set_ylim(len(ORDER) - 0.4, -0.6)
     ax.grid(axis="x")
     return figure
@@ -153,7 +152,7 @@ def answer(rows: pandas.DataFrame, experiment: Experiment) -> Text:
     tally = ", ".join(f"{word} for {words.count(word)}" for word in VERDICTS)
     return finding(
         _top(rows, gaps),
-        f"The paper's claim that it beats each of the other five: {tally}.",
+        f"CCFS has a higher accuracy than each of the other five: {tally}.",
         _closest(gaps),
         _short(rows),
         _paper(experiment),
@@ -169,13 +168,14 @@ def _top(rows, gaps: dict[str, Difference]) -> str:
     names = listed([NAMES[arm] for arm in best])
     names = f"{names[0].upper()}{names[1:]}"
     if len(best) > 1:
-        text = f"{names} share the highest mean, {percent(most)}."
+        text = f"{names} share the highest mean accuracy, {percent(most)}."
     else:
-        text = f"{names} has the highest mean, {plus_minus(means[best[0]])}{SPACE}%."
+        best_mean = f"{plus_minus(means[best[0]])}{SPACE}%"
+        text = f"{names} has the highest mean accuracy, {best_mean}."
     if CCFS in best:
         return text
     place = 1 + sum(d.mean < 0 and not level(d) for d in gaps.values())
-    return f"{text} CCFS's own strategy is number {place} of {len(ORDER)}."
+    return f"{text} The strategy of CCFS has rank {place} of {len(ORDER)}."
 
 
 def _closest(gaps: dict[str, Difference]) -> str:
@@ -187,29 +187,28 @@ def _closest(gaps: dict[str, Difference]) -> str:
     arm = min(gaps, key=lambda arm: gaps[arm].mean)
     d, name = gaps[arm], NAMES[arm]
     if level(d):
-        return f"Its closest rival, {name}, has exactly the same mean: {interval(d)}."
+        return f"{name} has exactly the same mean accuracy as CCFS: {interval(d)}."
     if (word := verdict(d)) == HOLDS:
-        return f"Its smallest lead is over {name}, and clear: {interval(d)}."
+        return f"The smallest lead of CCFS is over {name}, and clear: {interval(d)}."
     if word == FAILS:
-        return f"Its largest deficit is to {name}, and clear: {interval(d)}."
+        return f"The largest deficit of CCFS is to {name}, and clear: {interval(d)}."
     side = "above" if d.mean > 0 else "below"
     rival = "closest" if d.mean > 0 else "strongest"
     return (
-        f"Its mean is {side} that of its {rival} rival, {name}, but too close to call: "
-        f"{interval(d)}."
+        f"The mean of CCFS is {side} that of its {rival} rival, {name}, but too close "
+        f"to call: {interval(d)}."
     )
 
 
 def _short(rows) -> str:
-    """Say whether all strategies filled their sets, as a fair comparison needs."""
+    """Say whether all sets are full, as a fair comparison needs."""
     parts = arms.fullness(rows, ORDER)
     least = min(parts, key=parts.get)
     if parts[least] == 1:
-        return "Every strategy made all the images that were wanted."
+        return "All six sets are full."
     return (
-        f"The comparison is not quite fair: {NAMES[least]} made only "
-        f"{fill(parts[least])} of the images wanted, the fullest set "
-        f"{fill(max(parts.values()))}."
+        f"The sets differ in size: {NAMES[least]} holds {fill(parts[least])} of its "
+        f"budget, the largest set {fill(max(parts.values()))}."
     )
 
 
@@ -221,6 +220,6 @@ def _paper(experiment) -> str:
         return ""
     second = max((arm for arm in ORDER if arm != CCFS), key=printed.get)
     return (
-        f"In the paper's table CCFS's strategy leads the next, {NAMES[second]}, by "
+        f"In the paper's table CCFS leads the next best, {NAMES[second]}, by "
         f"{signed(printed[CCFS] - printed[second])} points."
     )

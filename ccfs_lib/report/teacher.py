@@ -1,8 +1,8 @@
-"""Chapter 2: the teacher, trained on everything, and what it gets wrong.
+"""Chapter 2: the teacher, trained on all images, and what it misclassifies.
 
-It serves three times: images are recovered from it, every later training learns from
-its answers, and the authors' code lets it veto candidates. The paper does not
-list this as a step; SRe2L's name for it is "squeeze".
+Images are recovered from it, every later training uses its soft labels, and the
+authors' code keeps only candidates that it classifies correctly. The paper does not
+list its training as a step; SRe2L calls it "squeeze".
 """
 
 import numpy as np
@@ -25,9 +25,9 @@ def facts(stages) -> Text:
         ("parameters", f"{cost.parameters:,}"),
         ("multiply-adds for one image", f"{cost.macs / 1e6:,.2f} million"),
         ("epochs", e.teacher.epochs),
-        ("training images right", percent(teacher.train_accuracy, 2)),
-        # The last epoch's weights teach; the best is shown for those who compare with
-        # papers that report it.
+        ("training accuracy", percent(teacher.train_accuracy, 2)),
+        # The last epoch's weights are used; the best is for comparison with papers
+        # that report it.
         ("test accuracy, last epoch", percent(teacher.last, 2)),
         ("test accuracy, best epoch", percent(teacher.best, 2)),
     ]
@@ -41,8 +41,8 @@ def curve(meta: dict):
     """Draw the training loss of every epoch, and test accuracy where measured.
 
     meta: losses, curve (0-based epoch -> percent), last and best of a training. The
-    shaded part is where the test split was looked at: the "best" of so many looks is
-    above the last even if nothing was learned there, by the luck of the maximum alone.
+    shaded part is where test accuracy was measured: a maximum over several epochs is
+    above the last one by chance alone.
     """
     figure, (top, low) = canvas(4.2, 2, sharex=True)
     losses, tested = meta["losses"], {int(k): v for k, v in meta["curve"].items()}
@@ -96,11 +96,11 @@ def by_tenth(difficulty: np.ndarray, wrong: np.ndarray) -> np.ndarray:
 
 @drawn
 def excluded(difficulty: np.ndarray, wrong: np.ndarray):
-    """Draw which part of each tenth of the images the teacher's veto would exclude.
+    """Draw which part of each tenth of the images the teacher-correct rule excludes.
 
-    Arguments as for `by_tenth`. The veto (candidates must be teacher-correct) is in the
-    authors' code and not in the paper; if the bars rise to the right it removes what
-    "hardest" strategies live on and hardly touches "simplest" ones.
+    Arguments as for `by_tenth`. The rule is in the authors' code and not in the paper;
+    if the bars rise to the right, it excludes candidates of "hardest" strategies and
+    hardly any of "simplest" ones.
     """
     values = by_tenth(difficulty, wrong)
     figure, ax = canvas(2.7)
@@ -110,7 +110,7 @@ def excluded(difficulty: np.ndarray, wrong: np.ndarray):
             text = f"{value:.1f}" if value < 10 else f"{value:.0f}"
             style = {"xytext": (0, 2), "textcoords": "offset points", "fontsize": 9.5}
             ax.annotate(text, (x, value), ha="center", va="bottom", **style)
-    ax.set(xlabel="tenth of the images, easiest first", ylabel="teacher wrong (%)")
+    ax.set(xlabel="tenth of the images, easiest first", ylabel="misclassified (%)")
     ax.set(xticks=range(1, 11), ylim=(0, max(1, 1.15 * values.max())))
     return figure
 
@@ -119,13 +119,13 @@ def wrong_gallery(stages, wrong: np.ndarray, difficulty: np.ndarray):
     """Draw images that the teacher gets wrong, hardest first, with its answers.
 
     wrong: indices, from `mistakes`; difficulty: float (N,). The eight classes with most
-    mistakes: what is worth seeing is whether these are its faults or the labels'.
+    mistakes: a reader can judge whether the prediction or the label is wrong.
     """
     train, labels = stages.train, stages.train.labels.numpy()
     if not len(wrong):
-        return Text("The teacher gets every training image right: nothing to show.")
+        return Text("The teacher classifies every training image correctly.")
     hard = wrong[np.argsort(-difficulty[wrong], kind="stable")]
-    # The worst eight classes, however many there are: rows below nobody would look at.
+    # The eight classes with most mistakes.
     per_class = np.bincount(labels[wrong], minlength=train.num_classes)
     rows = []
     for c in np.argsort(-per_class, kind="stable")[:8]:

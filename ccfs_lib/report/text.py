@@ -1,7 +1,7 @@
 """Sentences and tables that are computed: numbers, differences, findings, the stamp.
 
-No verdict is typed in a notebook: `ccfs_lib.claims.compare.verdict` chooses the word
-from an interval, so a sentence changes with the numbers. "Too close to call" is one.
+No verdict is typed in a notebook: `ccfs_lib.claims.compare.verdict` chooses one of
+"holds", "does not hold" and "too close to call" from an interval.
 """
 
 import html
@@ -13,16 +13,16 @@ import torch
 from ccfs_lib import networks
 from ccfs_lib.claims.compare import VERDICTS, verdict  # noqa: F401  chapters find words here
 from ccfs_lib.experiment import preset, presets
-from ccfs_lib.statistics import Difference, Summary, summary
+from ccfs_lib.statistics import FEW, Difference, Summary, summary
 
 # A space that does not break, and the signs that typography has for minus and for none.
 SPACE, MINUS, DASH = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}", "\N{EN DASH}"
 # Settings that may be paths.
 PATHS = ("dataset", "score", "distilled_from", "selected_from")
-# What a reader has to know before the first number.
+# Remarks on data sets, shown before the first number.
 REMARKS = {
-    "cifar10-jpeg": "cifar10-jpeg is not CIFAR-10: it is CIFAR-10 re-encoded as JPEG "
-    "(quality 75, halved chroma), real photographs but not the canonical pixels.",
+    "cifar10-jpeg": "cifar10-jpeg is not CIFAR-10: its images are those of CIFAR-10, "
+    "re-encoded as JPEG (quality 75, halved chroma).",
 }
 
 
@@ -57,8 +57,18 @@ def interval(d: Difference, unit: str = "points", digits: int = 1) -> str:
     mean = f"{signed(d.mean, digits)}{SPACE}{unit}"
     if math.isnan(d.half):
         return f"{mean}, no interval from a single seed"
+    if min(d.n_a, d.n_b) < FEW:
+        return f"{mean}, no interval from two seeds"
     low, high = (signed(d.mean + s * d.half, digits) for s in (-1, 1))
     return f"{mean}, 95{SPACE}% interval [{low}, {high}]"
+
+
+def bracketed(d: Difference, digits: int = 1) -> str:
+    """Return a difference briefly: +2.9 [+2.6, +3.3]; without an interval the mean."""
+    if math.isnan(d.half):
+        return signed(d.mean, digits)
+    low, high = (signed(d.mean + s * d.half, digits) for s in (-1, 1))
+    return f"{signed(d.mean, digits)} [{low}, {high}]"
 
 
 def signed(value: float, digits: int = 1) -> str:
@@ -80,12 +90,12 @@ def percent(value: float, digits: int = 1) -> str:
 
 
 def fill(part: float) -> str:
-    """A part of what was wanted, 0 to 1, as percent: 100 % only where it is all."""
+    """Format a part, 0 to 1, as percent; 100 % only where nothing is missing."""
     return percent(100 * part, 2 if 0.995 <= part < 1 else 0)
 
 
 def share(part: int, whole: int) -> str:
-    """Format a share, 33.5 % (453 of 1,352): never without what it is of."""
+    """Format a share with its counts: 33.5 % (453 of 1,352)."""
     return f"{percent(100 * part / max(whole, 1))} ({part:,} of {whole:,})"
 
 
@@ -125,7 +135,6 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence], left: int
 def stamp(stages, seeds: bool = False) -> Text:
     """Return what was run, in one line, and every setting in a table that opens.
 
-    A page that does not name its scale can be quoted for what it never showed.
     stages: the chapter's Pipeline. seeds: whether the chapter repeats its trainings.
     """
     e, on_gpu = stages.experiment, str(stages.device).startswith("cuda")
@@ -138,7 +147,7 @@ def stamp(stages, seeds: bool = False) -> Text:
     hidden = () if seeds else ("seeds",)  # a chapter of one seed must not name three
     # `data_root` is a place on somebody's machine, and no part of what was run.
     rows = [(k, v) for k, v in e.table() if k not in ("data_root", *hidden)]
-    # A path says more about its owner than about the run: the last part is enough.
+    # Only the last part of a path: the rest names a user's folders.
     rows = [(k, _leaf(v) if k in PATHS else v) for k, v in rows]
     return stamped(line, e.dataset, rows)
 
@@ -160,12 +169,12 @@ def _leaf(path: str) -> str:
 
 
 def _scale(stages) -> str:
-    """Say how far the run is from the paper's, from what they cost."""
+    """Compare the run with the paper's by their cost."""
     # In multiply-adds of one image and in epochs: both are facts of the configuration,
     # where a ratio of seconds would be one of the machine.
     e = stages.experiment
     if e.dataset.removesuffix("-jpeg") not in presets.CLASS_SIZE:
-        return f"scale: {e.scale}, not the paper's, which has no such data."
+        return f"scale: {e.scale}, not the paper's, which does not use these data."
     paper = preset(e.dataset, "paper", ipc=e.ipc)
     if e.scale == "paper" and e.network == paper.network:
         return f"scale: paper{_apart(e, paper)}."
@@ -176,9 +185,9 @@ def _scale(stages) -> str:
             for name in (e.network, paper.network)
         )
     return (
-        f"scale: {e.scale}, not the paper's: one image costs this network "
-        f"{_ratio(ours, theirs)} of what it costs a ResNet-18, and "
-        f"{e.recipe.epochs} epochs stand for {paper.recipe.epochs}."
+        f"scale: {e.scale}, not the paper's: the network has {_ratio(ours, theirs)} of "
+        f"the multiply-adds of a ResNet-18, and {e.recipe.epochs} epochs replace "
+        f"{paper.recipe.epochs}."
     )
 
 

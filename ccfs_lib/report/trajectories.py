@@ -1,4 +1,4 @@
-"""Chapter 12, first half: experts, windows, and what matching turns images into."""
+"""Chapter 12, first half: experts, windows, and images before and after matching."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,22 @@ from ccfs_lib.experiment import Motivation
 from ccfs_lib.experiment.matching import EXPERTS, published
 from ccfs_lib.pipeline import Section3Pipeline
 from ccfs_lib.report.gallery import Row, gallery, remark
-from ccfs_lib.report.style import PALETTE, canvas, drawn, legend, short, spread
+from ccfs_lib.report.style import (
+    PALETTE,
+    canvas,
+    drawn,
+    legend,
+    short,
+    spread,
+    whole_numbers,
+)
 from ccfs_lib.report.text import Text, count, stamped
 
 CLASSES, EACH = 6, 3  # of the gallery
 
 
 def stamp(stages: Section3Pipeline) -> Text:
-    """Return what was run, in one line, and every setting in a table that opens."""
+    """Return the settings of the run: one line, and a table that opens."""
     motivation, e = stages.motivation, stages.experiment
     where = "GPU" if str(stages.device).startswith("cuda") else "CPU"
     words = [f"shrunk to {e.image_size} pixels"] * bool(e.image_size)
@@ -33,7 +41,7 @@ def stamp(stages: Section3Pipeline) -> Text:
 
 
 def scale(motivation: Motivation) -> Text:
-    """Say how small this is beside the published run, from both recipes."""
+    """Compare the size of this run with the published one, from both recipes."""
     theirs, m = published("selmatch", "cifar10", 250), motivation.matching
     expert = EXPERTS["selmatch"]
     ours = motivation.experts * motivation.expert.epochs
@@ -45,13 +53,13 @@ def scale(motivation: Motivation) -> Text:
         f"network, {100 * expert.epochs / ours:,.0f} times the epochs. Matching: "
         f"{m.iterations:,} iterations of {m.syn_steps} inner steps; SelMatch: "
         f"{theirs.iterations:,} of {theirs.syn_steps}, {full / passes:,.0f} times the "
-        "images. SelMatch also keeps the iteration that tests best; here it is the "
-        "last, since the test split chooses nothing."
+        "images. SelMatch keeps the iteration with the best test accuracy; here the "
+        "last one is kept, since the test split chooses nothing."
     )
 
 
 def pictures(stages: Section3Pipeline):
-    """Draw SelMatch's window: what stays real, what is distilled, and into what.
+    """Draw SelMatch's window: its real part, its distilled part, and the result.
 
     Three images of each class at even steps of their part of the window, seed 0.
     """
@@ -95,6 +103,7 @@ def losses(stages: Section3Pipeline, arms: Sequence[str] = ("selmatch", "reverse
         ax.plot(x[width // 2 :][: len(mean)], mean, color=ink, label=arm.title)
     ax.axhline(1, color=PALETTE["grey"], lw=1)
     ax.set(xlabel="iteration", ylabel="matching loss")
+    whole_numbers(ax, "x")
     ax.grid(axis="y")
     legend(ax)
     return figure

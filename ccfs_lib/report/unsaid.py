@@ -1,17 +1,18 @@
-"""Chapter 13: what the paper leaves open, and how many points each choice is worth.
+"""Chapter 13: choices that the paper leaves open, and their effect on accuracy.
 
-A paper that does not say how it reports, breaks ties or fills a class has still done it
-in some way. Each question here is that way against another one, all else equal: the
-same teacher, images and seeds, so that only the choice can explain the difference.
+Which epoch is reported, how ties are broken and what happens to a short class is not in
+the paper, but in its code. Each question compares the authors' setting with another one
+on the same teacher, images and seeds, so that only the choice differs.
 """
 
 from dataclasses import replace
 
 import pandas
 
-from ccfs_lib import paper, results
+from ccfs_lib import paper
 from ccfs_lib.claims.compare import CCFS, OPEN, verdict
 from ccfs_lib.experiment import CONTROLS, STRATEGIES, Experiment, presets
+from ccfs_lib.pipeline import measured_rows
 from ccfs_lib.report import ablation
 from ccfs_lib.report.effects import Effect, effect, sentence, word
 from ccfs_lib.report.text import (
@@ -24,12 +25,11 @@ from ccfs_lib.report.text import (
     percent,
     signed,
 )
-from ccfs_lib.runtime import paths
 
 ARMS = (CCFS, *CONTROLS, "random-short")
 WEAK = 10  # the weak teacher has this part of the epochs
 READ = ("alpha", "recipe.batch_rule", "recipe.lr", "recipe.weight_decay")
-# Settings in which the two sides of a question differ, and nothing else may.
+# The settings in which the two sides of a question differ; all others are equal.
 APART = {
     "veto": ("teacher_correct",),
     "weak": ("teacher_correct",),
@@ -42,24 +42,24 @@ NAMED = {
     "veto": f"teacher-correct only {MINUS} any candidate",
     "weak": f"teacher-correct only {MINUS} any, weak teacher",
     "reading": f"recipe: tables {MINUS} scripts",
-    "filters": f"filters: by the teacher {MINUS} hard labels",
-    "ties": f"ties: by index {MINUS} by lot",
-    "short": f"random: as many as CCFS has {MINUS} all",
-    "equal": f"CCFS {MINUS} as many random images",
+    "filters": f"filters: soft labels {MINUS} hard labels",
+    "ties": f"ties: by index {MINUS} at random",
+    "short": f"random set: CCFS's class sizes {MINUS} full",
+    "equal": f"CCFS {MINUS} random, equal class sizes",
     "control": f"CCFS {MINUS} random, same teacher",
     "whole": f"CCFS {MINUS} random without a teacher",
 }
 SUBJECTS = {
-    "epoch": "Reporting CCFS's best of the last epochs in place of the last one",
-    "veto": "Keeping only candidates that the teacher gets right",
-    "weak": f"The same rule under a teacher of 1/{WEAK} of the epochs",
-    "reading": "Training by the paper's tables in place of the released scripts",
-    "filters": "Teaching the filters by the teacher in place of hard labels",
-    "ties": "Taking ties in the order of their index in place of a lot",
-    "short": "Leaving a random set as short as CCFS's own classes are",
-    "equal": "Selecting by CCFS in place of drawing as many images by lot",
-    "control": "Selecting by CCFS in place of drawing by lot, same teacher",
-    "whole": "Selecting by CCFS with a teacher in place of a lot without one",
+    "epoch": "Reporting the best of the last epochs of CCFS in place of the last one",
+    "veto": "Keeping only candidates that the teacher classifies correctly",
+    "weak": f"The same rule with a teacher trained for 1/{WEAK} of the epochs",
+    "reading": "The recipe of the paper's tables in place of the released scripts'",
+    "filters": "Training filters with soft labels in place of hard labels",
+    "ties": "Breaking ties by index in place of at random",
+    "short": "Shrinking the random set to CCFS's class sizes",
+    "equal": "Selecting by CCFS in place of a random draw of equal class sizes",
+    "control": "Selecting by CCFS in place of a random draw, same teacher",
+    "whole": "CCFS with a teacher in place of a random draw with hard labels",
 }
 # Choices that the paper leaves open; the other three compare whole methods.
 CHOICES = tuple(NAMED)[:7]
@@ -68,7 +68,8 @@ CHOICES = tuple(NAMED)[:7]
 def questions(e: Experiment) -> dict[str, tuple[Experiment, Experiment]]:
     """Return both sides of every question that changes a setting, the authors' first.
 
-    What cannot be asked of this experiment, such as ties of logits, is left out.
+    Questions that do not apply to this experiment, such as ties of logits, are left
+    out.
     """
     faint = replace(e.teacher, epochs=max(1, e.teacher.epochs // WEAK))
     asked = {
@@ -84,7 +85,7 @@ def questions(e: Experiment) -> dict[str, tuple[Experiment, Experiment]]:
     result = {}
     for key, sides in asked.items():
         try:
-            result[key] = tuple(replace(e, **change) for change in sides)
+            result[key] = tuple(e.changed(**change) for change in sides)
         except ValueError:
             continue
     return result
@@ -128,7 +129,7 @@ def measure(stages, asked: dict) -> pandas.DataFrame:
 
 def arms(experiment: Experiment) -> list[str]:
     """List the arms of chapter 5 and the six strategies, if results hold them."""
-    rows = results.load(paths.results(), experiment.run)
+    rows = measured_rows(experiment)
     there = set(rows["cell"])
     return [arm for arm in (*STRATEGIES, *CONTROLS) if arm in there]
 
@@ -169,19 +170,24 @@ def said(effects: dict[str, Effect], *keys: str) -> Text:
     """
     sentences = [sentence(effects[key]) for key in keys if key in effects]
     if not sentences:
-        return finding("This question cannot be asked of this run.")
+        return finding("This question does not apply to this run.")
     return finding(*sentences)
 
 
 def printed(experiment: Experiment) -> dict[str, float]:
-    """Return the paper's headline for these data, name -> points; or CIFAR-10's."""
+    """Return the paper's main claim for these data, name -> points; {} without one.
+
+    That of other data would be a point of another experiment on the same axis.
+    """
     claims, name = paper.claims(), experiment.printed_as.removesuffix("-jpeg")
     here = claims[claims["id"] == f"sota-{name}"]
-    claim = (here if len(here) else claims[claims["id"] == "sota-cifar10"]).iloc[0]
+    if here.empty:
+        return {}
+    claim = here.iloc[0]
     rival, place = claim["right"].split("@")
     rival = {"selmatch": "SelMatch", "cudd": "CUDD"}.get(rival, rival)
     where = ", IPC ".join(place.rsplit("-", 1))
-    name = f"printed: CCFS {MINUS} {rival}, {where}"
+    name = f"paper: CCFS {MINUS} {rival}, {where}"
     return {name: claim["paper_difference"]}
 
 
@@ -191,18 +197,23 @@ def answer(effects: dict[str, Effect]) -> Text:
     moved = [e for e in choices if not e.none and verdict(e.difference) != OPEN]
     names = [f"{e.name} ({signed(e.difference.mean)})" for e in moved]
     widest = max(choices, key=lambda e: abs(e.difference.mean))
-    # Were all of them nothing and independent, so often at least one would stand out.
+    # The chance of at least one false positive among independent tests.
     open_ = sum(not e.none for e in choices)
     chance = percent(100 * (1 - 0.95**open_), 0)
     control, whole = (effects[k].difference for k in ("control", "whole"))
     return finding(
-        f"Of {count(len(choices), 'choice')} that the paper leaves open, {len(moved)} "
-        f"move{'s' * (len(moved) == 1)} the accuracy beyond the spread of the seeds"
+        f"Of {count(len(choices), 'choice')} that the paper leaves open, "
+        f"{_effects(len(moved))} on accuracy larger than the spread over seeds"
         + (f": {listed(names)}." if moved else "."),
-        f"The widest is {widest.name}: {interval(widest.difference)} ({word(widest)}).",
-        f"If none of this did anything, at least one of {open_} such intervals would "
-        f"still exclude zero with a probability of {chance}.",
-        f"The comparison that the paper makes, CCFS with a teacher against random "
-        f"images without one, gives {interval(whole)}; with the same teacher on both "
-        f"sides {interval(control)} are left.",
+        f"The largest effect is {widest.name}: {interval(widest.difference)} "
+        f"({word(widest)}).",
+        f"If no choice had any effect, at least one of {open_} independent intervals "
+        f"would still exclude zero with a probability of {chance}.",
+        f"The paper's comparison, CCFS with a teacher against random images with hard "
+        f"labels, gives {interval(whole)}; the same teacher on both sides gives "
+        f"{interval(control)}.",
     )
+
+
+def _effects(number: int) -> str:
+    return "1 has an effect" if number == 1 else f"{number} have an effect"

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Callable, Iterable
 from importlib.machinery import ModuleSpec
@@ -22,6 +23,7 @@ NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _lock = threading.RLock()
 _hashes: dict[str, str] = {}  # of the modules' sources, as they were when imported
 _warned: set[str] = set()
+_files: set[str] = set()  # of the user's modules, also of one that cannot be imported
 
 
 def named(name: str) -> bool:
@@ -92,9 +94,25 @@ def sources(values: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {field: source_hash(value) for field, value in values if named(value)}
 
 
+def place(error: BaseException) -> str:
+    """Say where in a user's module an error was raised, as `file, line n, in f`.
+
+    "" where none of those that were named has a part in it. A worker's error brings its
+    traceback as text.
+    """
+    text = "".join(traceback.format_exception(error))
+    frames = re.findall(r'File "(.+)", line (\d+)(?:, in (.+))?', text)
+    own = [frame for frame in frames if frame[0] in _files]
+    if not own:
+        return ""
+    file, line, function = own[-1]
+    return f"{file}, line {line}" + f", in {function}" * bool(function)
+
+
 def _imported(module: str):
     with _lock:
         file = _file(module)
+        _files.add(str(file))
         before = _digest(file)
         if module not in _hashes:
             imported = importlib.import_module(module)

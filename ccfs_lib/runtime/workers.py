@@ -20,8 +20,9 @@ from concurrent.futures import (
 )
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from multiprocessing import get_context
+from multiprocessing import current_process, get_context
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from ccfs_lib.errors import InputError, plainly
 from ccfs_lib.runtime.progress import progress
@@ -59,6 +60,8 @@ def executor(workers: int, threads: bool) -> Iterator[Executor]:
                 print("stopped; the same command continues here", file=sys.stderr)
                 os._exit(130)  # threads cannot be stopped; checkpoints are at hand
         return
+    if getattr(current_process(), "_inheriting", False):
+        os._exit(1)  # a script without a main guard, imported by a worker: see `_why`
     context = get_context("spawn")  # a forked torch may hang in its thread pool
     worker_end, parent_end = context.Pipe(duplex=False)
     start = (os.cpu_count() or 1) // workers, worker_end
@@ -66,10 +69,7 @@ def executor(workers: int, threads: bool) -> Iterator[Executor]:
         try:
             yield pool
         except BrokenProcessPool:
-            raise ChildProcessError(
-                "a worker process died, perhaps for lack of memory; the same command "
-                "continues where it was, and fewer workers need less"
-            ) from None
+            raise ChildProcessError(_why()) from None
         except KeyboardInterrupt:
             parent_end.close()  # the pool itself would first finish every cell it holds
             raise
@@ -91,6 +91,21 @@ class Cells(ThreadPoolExecutor):
                 return function(*arguments)
 
         return super().submit(cell, next(self.count))
+
+
+def _why() -> str:
+    """Say why workers died: each imports the script that started them."""
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    with suppress(OSError, TypeError):
+        if "__main__" not in Path(script).read_text("utf-8", "replace"):
+            return (
+                f"worker processes import {script}, which would start workers again: "
+                "put what it runs under `if __name__ == '__main__':`"
+            )
+    return (
+        "a worker process died, perhaps for lack of memory; the same command continues "
+        "where it was, and fewer workers need less"
+    )
 
 
 def run_all(pool: Executor, shared: tuple, tasks: list, label: str, unit: str) -> None:

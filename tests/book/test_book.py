@@ -11,6 +11,7 @@ from dataclasses import fields
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import nbformat
@@ -104,6 +105,11 @@ def test_what_only_the_library_knows_goes_to_every_page(tree):
         ({"parameters": {"phase": 2}}, "phase"),
         ({"parameters": {"ipc": 0}}, "ipc"),
         ({"titel": "Small"}, "titel"),
+        ({"notebooks": ["01_one", "02_fase"]}, "'02_fase'; there are 01_one"),
+        ({"notebooks": "01_one"}, "notebooks '01_one'"),
+        ({"notebooks": []}, "notebooks"),
+        ({"committed": "yes"}, "committed 'yes'"),
+        ({"parameters": [1]}, "parameters"),
     ],
 )
 def test_a_wrong_declaration_is_one_sentence(tree, changes, told):
@@ -227,6 +233,57 @@ def test_the_librarys_hash_sees_a_changed_byte(tmp_path, monkeypatch):
     assert pages.library_hash() != before
 
 
+@pytest.mark.parametrize("name", ["../x", "a b", ".hidden", "a/b", "-x"])
+def test_a_run_is_called_as_a_folder_can_be(tree, name):
+    declare(tree, **{name: RUN})
+    with pytest.raises(InputError, match="it names a folder"):
+        pages.declared(tree)
+
+
+@pytest.mark.parametrize("text", ["small: {", "- a\n", "small: 3\n"])
+def test_what_is_no_declaration_is_one_sentence(tree, text):
+    (tree / "book" / "runs.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"book/runs\.yaml") as error:
+        pages.declared(tree)
+    assert "\n" not in str(error.value)
+
+
+def test_every_notebook_is_asked_for_its_parameters_first(tree, monkeypatch):
+    """`teacher_epochs` once stopped a run at chapter 12, after hours."""
+    for stem in ("05_evaluation", "12_order"):
+        source = ROOT / "notebooks" / f"{stem}.ipynb"
+        (tree / "notebooks" / source.name).write_bytes(source.read_bytes())
+    declare(tree, small=RUN | {"parameters": {"teacher_epochs": 3}})
+    with pytest.raises(InputError, match=r"cannot have 12_order: teacher_epochs is no"):
+        pages.check("small", tree)
+    some = {"parameters": {"teacher_epochs": 3}, "notebooks": ["05_evaluation"]}
+    declare(tree, small=RUN | some)
+    pages.check("small", tree)
+
+
+def test_the_declared_runs_can_be_executed():
+    for name in pages.declared():
+        pages.check(name)
+
+
+def test_a_build_starts_from_a_sound_folder(tree, monkeypatch):
+    """A build that broke off once left a file where the next wanted a folder."""
+    left = tree / "_build" / "html" / "_static"
+    left.parent.mkdir(parents=True)
+    left.write_text("no folder")
+    monkeypatch.setattr(generate, "write", lambda root: None)
+    monkeypatch.setattr(build, "toc", lambda root: {})
+    seen = []
+    monkeypatch.setattr(
+        build.subprocess,
+        "run",
+        lambda *a, **k: seen.append(left.exists()) or SimpleNamespace(returncode=1),
+    )
+    with pytest.raises(InputError, match="warnings"):
+        build.html(tree)
+    assert seen == [False]
+
+
 # -- contents --------------------------------------------------------------------------
 
 
@@ -242,16 +299,85 @@ def test_contents_leave_out_what_is_missing_and_add_what_is_declared(tree):
     pretend(tree)
     small, last = build.toc(tree)["parts"]
     assert (small["caption"], last["caption"]) == ("Small", "Last")
-    assert small["chapters"][0] == {"file": "book/runs/small/01_one"}
-    assert small["chapters"][3]["title"] == "Phase 3"
+    one = {"file": "book/runs/small/01_one", "title": "1. A title"}
+    assert small["chapters"][0] == one
+    assert small["chapters"][3]["title"] == "2. Phase 3"
+
+
+def test_a_run_of_the_contents_is_not_added_again_whatever_its_part_is_called(tree):
+    parts = [
+        {"caption": "Tutorial", "chapters": [{"file": "book/runs/small/01_one"}]},
+        {"caption": "Last", "chapters": [{"file": "book/last"}]},
+    ]
+    contents = {"format": "jb-book", "root": "book/index", "parts": parts}
+    (tree / "_toc.yml").write_text(yaml.safe_dump(contents))
+    (tree / "book" / "last.md").write_text("# Last\n")
+    pretend(tree)
+    assert [p["caption"] for p in build.toc(tree)["parts"]] == ["Tutorial", "Last"]
 
 
 def test_the_static_contents_list_every_declared_page():
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    parts = {part["caption"]: part["chapters"] for part in contents["parts"]}
-    for name, run in pages.declared().items():
-        wanted = [build._chapter(page, ROOT) for page in pages.pages(name)]
-        assert parts[run["title"]] == wanted
+    listed = [c for part in contents["parts"] for c in part["chapters"]]
+    for name in pages.declared():
+        wanted = [build.chapter(page) for page in pages.pages(name)]
+        found = [c for c in listed if c["file"].startswith(f"book/runs/{name}/")]
+        assert sorted(found, key=str) == sorted(wanted, key=str)
+
+
+def test_photographs_come_before_the_digits():
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    files = [c["file"] for part in contents["parts"] for c in part["chapters"]]
+    runs = [f.split("/")[2] for f in files if f.startswith("book/runs/")]
+    order = list(dict.fromkeys(runs))
+    assert order[0] == "cifar100-ipc50" and order[-1] == "digits"
+
+
+# -- prose of pages that are kept in git ----------------------------------------------
+
+
+def exercise(made):
+    """Add an exercise with its answer, which nobody has executed."""
+    tags = {"tags": ["exercise"]}
+    made.cells.append(v4.new_markdown_cell("## Exercises", metadata=tags))
+    made.cells.append(v4.new_code_cell("print(ipc + 1)", metadata=tags))
+
+
+def test_sync_brings_prose_and_tags_to_pages_in_git_and_keeps_their_results(tree):
+    pretend(tree)
+    declare(tree, small=RUN | {"committed": True})
+    before = nbformat.read(stored(tree, "01_one"), 4).cells[-1]
+
+    def reword(made):
+        made.cells[0].source = "# Another title\n\nA question?"
+        made.cells[-1].metadata["tags"] = ["hide-input"]
+        exercise(made)
+
+    edit(tree / "notebooks" / "01_one.ipynb", reword)
+    execute.sync(["small"], tree)
+    page = nbformat.read(stored(tree, "01_one"), 4)
+    assert page.cells[0].source.startswith("# Another title")
+    assert page.cells[-1].metadata["tags"] == ["hide-input"]
+    assert page.cells[-1].source == before.source  # without what was never executed
+    assert page.cells[-1].execution_count == before.execution_count
+    assert not list(checks.problems("small", tree))
+
+
+def test_sync_refuses_a_page_with_other_code(tree):
+    pretend(tree)
+    declare(tree, small=RUN | {"committed": True})
+    edit(tree / "notebooks" / "01_one.ipynb", alter)
+    with pytest.raises(InputError, match="small/01_one has other code"):
+        execute.sync(["small"], tree)
+
+
+def test_an_exercise_makes_no_page_in_git_stale(tree):
+    pretend(tree)
+    declare(tree, small=RUN | {"committed": True})
+    edit(tree / "notebooks" / "01_one.ipynb", exercise)
+    assert not list(checks.problems("small", tree))
+    declare(tree, small=RUN)
+    assert any("another text" in s for s in checks.problems("small", tree))
 
 
 # -- findings --------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The built book in a browser: nothing fetched, nothing broken, on any screen."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
@@ -16,7 +18,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 HTML = ROOT / "_build" / "html"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PHONE = {"width": 390, "height": 844}
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
+AXE = ("index", "method", "verdict", "paper", "runs/cifar100-ipc50/05_evaluation")
 PATIENCE = 120_000  # ms; a busy machine is no broken book
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
@@ -71,6 +74,43 @@ def visits(browser, site):
     return seen
 
 
+# Captions that a screen does not show whole, by their first words.
+CUT = """all => all.filter(c => {
+  const {left, right} = c.getBoundingClientRect(), text = document.createRange();
+  if (!c.checkVisibility()) return false;
+  text.selectNodeContents(c);
+  const words = text.getBoundingClientRect(), wide = innerWidth + 1;
+  return left < -1 || right > wide || words.left < -1 || words.right > wide;
+}).map(c => c.textContent.slice(0, 60))"""
+# How bright the page is, and every shown figure: the median of its pixels' brightest
+# channel and that of its border, which is its ground; 0 to 255.
+SHADES = """async () => {
+  const result = [], middle = all => all.sort((a, b) => a - b)[all.length >> 1];
+  const ground = getComputedStyle(document.body).backgroundColor;
+  const page = Math.max(...ground.match(/[\\d.]+/g).slice(0, 3));
+  for (const image of document.querySelectorAll(".bd-article figure img")) {
+    if (!image.checkVisibility()) continue;
+    image.loading = "eager";
+    await image.decode();
+    const canvas = document.createElement("canvas");
+    const {naturalWidth: w, naturalHeight: h} = image;
+    [canvas.width, canvas.height] = [w, h];
+    const pen = canvas.getContext("2d", {willReadFrequently: true});
+    pen.drawImage(image, 0, 0);
+    const data = pen.getImageData(0, 0, w, h).data, border = [];
+    const at = (x, y) => Math.max(...data.slice(4 * (y * w + x), 4 * (y * w + x) + 3));
+    for (let x = 0; x < w; x += 7) border.push(at(x, 0), at(x, h - 1));
+    for (let y = 0; y < h; y += 7) border.push(at(0, y), at(w - 1, y));
+    // A card behind it would glare as well.
+    const style = getComputedStyle(image);
+    const clear = /, 0\\)$/.test(style.backgroundColor);
+    const card = parseFloat(style.padding) > 0 && !clear;
+    result.push([image.src, page, middle(border), Math.max(...border), card]);
+  }
+  return result;
+}"""
+
+
 def open_page(page, path: str) -> None:
     """Go there and wait until everything is loaded and formulas are typeset."""
     page.goto(path)
@@ -87,14 +127,22 @@ def _visit(context, path) -> dict:
         "console", lambda m: m.type == "error" and seen["complaints"].append(m.text)
     )
     open_page(page, "/" + path.relative_to(HTML).as_posix())
+    seen["title"] = page.title()
+    # A hidden picture, such as one for dark pages, is not loaded before it is shown.
     seen["images"] = page.eval_on_selector_all(
-        "img", "all => all.map(i => [i.src, i.complete && i.naturalWidth > 0, i.alt])"
+        "img",
+        """all => all.map(i => [i.src,
+          !i.checkVisibility() || i.complete && i.naturalWidth > 0, i.alt])""",
     )
     seen["links"] = page.eval_on_selector_all("a[href]", "all => all.map(a => a.href)")
     page.set_viewport_size(PHONE)
     seen["overflow"] = page.evaluate(
         "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     )
+    seen["cut"] = page.eval_on_selector_all("caption, figcaption", CUT)
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    seen["dark"] = page.evaluate(SHADES)
     page.close()
     return seen
 
@@ -128,6 +176,101 @@ def test_images_are_there_and_described(visits):
 
 def test_no_page_is_wider_than_a_phone(visits):
     assert not {name: v["overflow"] for name, v in visits.items() if v["overflow"] > 0}
+
+
+def test_no_caption_is_cut_on_a_phone(visits):
+    assert not {name: v["cut"] for name, v in visits.items() if v["cut"]}
+
+
+def test_no_figure_is_brighter_than_its_page_in_the_dark(visits):
+    shades = [(name, *shade) for name, v in visits.items() for shade in v["dark"]]
+    assert len(shades) > 20
+    bright = [
+        (name, src) for name, src, page, ground, *_ in shades if ground > page + 2
+    ]
+    assert not bright
+    assert not [src for _, src, *_, card in shades if card]
+
+
+def test_titles_tell_pages_apart(visits):
+    titles = [v["title"] for v in visits.values()]
+    assert sorted(titles) == sorted(set(titles))
+
+
+def test_the_front_page_is_short_and_opens_with_a_figure(page):
+    page.set_viewport_size(DESK)
+    open_page(page, "/book/index.html")
+    assert page.evaluate("document.documentElement.scrollHeight") < 3000
+    box = page.locator(".bd-article figure").first.bounding_box()
+    assert box["height"] > 150 and box["y"] + box["height"] < DESK["height"]
+    # The other figure, and the sentences between them.
+    assert page.locator(".bd-article figure").count() == 2
+    assert page.locator(".bd-article > section > ul li").count() >= 2
+    page.set_viewport_size(PHONE)
+    assert page.evaluate("document.documentElement.scrollHeight") < 4500
+
+
+def test_the_diagram_is_readable_on_a_phone_and_follows_the_theme(page):
+    for size, form in ((DESK, "wide"), (PHONE, "narrow")):
+        page.set_viewport_size(size)
+        open_page(page, "/book/method.html")
+        shown = page.locator(".drawing svg:visible")
+        assert shown.count() == 1 and form in shown.get_attribute("class")
+        heights = shown.locator("text").evaluate_all(
+            "all => all.map(t => t.getBoundingClientRect().height)"
+        )
+        assert min(heights) > 11  # pixels, of a line of text
+    assert luminance(page, ".drawing .narrow text", "fill") < 0.3
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    assert luminance(page, ".drawing .narrow text", "fill") > 0.5
+    assert luminance(page, ".drawing .narrow rect", "fill") < 0.3
+
+
+def test_every_table_and_figure_of_the_paper_is_reached_from_its_page(page):
+    open_page(page, "/book/paper.html")
+    names = [f"Table {n}" for n in range(1, 14)] + [f"Figure {n}" for n in range(1, 12)]
+    for name in names:
+        link = page.get_by_role("link", name=name, exact=True).first
+        target = link.evaluate("a => a.hash")
+        heading = page.locator(f"[id='{target[1:]}']").locator(
+            "xpath=ancestor-or-self::section[1]"
+        )
+        assert heading.locator("h2").first.inner_text().startswith(f"{name}:"), name
+
+
+def axe() -> str:
+    """The script of axe-core, which the wheel axe-playwright-python brings along."""
+    given, spec = os.environ.get("AXE_JS", ""), find_spec("axe_playwright_python")
+    path = Path(given) if given else None
+    if path is None and spec is not None:
+        path = Path(spec.submodule_search_locations[0]) / "axe.min.js"
+    if path is None:
+        pytest.skip("no axe-core here: pip install axe-playwright-python")
+    return path.read_text("utf-8")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", AXE)
+def test_axe_has_no_serious_finding(page, name, scheme):
+    page.emulate_media(color_scheme=scheme)
+    open_page(page, f"/book/{name}.html")
+    page.add_script_tag(content=axe())
+    found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+    serious = [
+        (v["id"], v["nodes"][0]["html"][:200], len(v["nodes"]))
+        for v in found
+        if v["impact"] in ("serious", "critical")
+    ]
+    assert not serious
+
+
+def test_results_of_a_search_can_be_told_apart(page):
+    open_page(page, "/book/index.html")
+    page.goto("/search.html?q=evaluation")
+    page.wait_for_selector("#search-results li a")
+    titles = page.locator("#search-results li > a").all_inner_texts()
+    assert len(titles) > 3 and len(titles) == len(set(titles))
 
 
 def test_internal_links_lead_somewhere(visits, site):
@@ -225,8 +368,7 @@ def test_dark_mode_follows_the_system_and_the_button(page):
     open_page(page, "/book/method.html")
     assert luminance(page, "body", "backgroundColor") < 0.15
     assert luminance(page, ".bd-article p", "color") > 0.7
-    # Figures are drawn for paper: they keep a light card.
-    assert luminance(page, ".bd-article figure img", "backgroundColor") > 0.9
+    assert luminance(page, ".drawing text", "fill") > 0.5
     for _ in range(3):  # dark, light and auto take turns
         page.locator(".theme-switch-button:visible").first.click()
         if page.get_attribute("html", "data-theme") == "light":

@@ -71,6 +71,21 @@ def test_arms_of_different_settings_have_a_reason_and_no_number(findings, tmp_pa
     assert "Orderings tested, paired by seed: 1. Hold: 1." in page
 
 
+def test_a_readers_run_stands_apart_and_moves_no_verdict(findings, verdicts, tmp_path):
+    known, own = tmp_path / "results", tmp_path / "results-own"
+    for arm, last in ((CCFS, OURS), ("random-misclassified", OTHER)):
+        measure(known, arm, last)
+    runs = {"digits-ipc20": {"title": "Ours"}, "mine-ipc5": {"title": "Mine"}}
+    before = findings.write_up(known, runs), verdicts.short(known)
+    for arm, last in ((CCFS, OTHER), ("random-misclassified", OURS)):
+        measure(own, arm, last, run="mine-ipc5")
+        measure(own, arm, last, run="undeclared")
+    text = findings.write_up(known, runs, own)
+    assert text.startswith(before[0].rstrip()) and verdicts.short(known) == before[1]
+    added = text.removeprefix(before[0].rstrip())
+    assert "### Mine" in added and findings.OWN in added and "undeclared" not in text
+
+
 def test_other_runs_are_folded(findings, tmp_path):
     measure(tmp_path, CCFS, OURS)
     measure(tmp_path, "random-misclassified", OTHER)
@@ -157,9 +172,10 @@ def test_the_short_text_ends_with_the_controls_that_the_paper_lacks(verdicts, tm
         on = {"evaluation_network": "resnet18", "distillation": {"method": "cda"}}
         measure(tmp_path, arm, OURS, run="c-ipc20-on-resnet18", **on)
     measure(tmp_path, CCFS, [70.0, 72.1, 71.0], run="c-ipc20-alpha0", alpha=0.0)
-    *_, other, none = verdicts.short(tmp_path).strip().splitlines()
+    *_, other, alone, none = verdicts.short(tmp_path).strip().splitlines()
     assert "[too close to call]" in other and "no part in choosing" in other
     assert none.startswith("- [does not hold]{.verdict .no} CCFS with its distilled")
+    assert alone.startswith("- [holds]{.verdict .yes} Selection alone (alpha 0) beats")
 
 
 def test_every_claim_is_there_with_the_tests_of_it(verdicts, tmp_path):

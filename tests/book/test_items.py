@@ -102,7 +102,7 @@ def test_a_setting_that_varies_is_one_column(tmp_path):
     where |= {"scale": "laptop", "score": "published-forgetting"}
     for j, last in ((1, 50.0), (3, 53.0), (5, 52.0)):
         cell = where | {"curricula": j}
-        measure(tmp_path, f"j{j}", "simple-misclassified", [last, last], **cell)
+        measure(tmp_path, f"j{j}", "simple-misclassified", [last] * 3, **cell)
     for alpha in (0.0, 0.4):
         cell = where | {"alpha": alpha}
         measure(tmp_path, f"alpha{alpha}", "simple-misclassified", [40, 41], **cell)

@@ -1,6 +1,7 @@
 """The notebooks as text, and their stored outputs against fresh ones (nbval)."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -11,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "book"))
-execute = import_module("execute")
+execute, pages = map(import_module, ("execute", "pages"))
+has = pages.has
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 every = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
@@ -41,10 +43,39 @@ def test_no_code_cell_is_longer_than_ten_lines(path):
 
 @every
 def test_opens_with_a_question_and_closes_with_a_finding(path):
-    first, *_, last = nbformat.read(path, 4).cells
+    chapter = [c for c in nbformat.read(path, 4).cells if not has(c, "exercise")]
+    first, *_, finding, last = chapter
     assert first.cell_type == last.cell_type == "markdown"
     assert first.source.startswith("# ") and "?" in first.source
-    assert len(last.source) > 40
+    assert has(finding, "finding") and len(last.source) > 40
+
+
+@every
+def test_says_what_is_learned_in_two_to_four_points(path):
+    first = nbformat.read(path, 4).cells[0].source
+    _, _, rest = first.partition("**What you will learn**")
+    assert 2 <= len(re.findall(r"^- ", rest, re.M)) <= 4
+
+
+@every
+def test_two_exercises_have_folded_answers_that_run(path):
+    parts = [c for c in nbformat.read(path, 4).cells if has(c, "exercise")]
+    assert parts[0].source.startswith("## Exercises")
+    kinds = [(c.cell_type, has(c, "hide-cell")) for c in parts]
+    assert kinds == [("markdown", False), ("code", True)] * 2
+    assert parts == nbformat.read(path, 4).cells[-4:]
+    assert all(c.outputs for c in parts if c.cell_type == "code")
+
+
+@every
+def test_only_code_that_teaches_is_shown(path):
+    """Parameters are in the line at the top, and calls of `report` are folded."""
+    for cell in cells(path, "code"):
+        folded = any(has(cell, f"{how}") for how in ("hide-input", "hide-cell"))
+        if has(cell, "parameters") or "from_notebook" in cell.source:
+            assert has(cell, "remove-input")
+        elif re.search(r"^report\.\S*\(", cell.source, re.M):
+            assert folded, cell.source
 
 
 @every

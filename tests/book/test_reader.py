@@ -116,7 +116,7 @@ def test_a_title_names_run_and_phase_and_the_navigation_keeps_its_own():
     )
     reader.title(None, env)
     run = pages.declared()["digits"]["title"]
-    assert env.longtitles[name].astext() == f"One phase, phase 2 ({run})"
+    assert env.longtitles[name].astext() == f"4. One phase, phase 2 ({run})"
     assert env.titles == {name: title} and list(env.longtitles) == [name]
 
 
@@ -153,9 +153,12 @@ def test_the_pdf_is_linked_once_from_every_page(tmp_path):
     (html / "book").mkdir(parents=True)
     context = {}
     reader.describe(None, "book/a", "page.html", context, None)
-    (html / "book" / "a.html").write_text(context["theme_extra_footer"])
+    button = '<ul><li>\n<button onclick="window.print()">.pdf</button></li></ul>'
+    (html / "book" / "a.html").write_text(button + context["theme_extra_footer"])
     for _ in range(2):
         pdf.offer(made, html)
     soup = BeautifulSoup((html / "book" / "a.html").read_text(), "html.parser")
     (link,) = [a for a in soup.select("a") if a.get_text() == "PDF"]
-    assert (html / "book" / link["href"]).resolve().read_bytes() == b"%PDF"
+    (item,) = soup.select("ul a")  # among the downloads
+    for one in (link, item):
+        assert (html / "book" / one["href"]).resolve().read_bytes() == b"%PDF"

@@ -76,6 +76,9 @@ def ccfs(monkeypatch, capsys, *words) -> tuple[int, str, str]:
         (["match", "--arms"], "arms is empty, "),
         (["select", "--out", "/proc/x/y.json"], "out is '/proc/x/y.json', "),
         (["squeeze", "--out", "/proc/x"], "out is '/proc/x', "),
+        (["select", "--out", "/proc"], "out is '/proc', but that is a folder"),
+        (["select", "--out", "x" * 250], "out is 'xxx.*has 250 letters"),
+        (["sweep", "--reading", "released"], "reading is 'released', "),
         (["sweep", "--network", "json:nothing"], "network is 'json:nothing', "),
         (["sweep", "--arms", "json:nothing"], "arm is 'json:nothing', "),
         (["sweep", "--dataset", "cifar10"], "data_root is not set"),
@@ -211,15 +214,111 @@ def test_sweep_measures_what_the_library_measures(swept):
         assert len(list(stages.store.entries("train"))) == before  # all was there
         assert written["provenance"]["command"].startswith("ccfs ")
         assert f"{written['rows'][0]['last']:5.2f}" in printed
-    assert re.search(r"^ipc +4$", printed, re.MULTILINE)  # the settings come first
-    assert str(folder / "results/results.csv") in printed
+    assert printed.startswith(f"{RUN}: digits, IPC 4, alpha 0.25, J = 2, network ")
+    assert "±" not in printed and "nan" not in printed  # of one seed
+    assert not (folder / "results/results.csv").exists()
 
 
-def test_results_prints_again_and_gathers(inside, monkeypatch, capsys):
+def test_results_prints_again_and_writes_what_it_is_told(
+    inside, monkeypatch, capsys, tmp_path
+):
+    before = {p: p.stat().st_mtime_ns for p in inside[0].rglob("*")}
     code, out, _ = ccfs(monkeypatch, capsys, "results", RUN)
     assert code == 0 and out == inside[1][-len(out) :]
-    rows = (inside[0] / "results/results.csv").read_text().splitlines()
-    assert len(rows) == 3
+    assert {p: p.stat().st_mtime_ns for p in inside[0].rglob("*")} == before
+    table = tmp_path / "all.csv"
+    assert ccfs(monkeypatch, capsys, "results", "--out", table)[0] == 0
+    assert len(table.read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("where", ["| head -1", "> /dev/null"])
+def test_results_go_through_a_pipe_and_an_ascii_terminal(inside, where):
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    command = shlex.join([*CCFS, "results"])
+    done = subprocess.run(
+        ["bash", "-c", f"{command} {where}; exit ${{PIPESTATUS[0]}}"],
+        **{"env": environment, "capture_output": True, "text": True, "check": False},
+    )
+    assert done.returncode in (0, 128 + signal.SIGPIPE) and not done.stderr
+
+
+def test_all_settings_are_printed_on_demand(inside, monkeypatch, capsys):
+    words = ["sweep", *MINI, *ARMS, "--dry-run", "--verbose"]
+    code, out, _ = ccfs(monkeypatch, capsys, *words)
+    assert code == 0 and re.search(r"^ipc +4$", out, re.MULTILINE)
+
+
+def test_a_dry_run_of_others_choice(inside, monkeypatch, capsys, tmp_path):
+    """README's own example, and its mistakes: the run and its forecast refuse alike."""
+    out = tmp_path / "chosen.json"
+    assert ccfs(monkeypatch, capsys, "select", "--out", out, *MINI)[0] == 0
+    words = ["sweep", *MINI, "--selected-from", out, "--arms", "selected", "random"]
+    for command in (words, ["squeeze", *words[1:-3]]):
+        code, printed, _ = ccfs(monkeypatch, capsys, *command, "--dry-run")
+        assert code == 0 and "nothing was trained" in printed
+    content = json.loads(out.read_text())
+    content["idx_selected"] = np.flatnonzero(data.load("digits").labels == 3)[:9]
+    content["idx_selected"] = content["idx_selected"].tolist()
+    out.write_text(json.dumps(content))
+    told = [ccfs(monkeypatch, capsys, *words, *dry) for dry in ([], ["--dry-run"])]
+    assert told[0] == told[1] and told[0][0] == 2
+    assert "holds 9 images of class 3, but" in told[0][2]
+
+
+def test_random_images_need_no_distilled_ones(house, monkeypatch, capsys):
+    """Nor do they need trainings that only count forgetting."""
+    words = ["sweep", *MINI, "--score", "forgetting", "--teacher-epochs", "2"]
+    words += ["--arms", "random", "--workers", "1"]
+    code, out, _ = ccfs(monkeypatch, capsys, *words, "--dry-run")
+    assert code == 0 and re.findall(r"(\d) of (\d)", out) == [
+        *[("0", "1"), ("0", "0"), ("0", "1")]
+    ]
+    assert ccfs(monkeypatch, capsys, *words)[0] == 0
+    store = Store(house / "cache")
+    assert not list(store.entries("recover"))
+    assert len(list(store.entries("squeeze"))) == 1
+
+
+def test_a_home_folder_is_one_everywhere(house, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(house))
+    code, printed, _ = ccfs(monkeypatch, capsys, "select", "--out", "~/i.json", *MINI)
+    assert code == 0 and f"wrote {house}/i.json" in printed
+    words = ["sweep", *MINI, "--selected-from", "~/i.json", "--arms", "selected"]
+    assert ccfs(monkeypatch, capsys, *words, "--dry-run")[0] == 0
+    images = house / "images"
+    words = ["export", "--arm", "distilled", *MINI, "--out", "~/images"]
+    assert ccfs(monkeypatch, capsys, *words)[0] == 0 and images.is_dir()
+    np.save(house / "s.npy", np.arange(1352.0))
+    words = ["export", *MINI, "--distilled-from", "~/images", "--out", "~/set"]
+    assert ccfs(monkeypatch, capsys, *words, "--score", "~/s.npy")[0] == 0
+
+
+def test_a_users_function_that_raises_is_told_with_its_line(
+    inside, workshop, monkeypatch, capsys
+):
+    text = "def rule(labels, predictions, scores, quota, excluded):\n    return {}[3]\n"
+    (workshop / "poor.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(workshop), prepend=os.pathsep)
+    words = ["sweep", *MINI, "--arms", "poor:rule", "--workers", "1"]
+    code, _, err = ccfs(monkeypatch, capsys, *words)
+    told = f"ccfs: {workshop}/poor.py, line 2, in rule raised KeyError: 3\n"
+    assert code == 2 and err == told
+
+
+def test_a_script_without_a_main_guard_is_told_so(inside, tmp_path):
+    script = tmp_path / "bare.py"
+    script.write_text(
+        SHRINK + "from ccfs_lib.sweep import sweep\n"
+        "from ccfs_lib.experiment import preset\n"
+        "few = {'ipc': 4, 'alpha': 0.25, 'epochs': 2, 'score': 'logits', 'seeds': 1}\n"
+        "sweep(preset(**few), ('random',), workers=1)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        **{"cwd": tmp_path, "capture_output": True, "text": True, "check": False},
+    )
+    assert done.returncode and "put what it runs under `if __name__" in done.stderr
+    assert "lack of memory" not in done.stderr
 
 
 def test_select_writes_a_file_that_is_accepted(inside, monkeypatch, capsys):
@@ -241,8 +340,8 @@ def test_a_dry_run_sees_what_the_sweep_left(inside, monkeypatch, capsys):
     words = ["sweep", *MINI, *ARMS, "--curricula", "1", "2", "--dry-run"]
     code, out, err = ccfs(monkeypatch, capsys, *words)
     assert code == 0 and not err
-    first, second = out.split("of a grid:")[1].split("\ndigits")[1:]
-    assert first.startswith("-ipc4-alpha0.25-j1-2ep-logits\n")
+    first, second = re.split(r"^digits\S+$", out, flags=re.MULTILINE)[1:]
+    assert "\ndigits-ipc4-alpha0.25-j1-2ep-logits\n" in out.replace(RUN, "")
     assert re.findall(r"(\d) of (\d)", first) == [*[("1", "1")] * 3, ("0", "1")]
     assert re.findall(r"(\d) of (\d)", second) == [("1", "1")] * 4
     assert sorted(inside[0].rglob("*")) == before
@@ -304,7 +403,13 @@ def test_export_writes_the_set_that_was_trained_on(
         back = data.load(tmp_path / name, "train", cache_dir=tmp_path)
     order = back.labels.argsort(stable=True)
     assert torch.equal(back.images[order], made.images)  # both class by class
+    (tmp_path / name).joinpath("x").touch() if name == "set" else None
+    code, _, err = ccfs(monkeypatch, capsys, *words)  # two sets in one folder are none
+    assert code == 2 and "where something is already" in err
+    code, _, err = ccfs(monkeypatch, capsys, *words, "--replace")
+    assert code == 0 and not (tmp_path / name / "x").exists()
     words[4] = "simple"
+    words += ["--replace"]
     code, _, err = ccfs(monkeypatch, capsys, *words)
     assert code == 2 and err.startswith("ccfs: arm is 'simple', ")
 

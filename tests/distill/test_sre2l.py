@@ -164,6 +164,19 @@ def crops_of(recipe, monkeypatch) -> list[tuple[float, float]]:
     return seen
 
 
+def test_a_batch_stops_in_time_and_goes_on_with_the_same_bits(digits_teacher, tmp_path):
+    recipe = Distillation(iterations=7, roll=1, crop_min=0.5)
+    (targets,) = sre2l.batches(10, 1, 10)
+    given = digits_teacher, targets, 8, recipe, 0, 0, "cpu"
+    whole, stops, images = sre2l.recover_batch(*given), 0, None
+    while images is None:
+        try:
+            images = sre2l.recover_batch(*given, Checkpoint(tmp_path, "k", deadline=0))
+        except TimeUp:  # after one more iteration
+            stops += 1
+    assert stops == 6 and torch.equal(images, whole)
+
+
 def test_cda_begins_with_the_whole_image_and_sre2l_crops_alike(monkeypatch):
     cda = Distillation(method="cda", iterations=50, crop_min=0.2)
     low, high = zip(*crops_of(cda, monkeypatch), strict=True)

@@ -431,3 +431,36 @@ def test_a_full_selection_is_taken(selected):
         InputError, match=r"lists 160 images, but .* leave 80 real ones"
     ):
         preset(selected_from=selected, classes=5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"alpha": True}, {"epochs": True}, {"ipc": True}, {"seeds": False}),
+        *({"teacher_epochs": True}, {"iterations": True}, {"holdout": False}),
+        *({"recipe": {"epochs": True}}, {"normalisation": (True,) * 6}),
+    ],
+)
+def test_yes_and_no_are_no_numbers(change):
+    """YAML reads `epochs: yes` as true, which once trained for one epoch."""
+    with pytest.raises(InputError, match="yes or no"):
+        preset(**change)
+
+
+def test_numbers_from_a_shell_are_numbers():
+    e = preset(ipc="40", alpha="0.5", portable="yes", teacher_correct=False)
+    assert (e.ipc, e.alpha, e.portable, e.teacher_correct) == (40, 0.5, True, False)
+
+
+def test_a_reading_without_effect_is_refused():
+    with pytest.raises(InputError, match="reading is 'released', but"):
+        preset("cifar10", "laptop", "released")
+    assert preset("cifar10", "paper", "released").recipe.lr == 0.2
+
+
+def test_a_variant_forgets_a_selection_for_other_numbers(selected):
+    e = preset(selected_from=selected)
+    assert e.changed(alpha=0.4).selected_from == ""
+    assert e.changed(curricula=2).selected_from == selected
+    with pytest.raises(InputError, match=r"alpha is 0\.01"):
+        e.changed(alpha=0.01)

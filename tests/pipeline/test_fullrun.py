@@ -31,7 +31,12 @@ ARMS = ((0.2, CCFS), (0.0, CCFS), (0.2, "random"), (0.2, "random-hard"))
 def fullrun(alpha=0.2, **more):
     """The run's experiment, as book/runs.yaml declares it."""
     settings = {"scale": "paper", "ipc": 50, "epochs": 100, "teacher_epochs": 40}
-    settings |= {"batch_rule": "released", "recovery_batch": 1000, "seeds": 3}
+    settings |= {
+        "batch_rule": "released",
+        "batch_size_by": "images",
+        "recovery_batch": 1000,
+        "seeds": 3,
+    }
     settings |= {"precision": "bf16", "teacher_precision": "bf16"}
     return preset("cifar100", alpha=alpha, **settings, **more)
 

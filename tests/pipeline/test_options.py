@@ -138,6 +138,6 @@ def test_two_images_short_keep_the_batch_of_the_whole_set(digits, tmp_path):
 
 
 def test_the_size_asked_for_is_in_the_name_and_the_letter_of_the_code_is_not():
-    assert "batches-by-wanted" in preset(batch_size_by="wanted").run
+    assert "by-wanted" in preset(batch_size_by="wanted").run
     assert preset(batch_size_by="images").run == preset().run
     assert "batch_size_by" not in preset().hashed()

@@ -19,11 +19,13 @@ from PIL import Image
 
 import ccfs_lib.pipeline.trainings
 from ccfs_lib import curriculum, data, step, sweep, train
+from ccfs_lib.commands.forecast import forecast
 from ccfs_lib.data.exchange import write_indices
 from ccfs_lib.distill import sre2l
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import CONTROLS, STRATEGIES
-from ccfs_lib.pipeline import EVALUATION, Pipeline
+from ccfs_lib.pipeline import EVALUATION, Pipeline, measured_rows
+from ccfs_lib.pipeline.trainings import Trainings
 from ccfs_lib.runtime import paths
 from ccfs_lib.runtime.checkpoint import Checkpoint
 from ccfs_lib.runtime.device import arithmetic
@@ -384,6 +386,72 @@ def test_measure_writes_what_evaluate_says(house, monkeypatch):
     before = path.read_bytes()
     monkeypatch.chdir(house)
     assert Pipeline(small(seeds=2)).measure("simple-misclassified") == path
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("portable", [True, False])
+def test_a_quick_look_drops_no_row_and_more_seeds_join(house, monkeypatch, portable):
+    path = Pipeline(small(seeds=2, portable=portable)).measure("random-hard")
+    before = path.read_bytes()
+    assert len(json.loads(before)["rows"]) == 2
+    Pipeline(small(seeds=1, portable=portable)).measure("random-hard")
+    assert path.read_bytes() == before
+    assert len(measured_rows(small(seeds=1, portable=portable))) == 1
+    asked = []
+    evaluate = Pipeline.evaluate
+    monkeypatch.setattr(
+        Pipeline,
+        "evaluate",
+        lambda self, arm, seed: asked.append(seed) or evaluate(self, arm, seed),
+    )
+    Pipeline(small(seeds=3, portable=portable)).measure("random-hard")
+    written = json.loads(path.read_text())
+    assert written["config"]["seeds"] == len(written["rows"]) == 3
+    assert asked == ([0, 1, 2] if portable else [2])  # what is there is not paid again
+    assert written["rows"][:2] == json.loads(before)["rows"]
+
+
+def test_a_row_is_filed_before_the_next_seed_begins(house, monkeypatch):
+    evaluate = Pipeline.evaluate
+
+    def broken(self, arm, seed):
+        if seed == 2:
+            raise KeyboardInterrupt
+        return evaluate(self, arm, seed)
+
+    monkeypatch.setattr(Pipeline, "evaluate", broken)
+    with pytest.raises(KeyboardInterrupt):
+        Pipeline(small(seeds=3)).measure("random-hard")
+    rows = measured_rows(small(seeds=3))
+    assert rows["seed"].tolist() == [0, 1]
+
+
+def test_another_data_set_of_the_same_name_is_refused_before_it_trains(
+    house, digits, monkeypatch
+):
+    for place, shift in (("one", 0), ("other", 7)):
+        for split, images in zip(("train", "test"), digits, strict=True):
+            for c in range(3):
+                folder = house / place / "photos" / split / "abc"[c]
+                folder.mkdir(parents=True)
+                members = torch.nonzero(images.labels == c)[shift : shift + 9, 0]
+                for i, image in enumerate(images.images[members]):
+                    picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+                    picture.save(folder / f"{i:03}.png")
+    one, other = (
+        small(dataset=str(house / place / "photos"), scale="digits", score="logits")
+        for place in ("one", "other")
+    )
+    assert one.run == other.run
+    path = Pipeline(one).measure("random-hard")
+    before = path.read_bytes()
+    monkeypatch.setattr(Trainings, "fit", lambda *_, **__: pytest.fail("it trains"))
+    for refused in (
+        lambda: Pipeline(other).measure("random-hard"),
+        lambda: forecast([other], ["random-hard"]),
+    ):
+        with pytest.raises(InputError, match="another data set of this name"):
+            refused()
     assert path.read_bytes() == before
 
 

@@ -70,9 +70,9 @@ def test_the_answer_counts_what_can_be_told_apart():
     text = str(
         ablation.answer(found, variants("base", "high", "low", "same"), "base", "C.")
     )
-    assert "High has the highest mean, 61.1" in text
-    assert "1 higher, 1 lower, 1 not to be told apart" in text
-    assert "that of high: +10.1" in text and "Every set holds all" in text
+    assert "High has the highest mean accuracy, 61.1" in text
+    assert "1 higher, 1 lower, 1 too close to call" in text
+    assert "that of high: +10.1" in text and "Every set is full" in text
 
 
 def test_a_short_set_is_named():

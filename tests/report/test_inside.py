@@ -57,8 +57,8 @@ def test_steps_are_paired_by_seed():
     ("accuracies", "said"),
     [
         ([[10, 20], [10.1, 20.3], [10, 20.2]], "accuracy on the training images"),
-        ([[20, 10], [20.1, 10], [20, 10.2]], "Nothing that Figure 4 shows rises"),
-        ([[10, 20], [20, 10], [15, 16]], "Nothing that Figure 4 shows rises"),
+        ([[20, 10], [20.1, 10], [20, 10.2]], "None of the rises of Figure 4 holds"),
+        ([[10, 20], [20, 10], [15, 16]], "None of the rises of Figure 4 holds"),
     ],
 )
 def test_a_rise_counts_where_it_is_larger_than_the_spread(accuracies, said):
@@ -69,9 +69,9 @@ def test_a_rise_counts_where_it_is_larger_than_the_spread(accuracies, said):
 
 
 def test_one_phase_and_nothing_picked_are_told():
-    assert "single phase" in str(inside.answer(None, [course([10], [[1]])]))
+    assert "only one phase" in str(inside.answer(None, [course([10], [[1]])]))
     empty = [course([10, 20], [[1], []])]
-    assert "nothing was picked" in str(inside.answer(None, empty))
+    assert "no image was selected" in str(inside.answer(None, empty))
 
 
 def test_one_seed_has_no_interval():
@@ -111,7 +111,7 @@ def test_short_classes_are_summed_over_phases_and_seeds():
         ["1 of 4", "1"],
     ]
     full = [[record(1, [0], [1])]]
-    assert "No class ran short" in str(inside.short_classes(stages([0, 1]), full))
+    assert "No class has a shortfall" in str(inside.short_classes(stages([0, 1]), full))
 
 
 def test_every_figure_of_a_real_run(mini, house):

@@ -239,7 +239,7 @@ def test_stamp_of_a_laptop_run_counts_what_is_missing(images, values):
         for name in ("resnet18", stages.experiment.network)
     ]
     assert f"1/{costs[0] / costs[1]:.0f} of" in said
-    assert "60 epochs stand for 500" in said
+    assert "60 epochs replace 500" in said
     assert "not CIFAR-10" in said
 
 
@@ -297,6 +297,21 @@ def test_a_class_gallery_shows_first_and_last_image(images):
     shown = [np.asarray(i.get_array()) for i in figure.axes[0].images]
     first, last = gallery.enlarged(images.images[members[[0, -1]]])
     assert (shown[0] == first).all() and (shown[7] == last).all()
+
+
+def test_two_seeds_draw_no_interval():
+    """Theirs would be an axis to -100 %."""
+    sample = [60.0, 62.0]
+    d = difference(sample, [50.0, 55.0], paired=True)
+    for mean, half, points in (
+        (61.0, summary(sample).half, sample),
+        (d.mean, d.half, np.subtract(sample, [50.0, 55.0])),
+    ):
+        line = charts.Line("x", mean, half, points)
+        assert np.isnan(line.half)
+        low, high = charts.window([line], [])
+        assert min(points) - 1 < low < high < max(points) + 1
+    assert text.interval(d).endswith("no interval from two seeds")
 
 
 def test_intervals_are_those_of_summary():
@@ -460,7 +475,7 @@ def test_teacher_without_mistakes(images, values):
     stages = stages_of(images, values)
     wrong = teacher.mistakes(stages)
     assert len(wrong) == 0
-    assert "nothing to show" in repr(teacher.wrong_gallery(stages, wrong, values))
+    assert "every training image" in repr(teacher.wrong_gallery(stages, wrong, values))
     assert "exclude nothing" in repr(report.answers.squeeze(stages, wrong, values))
     picture(teacher.excluded(values, wrong))
 
@@ -559,12 +574,12 @@ def test_supply_bars_are_candidates_and_picked(story):
     widths = {c.get_label(): [bar.get_width() for bar in c] for c in ax.containers}
     assert widths == {
         "candidates": [2, 5, 9],
-        "picked": [4, 4],
-        "picked, but short": [2],
+        "selected": [4, 4],
+        "selected, with a shortfall": [2],
     }
     assert [t.get_text() for t in ax.get_yticklabels()] == ["dog", "cat", "emu"]
     said = repr(report.answers._short(stages, short)).replace("\\xa0", " ")
-    assert "1 class ran short (dog): 2 of the 12 images wanted are" in said
+    assert "has a shortfall (dog): 2 of 12 images are missing" in said
 
 
 def test_sieve_layers_are_nested(story):
@@ -663,7 +678,7 @@ def test_evaluation_finding(ours, word):
     total = np.mean(ours) - np.mean(hard)
     assert f"{text.signed(total)} points here" in said
     assert "The paper prints" not in said
-    assert "The paper prints +13.2" in repr(
+    assert "with a ResNet-18, is +13.2" in repr(
         arms.answer(rows, preset("cifar10", ipc=500))
     )
 
@@ -703,38 +718,38 @@ def strategies_of(ours, closest, others) -> str:
     [
         (
             [58.0, 59.2, 60.0],
-            "Its smallest lead is over random classified, and clear: +2.0 points",
+            "smallest lead of CCFS is over random classified, and clear: +2.0 points",
         ),
         (
             [62.0, 63.2, 64.0],
-            "Its largest deficit is to random classified, and clear: "
+            "The largest deficit of CCFS is to random classified, and clear: "
             f"{text.MINUS}2.0 points",
         ),
         (
             [60.4, 59.9, 61.9],
-            "Its mean is above that of its closest rival, random classified, but too "
-            "close to call: +0.3 points",
+            "The mean of CCFS is above that of its closest rival, random classified, "
+            "but too close to call: +0.3 points",
         ),
         (
             [62.5, 61.0, 60.8],
-            "Its mean is below that of its strongest rival, random classified, but too "
-            f"close to call: {text.MINUS}0.4 points",
+            "The mean of CCFS is below that of its strongest rival, random classified, "
+            f"but too close to call: {text.MINUS}0.4 points",
         ),
         # Rounds to 0.0, and is not equal.
         (
             [60.04, 61.06, 61.97],
-            "Its mean is above that of its closest rival, random classified, but too "
-            "close to call: 0.0 points",
+            "The mean of CCFS is above that of its closest rival, random classified, "
+            "but too close to call: 0.0 points",
         ),
         # Equal, though the sums differ in their last bits.
         (
             [62.0, 60.0, 61.1],
-            "Its closest rival, random classified, has exactly the same mean: 0.0",
+            "random classified has exactly the same mean accuracy as CCFS: 0.0",
         ),
         # Equal seed by seed.
         (
             [60.0, 61.1, 62.0],
-            "Its closest rival, random classified, has exactly the same mean: 0.0 "
+            "random classified has exactly the same mean accuracy as CCFS: 0.0 "
             "points, 95 % interval [0.0, 0.0]",
         ),
     ],
@@ -755,11 +770,11 @@ def test_the_closest_rival_of_a_single_seed_is_open():
 def test_equal_means_share_the_first_place():
     ours = [60.0, 61.1, 62.0]
     said = strategies_of(ours, [62.0, 60.0, 61.1], [40.0, 41.0, 42.0])
-    assert "misclassified and random classified share the highest mean, 61.0 %" in said
-    assert "number" not in said
+    shared = "misclassified and random classified share the highest mean accuracy"
+    assert f"{shared}, 61.0 %" in said and "rank" not in said
     said = strategies_of(ours, ours, [62.0, 63.1, 64.0])
-    assert "and hardest classified share the highest mean, 63.0 %" in said
-    assert "CCFS's own strategy is number 5 of 6" in said  # level with the sixth
+    assert "and hardest classified share the highest mean accuracy, 63.0 %" in said
+    assert "The strategy of CCFS has rank 5 of 6" in said  # level with the sixth
 
 
 def test_strategies_rank_tally_and_shortfall():
@@ -774,15 +789,15 @@ def test_strategies_rank_tally_and_shortfall():
         "CCFS: simplest misclassified has the highest" in said and "number" not in said
     )
     assert "holds for 5, does not hold for 0" in said
-    assert "smallest lead is over" in said
-    assert "all the images that were wanted" in said
+    assert "smallest lead of CCFS is over" in said
+    assert "All six sets are full" in said
     rows.loc[rows["cell"] == "simple-misclassified", "images"] = 40
-    assert "made only 50 %" in repr(report.strategies.answer(rows, preset())).replace(
+    assert "holds 50 %" in repr(report.strategies.answer(rows, preset())).replace(
         "\xa0", " "
     )
     worst = rows.assign(last=[-v + 130 for v in rows["last"]])
     said = repr(report.strategies.answer(worst, preset())).replace("\xa0", " ")
-    assert "number 6 of 6" in said and "largest deficit is to" in said
+    assert "rank 6 of 6" in said and "largest deficit of CCFS is to" in said
     for figure in (
         report.strategies.grid(rows, preset()),
         report.strategies.grid(rows, preset("cifar10", ipc=250)),
@@ -832,3 +847,41 @@ def test_figures_have_captions_and_descriptions(path):
             cell.source
         )
     assert "/home/" not in json.dumps(notebook) and "/work/" not in json.dumps(notebook)
+
+
+# -- what a reader stumbled over -------------------------------------------------------
+
+
+def test_a_rule_does_not_run_through_the_texts():
+    places = (("a", 1.0), ("b", 2.0))
+    lines = [charts.Line(name, x, 0.2, [x], aside="1") for name, x in places]
+    figure = charts.intervals(lines, "x", {"teacher": 1.5})
+    (ax,) = figure.axes
+    (rule,) = [one for one in ax.lines if one.get_label() == "teacher"]
+    heights = rule.get_ydata() * (len(lines) + 0.25)
+    for y in range(len(lines)):  # names stand at y - 0.42
+        text = len(lines) - 0.5 - (y - 0.42)
+        spans = [*zip(heights[::3], heights[1::3], strict=True)]
+        assert not any(low <= text <= high for high, low in spans)
+    assert written.table(figure).count("teacher,rule,1.5") == 1
+
+
+def test_a_long_name_and_its_note_do_not_meet():
+    name = "teacher-correct only \N{MINUS SIGN} any candidate, weak teacher"
+    line = charts.Line(name, 1.0, 0.2, [1.0], aside="+0.3, too close to call")
+    (ax,) = charts.intervals([line], "x", {}).axes
+    ax.figure.draw_without_rendering()
+    left, right = (text.get_window_extent() for text in ax.texts)
+    assert left.x1 < right.x0
+
+
+def test_the_never_forgotten_stand_at_zero_and_not_below():
+    values = np.concatenate([np.zeros(20), np.linspace(1, 50, 400)])
+    (ax,) = difficulty.histogram(values).axes
+    first = ax.containers[0].patches[0]
+    middle = first.get_x() + first.get_width() / 2
+    ticks = dict(zip(ax.get_xticks(), ax.get_xticklabels(), strict=True))
+    nearest = min(ticks, key=lambda x: abs(x - middle))
+    assert ticks[nearest].get_text() == "0" and abs(nearest - middle) < 0.2
+    assert [t.get_text() for t in ticks.values()].count("0") == 1
+    assert "never forgotten" in ax.get_legend().get_texts()[0].get_text()

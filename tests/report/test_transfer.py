@@ -68,7 +68,7 @@ def test_the_answer_counts_networks_and_says_what_travels():
     assert "teacher, CCFS is ahead on 1, behind on 0, too close to call on 1." in text
     # 3.0 2.9 3.0 at home; 1.0 0.7 1.3 away: 2.0 lost, more or less
     assert "changes by \N{MINUS SIGN}2.0" in text and "**it shrinks**" in text
-    assert "only home" in str(transfer.answer(rows(home=HOME)))
+    assert "Only home" in str(transfer.answer(rows(home=HOME)))
 
 
 def test_the_papers_table_as_printed():

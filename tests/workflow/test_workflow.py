@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -207,7 +208,10 @@ def command(folder: Path, *words: str) -> dict:
     config = folder / "grid.json"
     config.write_text(json.dumps(TINY))
     program = Path(sys.executable).with_name("snakemake")
-    line = [program, "-s", ROOT / "workflow/Snakefile", "--configfile", config, "-j2"]
+    rules = folder / "workflow/Snakefile"  # the project's path may have a space
+    if not rules.exists():
+        shutil.copytree(ROOT / "workflow", rules.parent)
+    line = [program, "-s", rules, "--configfile", config, "-j2"]
     own = {"CCFS_CACHE": folder / "cache", "CCFS_RESULTS": folder / "results"}
     env = {**os.environ, **{k: str(v) for k, v in own.items()}}
     env["XDG_CACHE_HOME"] = str(folder / "home")
@@ -262,7 +266,8 @@ STORE, ROWS = "cache/*/*/recipe.json", "cache/grids/tiny/cells/*/*/*.json"
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
     """A grid killed when some cells are done: (folder, files then)."""
-    folder = tmp_path_factory.mktemp("grid")
+    folder = tmp_path_factory.mktemp("grid") / "a folder"
+    folder.mkdir()
     process = subprocess.Popen(
         **command(folder), stderr=subprocess.DEVNULL, start_new_session=True
     )

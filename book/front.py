@@ -1,0 +1,171 @@
+"""The front page: an abstract and one figure, both computed from results.
+
+The largest run comes first. No word is chosen here that an interval could contradict:
+each sentence has a form for a difference above zero, below zero, and for an open one.
+"""
+
+from pathlib import Path
+
+import pandas
+import verdicts
+from findings import NOTHING
+
+from ccfs_lib import results
+from ccfs_lib.claims import ladder
+from ccfs_lib.claims.compare import (
+    ALPHA0,
+    CCFS,
+    FAILS,
+    HOLDS,
+    OPEN,
+    compare,
+    values,
+    verdict,
+)
+from ccfs_lib.errors import InputError
+from ccfs_lib.report import forest
+from ccfs_lib.report.text import bracketed, count, listed, percent, signed
+from ccfs_lib.statistics import Difference, summary
+
+PAIR = (CCFS, "random")
+FIGURE = """```{{figure}} {file}
+:name: fig-forest
+:alt: {alt}
+:width: 550px
+
+{caption}
+```
+"""
+CAPTION = (
+    "What each step is worth, in every run with a teacher of its own: dots are means, "
+    "ticks seeds, bars 95 % t intervals, paired by seed. Blue: above zero; orange: "
+    "below; grey: too close to call. Diamonds: the paper's own difference, where it "
+    "prints one for these data and this IPC."
+)
+
+
+def abstract(folder: Path) -> str:
+    """Write the abstract as a list; folder: data/results (MyST)."""
+    try:
+        rows = results.load(folder)
+    except InputError:
+        return NOTHING
+    runs, others = ladder.runs(rows), ladder.runs(rows, learner=True)
+    if not runs:
+        return "No run on photographs has both CCFS and a random set yet.\n"
+    sentences = [
+        control(runs[0]),
+        teacher(runs[0]),
+        parts(runs[0]),
+        elsewhere(runs[1:], others),
+        verdicts.counted(folder),
+    ]
+    return "".join(f"- {sentence}\n" for sentence in sentences if sentence)
+
+
+def control(run: pandas.DataFrame) -> str:
+    """Say what CCFS gains over a random set with the same teacher."""
+    first, d = run.iloc[0], compare(run, *PAIR)
+    means = [percent(summary(values(run, arm)).mean) for arm in PAIR]
+    return (
+        f"**{forest.place(first)}, {forest.network(first['network'])}.** With the same "
+        f"teacher, CCFS reaches {means[0]} and as many random real images {means[1]}: "
+        f"{_worth(d)}."
+    )
+
+
+def _worth(d: Difference) -> str:
+    text = f"{bracketed(d)} points"
+    said = {HOLDS: "", FAILS: ", a loss", OPEN: ", too close to call"}
+    return f"**{text}**{said[verdict(d)]}"
+
+
+def teacher(run: pandas.DataFrame) -> str:
+    """Say what the teacher is worth beside the set: the paper changes both at once."""
+    if "random-hard" not in set(run["cell"]):
+        return ""
+    alone = percent(summary(values(run, "random-hard")).mean)
+    d, chosen = compare(run, "random", "random-hard"), compare(run, *PAIR)
+    return (
+        f"**The teacher.** Without it, random images reach {alone} in the same "
+        f"protocol. So the teacher is worth {_bare(d)} points there, and the choice of "
+        f"the set {_bare(chosen)}."
+    )
+
+
+def _bare(d: Difference) -> str:
+    """Return the mean; an open one with its interval, as it may be nothing."""
+    return bracketed(d) if verdict(d) == OPEN else signed(d.mean).lstrip("+")
+
+
+def parts(run: pandas.DataFrame) -> str:
+    """Say what selection alone makes of the difference, and what distilled images."""
+    if ALPHA0 not in set(run["cell"]):
+        return ""
+    alone, added = compare(run, ALPHA0, "random"), compare(run, CCFS, ALPHA0)
+    first = {
+        HOLDS: "gains {} points over the random set",
+        FAILS: "is {} points from the random set, a loss",
+        OPEN: "is {} points from the random set, too close to call",
+    }[verdict(alone)].format(bracketed(alone))
+    second = {
+        HOLDS: "the distilled images add {} points",
+        FAILS: "with the distilled images it changes by {} points, a loss",
+        OPEN: "what distilled images add, {} points, is open",
+    }[verdict(added)].format(bracketed(added))
+    alone = "Selection alone (alpha 0, nothing distilled)"
+    return f"**The parts.** {alone} {first}; {second}."
+
+
+def elsewhere(runs: list[pandas.DataFrame], others: list[pandas.DataFrame]) -> str:
+    """Say how the same comparison ends with other teachers, and other learners."""
+    sentences = []
+    if runs:
+        sentences.append(
+            f"Of {count(len(runs), 'other run')}, each with a teacher of its own, CCFS "
+            f"is {_tally(runs)}."
+        )
+    if others:
+        sentences.append(
+            "Where a network learns that took no part in choosing "
+            f"({count(len(others), 'test')}), CCFS is {_tally(others)}."
+        )
+    return f"**Elsewhere.** {' '.join(sentences)}" if sentences else ""
+
+
+def _tally(runs: list[pandas.DataFrame]) -> str:
+    """Count verdicts on CCFS over random, same teacher: ahead in 2, behind in none."""
+    words = [verdict(compare(run, *PAIR)) for run in runs]
+    ahead, behind, unclear = (words.count(word) for word in (HOLDS, FAILS, OPEN))
+    parts = [f"ahead of the random set in {ahead}"] * bool(ahead)
+    parts += [f"behind it in {behind}"] * bool(behind)
+    parts += [f"too close to call in {unclear}"] * bool(unclear)
+    return listed(parts)
+
+
+def figure(folder: Path, to: Path) -> str:
+    """Draw every step in every run (MyST); "" where there are none.
+
+    folder: data/results; to: the folder of the generated text, which gets forest.png.
+    """
+    try:
+        runs = ladder.runs(results.load(folder))
+    except InputError:
+        runs = []
+    if not runs:
+        return ""
+    steps = {
+        step: [found for run in runs for found in ladder.measured(run, [step])]
+        for step in ladder.STEPS
+    }
+    drawn = forest.draw({step: found for step, found in steps.items() if found})
+    file = to / "forest.png"
+    file.write_bytes(drawn._repr_png_()[0])
+    file.with_suffix(".svg").write_text(drawn._repr_svg_(), "utf-8")
+    alt = "Differences in test accuracy with intervals, a line per run: " + "; ".join(
+        f"{step.name}: "
+        + ", ".join(f"{forest.place(m.run)} {bracketed(m.difference)}" for m in found)
+        for step, found in steps.items()
+        if found
+    )
+    return FIGURE.format(file=f"_generated/{file.name}", alt=alt, caption=CAPTION)

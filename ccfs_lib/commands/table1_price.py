@@ -1,0 +1,128 @@
+"""What Table 1 would cost: row by row, nothing is trained.
+
+Sets and trainings that are in the store are counted as done; what several rows share
+has lines of its own.
+"""
+
+from contextlib import suppress
+
+from ccfs_lib import cost
+from ccfs_lib.commands.forecast import Line, text
+from ccfs_lib.cost import Stage
+from ccfs_lib.errors import InputError
+from ccfs_lib.experiment import Experiment
+from ccfs_lib.pipeline.table1 import Table1Pipeline
+from ccfs_lib.pipeline.work import Work, work
+from ccfs_lib.runtime import paths
+from ccfs_lib.store import Missing, ReadOnlyStore
+from ccfs_lib.table1 import Choices, Row, cells, parse
+
+SHARED_STAGES = ("teacher", "scores", "experts")
+WITHOUT_SET = ("oracle-window", "full")  # their evaluations are all of them
+
+
+class _Priced(Table1Pipeline):
+    """Table 1 without a trace: a rate that nobody kept is measured and forgotten."""
+
+    def rate(self, network: str) -> float:
+        """Return the kept rate, or measure it."""
+        try:
+            return super().rate(network)
+        except Missing:
+            return cost.rate(network, self.train.image_size, self.device)
+
+
+def price(experiment: Experiment, names: tuple[str, ...], choices: Choices) -> str:
+    """Say of every row what is measured, what is left, and about how long it takes.
+
+    Nothing is trained. What rows share is counted once, in lines of its own.
+    """
+    store = ReadOnlyStore(paths.cache(), paths.shipped())
+    t, lines, left_out = _Priced(experiment, choices, store), [], []
+    shared: dict[str, Line] = {}
+    works: dict[str, Work] = {}
+    for row in map(parse, names):
+        try:
+            with suppress(Missing):
+                t.check(row)
+            works[row.name] = work(t, row)
+            lines += _row(t, row, works[row.name], shared)
+        except InputError as error:
+            left_out.append(f"{row.title} would be left out: {error}")
+    every = text({experiment: [*shared.values(), *lines]}, t.device)
+    return "\n".join([every, *_short(works), *left_out])
+
+
+def _short(works: dict[str, Work]) -> list[str]:
+    """List the rows that get less than a tenth of the published work."""
+    few = [f"{n} {100 * w.share:.2g} %" for n, w in works.items() if not w.enough]
+    text = "less than a tenth of the published work, and grey in the table: "
+    return [text + ", ".join(few)] if few else []
+
+
+def _row(t, row: Row, cost_of_set: Work, shared: dict[str, Line]) -> list[Line]:
+    """List a line for each protocol of a row; what it shares goes to `shared`."""
+    own = 0.0
+    for stage in cost_of_set.stages:
+        if stage.name in SHARED_STAGES:
+            if stage.name not in shared:
+                shared[stage.name] = _shared(t, row, stage)
+        else:
+            own += _seconds(t, stage)
+    return [_cell(t, row, protocol, own) for protocol in cells(row, t.choices)]
+
+
+def _shared(t, row: Row, stage: Stage) -> Line:
+    """Count what of a shared stage is in the store."""
+    squeeze = t.pipeline.squeeze
+    if stage.name == "experts":
+        run = t.section3(row.name)
+        parts = range(run.motivation.experts)
+        done = sum(_stored(run.experts, range(n, n + 1)) for n in parts)
+    else:
+        parts = squeeze.seeds if stage.name == "scores" else squeeze.seeds[:1]
+        done = sum(squeeze.has(seed) for seed in parts)
+    left = _seconds(t, stage) * (1 - done / len(parts))
+    return Line(stage.name, done, len(parts), left)
+
+
+def _cell(t, row: Row, protocol: str, own: float) -> Line:
+    """Count the seeds of a cell that are stored; seconds of sets and trainings left."""
+    seeds, done, built = t.experiment.seeds, 0, 0
+    for seed in range(seeds):
+        done += _stored(t.evaluate, row, protocol, seed)
+        if row.name not in WITHOUT_SET:
+            built += _stored(t.built, row, seed)
+    first = protocol == row.protocol  # the second panel has the sets of the first
+    sets = (seeds - built) * own if first or row.name == "oracle-window" else 0.0
+    each = _seconds(t, _evaluation(t, row, protocol))
+    return Line(
+        f"{row.name} {protocol}",
+        done,
+        seeds,
+        sets + (seeds - done) * each if done < seeds else 0,
+    )
+
+
+def _evaluation(t, row: Row, protocol: str) -> Stage:
+    e, count = t.experiment, t.experiment.ipc * t.train.num_classes
+    network = e.evaluation_network or e.network
+    if row.name == "full":
+        recipe = e.teacher if protocol == "squeeze" else e.recipe
+        forwards = 3 if protocol == "squeeze" else 4
+        return Stage("evaluation", len(t.train) * recipe.epochs, forwards, network)
+    if protocol == "selmatch":
+        return Stage("evaluation", count * t.evaluation.epochs, 3, network)
+    return Stage("evaluation", count * e.recipe.epochs, 4, network)
+
+
+def _seconds(t, stage: Stage) -> float:
+    return cost.timed([stage], t.train.image_size, t.device)[stage.name]
+
+
+def _stored(stage, *arguments) -> bool:
+    try:
+        stage(*arguments)
+    except Missing:
+        return False
+    return True

@@ -1,0 +1,342 @@
+"""The rows of Table 1: their sets, built once and kept, under two protocols each.
+
+What is an arm of `Pipeline` already (Random, CDA, CCFS) is evaluated and filed as that
+arm. Teacher, scores, recovered images and experts are those of all other commands.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ccfs_lib import coresets, cost
+from ccfs_lib import table1 as rows
+from ccfs_lib.distill.pixels import Space
+from ccfs_lib.errors import InputError
+from ccfs_lib.experiment import Experiment, presets
+from ccfs_lib.experiment import table1 as recipes
+from ccfs_lib.experiment.budget import within
+from ccfs_lib.pipeline import sets
+from ccfs_lib.pipeline.measure import EVALUATION, measure
+from ccfs_lib.pipeline.measure import row as measured
+from ccfs_lib.pipeline.pipeline import Pipeline
+from ccfs_lib.pipeline.section3 import Section3Pipeline
+from ccfs_lib.pipeline.sets import Built
+from ccfs_lib.pipeline.squeeze import Squeeze
+from ccfs_lib.runtime import plugins
+from ccfs_lib.store import Artefact, Store
+from ccfs_lib.table1 import DEFAULT, SHARED, Choices, Row
+
+MINUTES = 30.0  # of a core, for one set, off a GPU
+GRID = {"digits": 0.2}  # steps of beta, by scale; 0.1 elsewhere, as SelMatch has it
+
+
+class Table1Pipeline:
+    """Sets, evaluations and results of the rows of Table 1.
+
+    Arguments as for `Pipeline`; choices: what the paper leaves open.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        choices: Choices = DEFAULT,
+        store: Store | None = None,
+        device: str | None = None,
+        deadline: float | None = None,
+    ):
+        self.experiment, self.choices = experiment, choices
+        self.pipeline = Pipeline(experiment, store, device, deadline)
+        self.trainings = self.pipeline.trainings
+
+    store = property(lambda self: self.pipeline.store)
+    device = property(lambda self: self.pipeline.device)
+    train = property(lambda self: self.pipeline.train)
+    test = property(lambda self: self.pipeline.test)
+
+    def like(self) -> tuple:
+        """Store, device and deadline, for pipelines of other settings."""
+        return self.store, self.device, self.trainings.deadline
+
+    # -- what rows share ---------------------------------------------------------------
+
+    @cached_property
+    def forgetting(self) -> np.ndarray:
+        """Forgetting events, float (N,), whatever CCFS itself ranks by."""
+        other = recipes.forgetting(self.experiment)
+        if other == self.experiment:
+            return self.pipeline.difficulty
+        return Pipeline(other, *self.like()).difficulty
+
+    @property
+    def difficulty(self) -> np.ndarray:
+        """CCFS's score; InputError for one that only a filter has."""
+        if self.pipeline.difficulty is None:
+            raise InputError("score is 'logits', but a window needs a score beforehand")
+        return self.pipeline.difficulty
+
+    def section3(self, method: str) -> Section3Pipeline:
+        """The run of "selmatch", "mtt" or "datm", its iterations cut to the budget."""
+        run = recipes.matching(self.experiment, method)
+        m, total = run.matching, self.experiment.ipc * self.train.num_classes
+        each = m.syn_steps * min(m.batch_syn or total, total)
+        count = self.cut(m.iterations, each, 12, run.matcher)
+        return Section3Pipeline(
+            replace(run, matching=replace(m, iterations=count)), *self.like()
+        )
+
+    @cached_property
+    def held(self) -> tuple[Pipeline, np.ndarray]:
+        """A pipeline that is tested on held-out training images, and their indices."""
+        other = Pipeline(replace(self.experiment, holdout=recipes.HELD), *self.like())
+        kept = other.trainings.kept
+        return other, np.setdiff1d(np.arange(len(self.train)), kept)
+
+    @property
+    def minutes(self) -> float | None:
+        """Minutes of a core for the distillation of one set; None: no limit."""
+        if self.choices.budget is not None:
+            return self.choices.budget
+        free = self.experiment.scale == "digits" or self.device == "cuda"
+        return None if free else MINUTES
+
+    def cut(self, published: int, passes: float, forwards: int, network: str) -> int:
+        """Cut iterations to the budget; `passes` images each, worth `forwards` each."""
+        if self.minutes is None:
+            return published
+        budget = self.minutes * 60 * self.rate(network) / forwards
+        return within(published, passes, budget).count
+
+    def rate(self, network: str) -> float:
+        """Return forward images per second, as this machine had them the first time.
+
+        Kept, since the same command, continued, must ask for the same sets.
+        """
+        side = self.train.image_size
+        key = {"network": network, "side": side, "device": self.device}
+
+        def compute():
+            return {}, {
+                "forwards": float(f"{cost.rate(network, side, self.device):.2g}")
+            }
+
+        return self.store.get("rate", key, compute).meta["forwards"]
+
+    def shared(self, chosen: list[Row]) -> list[tuple[str, int]]:
+        """List what these rows need and others, too, as arguments of `share`."""
+        wanted = {need for row in chosen for need in row.needs}
+        seeds = self.pipeline.squeeze.seeds  # the second panel needs the first of all
+        seeds = seeds if "squeeze" in wanted else seeds[:1]
+        todo = [("squeeze", seed) for seed in seeds]
+        if "recover" in wanted:
+            every = self.pipeline.recover.batches(self.experiment.ipc)
+            todo += [("recover", number) for number in every]
+        for method in ("mtt", "datm", "selmatch"):
+            if "experts" in wanted and method in {row.name for row in chosen}:
+                run = recipes.matching(self.experiment, method)
+                todo += [(method, number) for number in range(run.experts)]
+                break  # at most scales all three have the same
+        return todo
+
+    def share(self, stage: str, number: int) -> None:
+        """Compute one part of what rows share into the store."""
+        if stage == "squeeze":
+            if not self.experiment.teacher_from:
+                self.pipeline.squeeze.run(number)
+        elif stage == "recover":
+            self.pipeline.recover.batch(self.experiment.ipc, number)
+        else:
+            self.section3(stage).experts(range(number, number + 1))
+
+    def check(self, row: Row) -> None:
+        """Raise InputError where a row lacks what can be known before it trains."""
+        e = self.experiment
+        if row.function:
+            plugins.resolve(row.function, "rows", ("training images", "ipc", "seed"))
+        elif row.name == "glister":
+            coresets.holdout(self.train.labels, recipes.HELD)
+        elif row.name == "forgetting" and recipes.forgetting(e).score != "forgetting":
+            _ = self.forgetting
+        elif row.name == "self-evolved" and e.score != "forgetting":
+            _ = self.difficulty
+        elif row.name in ("mtt", "datm"):
+            recipes.matching(e, row.name)
+        elif row.name in ("selmatch", "oracle-window"):
+            run = recipes.matching(e, "selmatch")
+            if run.experiment.score != "forgetting":
+                Section3Pipeline(run, *self.like()).window()
+        for arm in dict(row.arms).values():
+            self.pipeline.check([arm])
+
+    def stages(self, row: Row) -> Pipeline:
+        """The pipeline whose arm a row is: SRe2L's images are another run's."""
+        other = recipes.sre2l(self.experiment) if row.method == "sre2l" else None
+        return Pipeline(other, *self.like()) if other else self.pipeline
+
+    # -- sets --------------------------------------------------------------------------
+
+    def built(self, row: Row, seed: int) -> Built:
+        """Build the set of a row with one seed, or read what the store has of it."""
+        if row.function:
+            return sets.own(self, row, seed)
+        return sets.BUILDERS[row.name](self, seed)
+
+    def real(self, indices) -> Built:
+        """A set of these training images."""
+        return Built(self.train.subset(np.asarray(indices, np.int64)))
+
+    # -- evaluation --------------------------------------------------------------------
+
+    def evaluate(self, row: Row, protocol: str, seed: int) -> dict:
+        """Build, train and test with one seed: one row of results.
+
+        Keys: those of `measure.row`, bytes of the set, and what a row adds.
+        """
+        if arm := dict(row.arms).get(protocol):
+            return self.stages(row).evaluate(arm, seed)
+        if row.name == "full":
+            return full(self, protocol, seed)
+        if row.name == "oracle-window":
+            return oracle_window(self, protocol, seed)
+        made = self.built(row, seed)
+        return self.row(made, self.trained(made, protocol, seed), seed)
+
+    def row(self, made: Built, done: Artefact, seed: int) -> dict:
+        wanted = self.experiment.ipc * self.train.num_classes
+        basic = measured(seed, done, made.images, wanted)
+        return basic | {"bytes": made.bytes}
+
+    def trained(
+        self, made: Built, protocol: str, seed: int, stages: Pipeline | None = None
+    ) -> Artefact:
+        """Train on a set by a protocol of `table1.PROTOCOLS`.
+
+        stages: whose test split judges, default this one's.
+        """
+        e, count = self.experiment, 1000 * seed + EVALUATION
+        stages = stages or self.pipeline
+        if protocol == "selmatch" and not made.distilled:
+            return stages.as_selmatch(made.images, count)
+        if protocol == "selmatch":
+            how = {"targets": made.targets, "network": e.evaluation_network}
+            other, pixels = self.evaluator(made.whitened), made.pixels
+            if pixels is None:  # kept as bytes
+                space = Space(other.student(e.network).normalize)
+                pixels = space.normalised(made.images.images[: made.distilled])
+            return other.trained(made.images, pixels, count, **how)
+        return stages.trained(
+            made.images,
+            recipes.bps(e) if protocol == "bps" else e.recipe,
+            count,
+            network=e.evaluation_network,
+            teacher=self.pipeline.evaluator,
+            wanted=e.ipc * self.train.num_classes,
+        )
+
+    def evaluator(self, whitened: bool) -> Section3Pipeline:
+        """SelMatch's evaluation of sets with distilled images."""
+        run = recipes.matching(self.experiment, "mtt")
+        expert = replace(run.expert, zca=whitened)
+        return Section3Pipeline(replace(run, expert=expert), *self.like())
+
+    def measure(self, row: Row, protocol: str, command: str | None = None) -> Path:
+        """Evaluate a row under a protocol with every seed; write its results file."""
+        if arm := dict(row.arms).get(protocol):
+            return self.stages(row).measure(arm, command)
+        cell = rows.cells(row, self.choices)[protocol]
+        config = {"protocol": protocol, "choices": self._chosen(row)}
+        if protocol == "selmatch":
+            config["protocol_epochs"] = self.evaluation.epochs
+        # As every arm has it: claims compare rows of equal settings.
+        config["teacher_last"] = self.pipeline.teacher.last
+        if "budget" in row.options:
+            from ccfs_lib.pipeline.work import work
+
+            spent = work(self, row)
+            config |= {"passes": spent.passes, "share": round(spent.share, 8)}
+        if row.function:
+            source = plugins.source_hash(row.function)
+            config |= {"rule": row.function, "rule_source": source}
+        seen = _OneCell(self, row, protocol)
+        return measure(seen, self.experiment, cell, config, command)
+
+    @property
+    def evaluation(self):
+        """SelMatch's evaluation recipe of this cell."""
+        e = self.experiment
+        return presets.evaluation(e.dataset, e.scale, e.ipc)
+
+    def _chosen(self, row: Row) -> dict:
+        return {name: getattr(self.choices, name) for name in row.options}
+
+
+@dataclass(frozen=True)
+class _OneCell:
+    """One cell, as `measure` asks for it."""
+
+    table: Table1Pipeline
+    row: Row
+    protocol: str
+
+    trainings = property(lambda self: self.table.trainings)
+    experiment = property(lambda self: self.table.experiment)
+
+    def evaluate(self, _cell: str, seed: int) -> dict:
+        return self.table.evaluate(self.row, self.protocol, seed)
+
+
+def oracle_window(t: Table1Pipeline, protocol: str, seed: int) -> dict:
+    """The best window by the test split, and beside it by held-out training images.
+
+    A row of results with beta, and held_beta, held_last, held_best: the same seed at
+    the beta that held-out images choose. Ours: these are asked with the first seed
+    alone; difficulty and teacher have seen them, as all training images.
+    """
+    e, labels = t.experiment, t.train.labels.numpy()
+    difficulty = Section3Pipeline(recipes.matching(e, "selmatch"), *t.like()).difficulty
+    step, (inside, out) = GRID.get(e.scale, 0.1), t.held
+    # Of what is left without the held-out images, the easiest window may not fit.
+    every, fitting = (
+        coresets.grid(labels, e.ipc, step=step, excluded=gone) for gone in (None, out)
+    )
+    whole = coresets.windows(labels, difficulty, e.ipc, every)
+    apart = coresets.windows(labels, difficulty, e.ipc, fitting, excluded=out)
+
+    def last(beta: float) -> list[float]:
+        cut = t.real(whole[beta])
+        return [t.trained(cut, protocol, s).meta["last"] for s in range(e.seeds)]
+
+    def held(beta: float) -> float:
+        return t.trained(t.real(apart[beta]), protocol, 0, inside).meta["last"]
+
+    for beta in every:  # side by side, seeds wait for each other only afterwards
+        t.trained(t.real(whole[beta]), protocol, seed)
+    by_test = {b: last(b) for b in every}
+    chosen = coresets.oracle(
+        {b: by_test[b] for b in fitting}, {b: held(b) for b in fitting}
+    )
+    best = coresets.oracle(by_test, by_test).test
+    made, other = t.real(whole[best]), t.real(whole[chosen.holdout])
+    aside = {"beta": best, "held_beta": chosen.holdout}
+    figures = t.trained(other, protocol, seed).meta
+    aside |= {f"held_{name}": figures[name] for name in ("last", "best")}
+    return t.row(made, t.trained(made, protocol, seed), seed) | aside
+
+
+def full(t: Table1Pipeline, protocol: str, seed: int) -> dict:
+    """All training images: the teacher's own training, or the teacher's answers."""
+    made = Built(t.train)
+    if protocol == SHARED:
+        done = t.pipeline.trained(
+            t.train,
+            t.experiment.recipe,
+            1000 * seed + EVALUATION,
+            network=t.experiment.evaluation_network,
+            teacher=t.pipeline.evaluator,
+            wanted=len(t.train),
+        )
+    else:
+        squeeze = Squeeze(t.trainings)
+        done = squeeze.run(squeeze.seeds[0] + seed)
+    return measured(seed, done, made.images, len(t.train)) | {"bytes": made.bytes}

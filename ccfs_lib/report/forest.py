@@ -1,0 +1,103 @@
+"""The front page's figure: what each step of CCFS is worth, in every independent run.
+
+Read from results files (`ccfs_lib.claims.ladder`); a line per run shows which of the
+differences are the same everywhere, and which change with the run.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas
+
+from ccfs_lib.claims.compare import verdict
+from ccfs_lib.claims.ladder import Measured, Step
+from ccfs_lib.report.arms import SHOWN
+from ccfs_lib.report.charts import OPEN, Line, window
+from ccfs_lib.report.style import PALETTE, canvas, drawn, legend
+from ccfs_lib.report.text import MINUS, bracketed
+
+DATASETS = {
+    "cifar10": "CIFAR-10",
+    "cifar10-jpeg": "CIFAR-10 as JPEG",
+    "cifar100": "CIFAR-100",
+    "tiny-imagenet": "Tiny-ImageNet",
+}
+NETWORKS = {"resnet": "ResNet-", "convnet": "ConvNet"}
+HEAD = 0.75  # height of a heading, in lines
+
+
+def place(run: pandas.Series) -> str:
+    """Name a run by its data and IPC: CIFAR-10 as JPEG (16 px), IPC 100."""
+    parts = [
+        f"{run[name]:.0f} {unit}"
+        for name, unit in (("classes", "classes"), ("image_size", "px"))
+        if run.get(name, 0) > 0
+    ]
+    of = f" ({', '.join(parts)})" * bool(parts)
+    return f"{DATASETS.get(run['dataset'], run['dataset'])}{of}, IPC {run['ipc']:.0f}"
+
+
+def network(name: str) -> str:
+    """Return a network's name as the field writes it: ResNet-18, ConvNet."""
+    kind = name.rstrip("0123456789-")
+    if kind == "resnet" and name != kind:
+        return NETWORKS[kind] + name.removeprefix(kind)
+    return NETWORKS.get(kind, name)
+
+
+def line(found: Measured) -> Line:
+    """Return a measured step as a line: difference, interval, seeds, the paper's."""
+    d, each = found.difference, np.subtract(*found.seeds)
+    label = f"{place(found.run)}, {network(found.run['network'])}"
+    colour = SHOWN[verdict(d)][0]
+    return Line(label, d.mean, d.half, each, colour, bracketed(d), found.printed)
+
+
+@drawn
+def draw(steps: dict[Step, Sequence[Measured]]):
+    """Draw a heading for each step, and below it a line per run.
+
+    steps: those that were measured, in the order of the figure; points.
+    """
+    groups = {step.name: [*map(line, found)] for step, found in steps.items()}
+    every = [entry for entries in groups.values() for entry in entries]
+    height = len(every) + HEAD * len(groups)
+    figure, ax = canvas(0.8 + 0.4 * height)
+    low, high = window(every, [0.0])
+    ax.axvline(0, color=PALETTE["grey"], lw=1.2, ls=(0, (4, 3)))
+    y = 0.0
+    for name, entries in groups.items():
+        _text(ax, 0, y + 0.28, name.replace("minus", MINUS), weight="bold")
+        y += HEAD
+        for entry in entries:
+            _mark(ax, entry, y + 0.62, (low, high), name)
+            _text(ax, 0, y + 0.22, entry.label, fontsize=9.5)
+            _text(ax, 1, y + 0.22, entry.aside, ha="right", fontsize=9.5)
+            y += 1
+    if any(entry.second is not None for entry in every):
+        legend(ax, ax.plot([], [], "D", **OPEN), ["the paper's difference"])
+    label = "difference in test accuracy (points, 95 % t interval over seeds)"
+    ax.set(xlabel=label, xlim=(low, high), ylim=(y + 0.1, -0.1), yticks=[])
+    ax.xaxis.label.set_fontsize(10)
+    ax.spines["left"].set_visible(False)
+    ax.grid(axis="x")
+    return figure
+
+
+def _mark(ax, entry: Line, y: float, ends: tuple[float, float], step: str) -> None:
+    colour, name = PALETTE[entry.colour], f"_{step}: {entry.label}"
+    style = {"color": colour, "label": name}
+    if not np.isnan(entry.half):
+        edges = np.clip([entry.mean - entry.half, entry.mean + entry.half], *ends)
+        bar = {"lw": 5, "alpha": 0.3, "solid_capstyle": "butt", "gid": "interval"}
+        ax.plot(edges, [y, y], **bar, **style)
+    ax.plot(entry.points, [y] * len(entry.points), "|", ms=8, gid="seed", **style)
+    ax.plot([entry.mean], [y], "o", ms=6, gid="mean", **style)
+    if entry.second is not None:
+        ax.plot([entry.second], [y], "D", **OPEN, gid="paper", label=name)
+
+
+def _text(ax, x: float, y: float, text: str, **style) -> None:
+    box = {"fc": PALETTE["card"], "ec": "none", "pad": 0.8}  # over vertical rules
+    style = {"fontsize": 10.5, "va": "center", "bbox": box} | style
+    ax.text(x, y, text, transform=ax.get_yaxis_transform(), **style)

@@ -1,0 +1,392 @@
+"""Chapter 16: Table 1, every row, as published and under the same teacher for all.
+
+Rows are read from results files (`ccfs_lib.table1` measures them); what a set costs is
+counted from its settings, and the minutes are those that the store remembers.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+
+import pandas
+
+from ccfs_lib import cost, paper, results
+from ccfs_lib.claims.compare import VERDICTS
+from ccfs_lib.cost import Stage
+from ccfs_lib.experiment import Experiment
+from ccfs_lib.pipeline.table1 import Table1Pipeline
+from ccfs_lib.pipeline.work import Work, work
+from ccfs_lib.report.charts import Line, intervals
+from ccfs_lib.report.style import PALETTE, canvas, drawn, legend
+from ccfs_lib.report.text import (
+    DASH,
+    MINUS,
+    Text,
+    count,
+    finding,
+    interval,
+    listed,
+    percent,
+    plus_minus,
+    table,
+    verdict,
+)
+from ccfs_lib.runtime import paths
+from ccfs_lib.statistics import Difference, difference
+from ccfs_lib.store import RECORD, Missing, ReadOnlyStore
+from ccfs_lib.table1 import DEFAULT, SHARED, Choices, Row, cells, parse
+
+GREY = '<span style="color:#6B747C">{}</span>'
+COLOURS = {"real": "green", "distilled": "orange", "both": "blue", "all": "grey"}
+SAID = dict(
+    zip(
+        VERDICTS,
+        ("clearly above", "clearly below", "too close to call with"),
+        strict=True,
+    )
+)
+FAMILIES = {"real": "real images", "distilled": "distilled", "both": "both"}
+
+
+class Clock(ReadOnlyStore):
+    """A store that computes nothing, and sums the seconds of what it reads."""
+
+    def __init__(self, store):
+        super().__init__(store.root, store.shipped)
+        self.seconds: dict[str, float] = {}
+
+    def get(self, kind, recipe, compute):
+        """Read an artefact; Missing where there is none."""
+        artefact = super().get(kind, recipe, compute)
+        for folder in (artefact.path, (self.shipped or artefact.path) / kind):
+            path = folder / RECORD
+            if path.is_file():
+                self.seconds[artefact.key] = json.loads(path.read_text())["seconds"]
+        return artefact
+
+
+class Read:
+    """What was measured of Table 1: rows of results by row and protocol.
+
+    names: rows, in the order of the table; those without results are left out.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        names: Sequence[str],
+        choices: Choices = DEFAULT,
+    ):
+        self.table = Table1Pipeline(experiment, choices)
+        self.found: dict[tuple[str, str], pandas.DataFrame] = {}
+        self.rows: list[Row] = []
+        for row in map(parse, names):
+            for protocol, cell in cells(row, choices).items():
+                part = _load(self.table.stages(row).experiment.run, cell)
+                if len(part):
+                    self.found[row.name, protocol] = part
+                    self.rows += [row] if row not in self.rows else []
+        self.work = {row.name: self._work(row) for row in self.rows}
+
+    def _work(self, row: Row) -> Work:
+        """Return the work of a row: as it was filed, or counted from the settings."""
+        filed = next(part for (name, _), part in self.found.items() if name == row.name)
+        if "passes" not in filed or filed["passes"].isna().any():
+            return work(self.table, row)
+        passes, share = int(filed["passes"].iloc[0]), float(filed["share"].iloc[0])
+        return Work([Stage("set", passes, 0, "")], round(passes / max(share, 1e-9)))
+
+    def panel(self, shared: bool) -> dict[str, pandas.DataFrame]:
+        """Return row -> its results: as published, or under the same teacher."""
+        chosen = {}
+        for row in self.rows:
+            wanted = SHARED if shared else row.protocol
+            if (row.name, wanted) in self.found and not (shared and row.after):
+                chosen[row.name] = self.found[row.name, wanted]
+        return chosen
+
+    def row(self, name: str) -> Row:
+        """Return the row of a name."""
+        return next(row for row in self.rows if row.name == name)
+
+    def grey(self, name: str) -> bool:
+        """Whether a row got too little of the published work to speak for a method."""
+        return not self.work[name].enough
+
+    def minutes(self, row: Row) -> str:
+        """Return how long the set of the first seed took here, from the store."""
+        clock = Clock(self.table.store)
+        timed = Table1Pipeline(self.table.experiment, self.table.choices, clock)
+        try:
+            timed.built(row, 0)
+        except (Missing, KeyError):
+            return DASH
+        spent = sum(clock.seconds.values())
+        return f"{spent:.0f} s" if spent < 600 else cost.duration(spent)
+
+
+def _load(run: str, cell: str) -> pandas.DataFrame:
+    try:
+        rows = results.load(paths.filed(run), run)
+    except ValueError:  # nothing of this run yet
+        return pandas.DataFrame()
+    return rows[rows["cell"] == cell]
+
+
+def printed(row: Row, experiment: Experiment) -> float | None:
+    """Return what the paper prints for a row at this data set and IPC, or None."""
+    dataset = experiment.printed_as.removesuffix("-jpeg")
+    if row.name == "full":
+        return paper.full(dataset) if dataset else None
+    try:
+        return paper.value(1, method=row.name, dataset=dataset, ipc=experiment.ipc)
+    except ValueError:
+        return None
+
+
+HEAD = ["row", "accuracy", "best epoch", "paper", "seeds", "images"]
+COST = ["passes to build (M)", "of the published", "here", "MB"]
+
+
+def panel(read: Read, shared: bool = False) -> Text:
+    """Tabulate one panel: as published, or with the same teacher for all."""
+    body, chosen = [], read.panel(shared).items()
+    for name, rows in sorted(chosen, key=lambda item: read.row(item[0]).after):
+        if read.row(name).after:
+            body.append(["*after the paper*", *[""] * (len(HEAD + COST) - 1)])
+        body.append(_line(read, name, rows))
+    how = (
+        "The same teacher for all: every set under CCFS's distillation."
+        if shared
+        else "As published: each row by the protocol that its printed number comes "
+        "from. Below them, what came after the paper."
+    )
+    caption = (
+        f"{how} Test accuracy after the last epoch, percent, mean ± half of the 95 % t "
+        "interval. Grey: less than a tenth of the published work."
+    )
+    return table(caption, HEAD + COST, body)
+
+
+def _line(read: Read, name: str, rows: pandas.DataFrame) -> list[str]:
+    row, e, spent = read.row(name), read.table.experiment, read.work[name]
+    last, best = rows["last"].astype(float), rows["best"].astype(float)
+    theirs = printed(row, e)
+    mine = [
+        row.title,
+        plus_minus(list(last)),
+        f"{best.mean():.1f}",
+        DASH if theirs is None else f"{theirs:.1f}",
+        str(len(rows)),
+        f"{rows['images'].astype(float).mean():,.0f}",
+        *_cost(read, row, spent, rows),
+    ]
+    return [GREY.format(cell) for cell in mine] if read.grey(name) else mine
+
+
+def _cost(read: Read, row: Row, spent: Work, rows: pandas.DataFrame) -> list[str]:
+    if row.function:  # what a user's function did, nobody counted
+        passes, share = DASH, DASH
+    else:
+        passes = f"{spent.passes / 1e6:,.2f}"
+        share = _percent(100 * spent.share) if spent.published else "nothing to build"
+    took = read.minutes(row) if spent.stages or row.function else DASH
+    side = read.table.train.image_size
+    sizes = rows["images"].astype(float) * 3 * side**2
+    if "bytes" in rows:
+        sizes = rows["bytes"].astype(float).fillna(sizes)
+    return [passes, share, took, f"{sizes.mean() / 1e6:,.2f}"]
+
+
+def _percent(value: float) -> str:
+    """Format a percentage with two digits that say something."""
+    return percent(value, 0 if value >= 10 else 1 if value >= 1 else 3)
+
+
+def plain(experiment: Experiment, names: Sequence[str], choices: Choices) -> str:
+    """Return both panels as text for a terminal."""
+    read, lines = Read(experiment, names, choices), []
+    for shared, title in ((False, "as published"), (True, "the same teacher for all")):
+        lines.append(f"\n{title}, {experiment.network}")
+        for name, rows in read.panel(shared).items():
+            spent, accuracy = (
+                read.work[name],
+                plus_minus(list(rows["last"].astype(float))),
+            )
+            share = _percent(100 * spent.share) if spent.published else DASH
+            theirs = printed(read.row(name), experiment)
+            shown = DASH if theirs is None else f"{theirs:.1f}"
+            lines.append(
+                f"  {read.row(name).title:26} {accuracy:>12}  paper {shown:>5}  "
+                f"{len(rows)} seeds  {spent.passes / 1e6:9.2f} M passes, "
+                f"{share} of the published"
+            )
+    return "\n".join(lines)
+
+
+@drawn
+def scatter(read: Read):
+    """Draw accuracy under the same teacher over the passes that a set costs.
+
+    Random images, which cost nothing, are a dashed line; open marks have less than a
+    tenth of the published work.
+    """
+    figure, ax = canvas(4.2)
+    panel = read.panel(True)
+    named = set()
+    for name, rows in panel.items():
+        row, spent = read.row(name), read.work[name]
+        mean = float(rows["last"].astype(float).mean())
+        if name == "random":
+            ax.axhline(
+                mean, color=PALETTE["grey"], ls=(0, (4, 3)), lw=1.2, label="random"
+            )
+        if not spent.passes or row.family not in FAMILIES:
+            continue
+        colour, family = PALETTE[COLOURS[row.family]], FAMILIES[row.family]
+        fill = "none" if read.grey(name) else colour
+        ax.plot(
+            [spent.passes], [mean], "o", ms=8, mec=colour, mfc=fill, label=f"_{name}"
+        )
+        if family not in named:
+            ax.plot([], [], "o", color=colour, label=family)
+            named.add(family)
+        ax.annotate(
+            row.title.partition(" (")[0],
+            (spent.passes, mean),
+            (6, 5),
+            textcoords="offset points",
+            fontsize=9,
+        )
+    ax.set(
+        xscale="log", xlabel="image passes to build one set", ylabel="test accuracy (%)"
+    )
+    ax.margins(x=0.18, y=0.12)
+    ax.grid()
+    legend(ax, columns=4)
+    return figure
+
+
+def gains(read: Read):
+    """Draw what each row gains over random images, both under the same teacher."""
+    panel = read.panel(True)
+    lines = []
+    for name, rows in panel.items():
+        if name in ("random", "full"):
+            continue
+        d, row = _apart(rows, panel["random"]), read.row(name)
+        points = _pairs(rows, panel["random"])
+        colour = "grey" if read.grey(name) else COLOURS[row.family]
+        aside = "" if math.isnan(d.half) else verdict(d)
+        title = f"{row.title} {MINUS} random"
+        lines.append(Line(title, d.mean, d.half, points, colour, aside))
+    return intervals(lines, "difference (points)", {"as random": 0.0})
+
+
+def _pairs(left: pandas.DataFrame, right: pandas.DataFrame) -> list[float]:
+    one, other = (
+        dict(zip(part["seed"], part["last"].astype(float), strict=True))
+        for part in (left, right)
+    )
+    return [one[seed] - other[seed] for seed in sorted(set(one) & set(other))]
+
+
+def _apart(left: pandas.DataFrame, right: pandas.DataFrame) -> Difference:
+    """Compute left minus right, points, paired by the seeds that both have."""
+    seeds = sorted({*left["seed"]} & {*right["seed"]})
+    sides = ([float(v) for v in _at(part, seeds)] for part in (left, right))
+    return difference(*sides, paired=True)
+
+
+def _at(rows: pandas.DataFrame, seeds: list[int]) -> list[float]:
+    return list(rows.set_index("seed").loc[seeds, "last"])
+
+
+def answer(read: Read) -> Text:
+    """Return the finding: who is ahead, who of random images, and at what cost."""
+    e, own, shared = read.table.experiment, read.panel(False), read.panel(True)
+    grey = [read.row(n).title for n in shared if read.grey(n)]
+    lines = [
+        _against(read, "ccfs", shared),
+        _against(read, "self-evolved", _real(read, own), "as published, real images"),
+        _moved(own, shared),
+        _bps(read),
+        f"Less than a tenth of the published work went into {listed(grey, 12)}: these "
+        "rows say what little work gives, not what the methods can do."
+        if grey
+        else "",
+    ]
+    return finding(
+        f"What speaks here is {e.network}, {count(e.recipe.epochs, 'epoch')}, at IPC "
+        f"{e.ipc}; networks rank methods differently. As published, "
+        f"{_first(read, own)} is highest, under the same teacher "
+        f"{_first(read, shared)}.",
+        _random(read, shared),
+        *lines,
+    )
+
+
+def _first(read: Read, panel: dict[str, pandas.DataFrame]) -> str:
+    """Name the set with the highest mean, full data and what came after apart."""
+    sets = [n for n in panel if n != "full" and not read.row(n).after]
+    means = {n: float(panel[n]["last"].astype(float).mean()) for n in sets}
+    best = max(means, key=means.get)
+    return f"{read.row(best).title} ({percent(means[best])})"
+
+
+def _real(read: Read, panel: dict) -> dict:
+    kept = {n: r for n, r in panel.items() if read.row(n).family == "real"}
+    return {n: r for n, r in kept.items() if not read.row(n).after}
+
+
+def _tally(read: Read, name: str, panel: dict) -> dict[str, list[str]]:
+    """Sort the other sets by what the interval of name minus them says."""
+    words: dict[str, list[str]] = {word: [] for word in VERDICTS}
+    for other, rows in panel.items():
+        if other not in (name, "full"):
+            words[verdict(_apart(panel[name], rows))].append(read.row(other).title)
+    return words
+
+
+def _against(read: Read, name: str, panel: dict, how="under the same teacher") -> str:
+    if name not in panel:
+        return ""
+    words = _tally(read, name, panel)
+    texts = [
+        f"{SAID[word]} {listed(names, 15)}" for word, names in words.items() if names
+    ]
+    return f"{read.row(name).title}, {how}: {'; '.join(texts)}."
+
+
+def _random(read: Read, panel: dict) -> str:
+    if "random" not in panel:
+        return ""
+    above = {n: verdict(_apart(r, panel["random"])) for n, r in panel.items()}
+    sets = [n for n in above if n not in ("random", "full")]
+    clear = [read.row(n).title for n in sets if above[n] == VERDICTS[0]]
+    behind = [read.row(n).title for n in sets if above[n] == VERDICTS[1]]
+    return (
+        f"With the teacher's answers for all, {listed(clear, 15) or 'no set'} is "
+        "clearly above as many random real images, "
+        f"{listed(behind, 15) or 'none'} clearly below."
+    )
+
+
+def _moved(own: dict, shared: dict) -> str:
+    """Say how much the protocol alone moves the random row."""
+    if "random" not in own or "random" not in shared:
+        return ""
+    moved = _apart(shared["random"], own["random"])
+    return (
+        "The protocol alone moves the very same random images by "
+        f"{interval(moved)}: a row with a teacher must not stand beside one without."
+    )
+
+
+def _bps(read: Read) -> str:
+    own, shared = read.panel(False), read.panel(True)
+    if "random-bps" not in own or "random" not in shared:
+        return ""
+    d = _apart(own["random-bps"], shared["random"])
+    moved = interval(d)
+    return f"BPS's recipe moves these random images by {moved}: {verdict(d)}."

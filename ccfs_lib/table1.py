@@ -1,0 +1,307 @@
+"""Table 1: fifteen systems, and one after the paper, a row each; no torch here.
+
+A row is a set and the protocol that its printed number comes from. Each is measured
+under that protocol ("as published") and under the teacher of CCFS ("the same teacher
+for all"), the comparison that the paper lacks. `pipeline.table1` builds the sets.
+"""
+
+import time
+from concurrent.futures import as_completed
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass as checked_dataclass
+
+from ccfs_lib.arms import CCFS
+from ccfs_lib.errors import InputError
+from ccfs_lib.experiment import STRICT, Experiment, Positive, checked
+from ccfs_lib.experiment.settings import Setting, settings
+from ccfs_lib.runtime import plugins
+from ccfs_lib.runtime.progress import progress
+from ccfs_lib.runtime.workers import executor, worker_count
+
+# selmatch: hard labels (soft ones where a method has its own), SelMatch's evaluation.
+# teacher: distillation by CCFS's teacher and recipe. squeeze: the teacher's training.
+# bps: the teacher, and the recipe of BPS (`recipes.BPS`).
+PROTOCOLS = ("selmatch", "teacher", "squeeze", "bps")
+SHARED = "teacher"  # of the second panel
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of ROWS."""
+
+    name: str  # as in data/paper/table01.csv
+    title: str
+    family: Literal["real", "distilled", "both", "all"]  # images of its set
+    protocol: Literal["selmatch", "teacher", "squeeze", "bps"]
+    # What other rows need, too, and is computed first: squeeze (teacher, counted
+    # scores), recover (images by CDA), experts.
+    needs: tuple[str, ...] = ()
+    # An arm of `arms.ARMS` that is this row, by protocol: its results are the row's,
+    # in the run of this method of recovery.
+    arms: tuple[tuple[str, str], ...] = ()
+    method: str = "cda"
+    options: tuple[str, ...] = ()  # fields of Choices that change its set
+    after: bool = False  # after the paper: below the line
+    function: str = ""  # the user's own: module:function
+
+
+ROWS = (
+    Row(
+        *("random", "Random", "real", "selmatch"),
+        arms=(("selmatch", "random-selmatch"), ("teacher", "random")),
+    ),
+    Row(
+        *("forgetting", "Forgetting", "real", "selmatch", ("squeeze",)),
+        options=("never_learned",),
+    ),
+    Row("glister", "Glister", "real", "selmatch", options=("glister_update",)),
+    Row("oracle-window", "Oracle window", "real", "selmatch", ("squeeze",)),
+    Row(
+        *("self-evolved", "Self-evolved selection", "real", "selmatch", ("squeeze",)),
+        options=("evolved_size", "evolved_beta"),
+    ),
+    Row("dsa", "DSA", "distilled", "selmatch", options=("budget",)),
+    Row("dm", "DM", "distilled", "selmatch", options=("budget",)),
+    Row("mtt", "MTT", "distilled", "selmatch", ("experts",), options=("budget",)),
+    Row(
+        *("sre2l", "SRe2L", "distilled", "teacher", ("squeeze",)),
+        arms=(("teacher", "distilled"),),
+        method="sre2l",
+    ),
+    Row("datm", "DATM", "distilled", "selmatch", ("experts",), options=("budget",)),
+    Row(
+        *("selmatch", "SelMatch", "both", "selmatch", ("squeeze", "experts")),
+        options=("budget",),
+    ),
+    Row(
+        *("cda", "CDA", "distilled", "teacher", ("squeeze", "recover")),
+        arms=(("teacher", "distilled"),),
+    ),
+    # Its own code is for ImageNet-1K: ours on small images, see `experiment.cudd`.
+    Row(
+        *("cudd", "CUDD (ours, small images)", "distilled", "teacher", ("squeeze",)),
+        options=("budget",),
+    ),
+    Row(
+        *("ccfs", "CCFS", "both", "teacher", ("squeeze", "recover")),
+        arms=(("teacher", CCFS),),
+    ),
+    Row("full", "Full data", "all", "squeeze", ("squeeze",)),
+    Row("random-bps", "Random, BPS's recipe", "real", "bps", ("squeeze",), after=True),
+)
+BY_NAME = {row.name: row for row in ROWS}
+
+
+@checked_dataclass(frozen=True, config=STRICT)
+class Choices:
+    """What the paper leaves open about its rows, and how much work a set may cost."""
+
+    # None: on digits the scale's numbers, on a GPU the published ones, else 30 min.
+    budget: Annotated[
+        Positive | None,
+        Setting("minutes of a core that the distillation of one set may take"),
+    ] = None
+    # Toneva et al.: infinity. DeepCore counts their zero events: "easiest".
+    never_learned: Annotated[
+        Literal["hardest", "easiest"],
+        Setting("Forgetting: what an image counts for that no run learned"),
+    ] = "hardest"
+    # DeepCore's call never updates: "frozen" (`glister.UPDATES`).
+    glister_update: Annotated[
+        Literal["mean", "sum", "frozen"],
+        Setting("Glister: how chosen images move its gradients: mean, sum, frozen"),
+    ] = "mean"
+    # The paper has no word on both. Ours: as many as CCFS has distilled images, and
+    # SelMatch's beta.
+    evolved_size: Annotated[
+        int,
+        Field(ge=0),
+        Setting("self-evolved: images per class of its window; 0 = alpha x IPC"),
+    ] = 0
+    evolved_beta: Annotated[
+        Annotated[float, Field(ge=0, le=1)] | None,
+        Setting("self-evolved: where its window begins; default SelMatch's beta"),
+    ] = None
+
+    def suffix(self, row: Row) -> str:
+        """What the names of a row's results end in: its options, where not default."""
+        usual = {f.name: f.default for f in fields(Choices)}
+        values = [getattr(self, n) for n in row.options if getattr(self, n) != usual[n]]
+        return "".join(f"-{v:g}" if isinstance(v, float) else f"-{v}" for v in values)
+
+
+OPTIONS = settings(Choices)
+DEFAULT = Choices()
+
+
+def parse(name: str) -> Row:
+    """Find the row of a name, or make one of a user's function.
+
+    name: of ROWS, ``module:function``, or ``title:module.function``. The function takes
+    training images, IPC and seed, and returns indices of real images, or an ImageSet of
+    distilled ones. Raises InputError for another name, and a module that is not there.
+    """
+    if name in BY_NAME:
+        return BY_NAME[name]
+    if not plugins.named(name):
+        raise InputError(
+            f"rows has {name!r}, but must be among {', '.join(BY_NAME)}, or a function "
+            "of yours, module:function"
+        )
+    title, _, rest = name.partition(":")
+    if "." in rest:  # title:module.function
+        module, _, function = rest.rpartition(".")
+        name = f"{module}:{function}"
+    else:
+        title = name.replace(":", ".")
+    plugins.check(name, "rows")
+    if title in BY_NAME:
+        raise InputError(f"rows has {title!r} of yours, but the table has a row of it")
+    return Row(title, title, "real", "selmatch", function=name)
+
+
+def cells(row: Row, choices: Choices = DEFAULT) -> dict[str, str]:
+    """List the row's protocols, its own first, and the cell that each is filed in.
+
+    What is an arm, too, is filed as the arm; else ``dsa`` and ``dsa-teacher``.
+    """
+    end, arms = choices.suffix(row), dict(row.arms)
+    named = {row.protocol: row.name + end}
+    if not row.after and row.protocol != SHARED:
+        named[SHARED] = f"{row.name}{end}-teacher"
+    return named | arms
+
+
+def run(
+    experiment: Experiment,
+    rows: tuple[str, ...] = tuple(BY_NAME),
+    choices: Choices = DEFAULT,
+    *,
+    workers: int = 0,
+    command: str | None = None,
+    time_limit: float | None = None,
+    say=print,
+) -> tuple[list[Path], dict[str, str]]:
+    """Measure rows x protocols x seeds; resumable, a file as soon as a cell is done.
+
+    Returns the paths of the results, and row -> one sentence for every row that lacks
+    what it needs: it is left out, and `say` is told at once. workers, time_limit and
+    TimeUp: as for `sweep.sweep`. Raises InputError for an unknown row.
+    """
+    from ccfs_lib.pipeline.table1 import Table1Pipeline
+
+    asked = list(dict.fromkeys(parse(name) for name in rows))
+    worker_count(workers, False)
+    deadline = None if time_limit is None else time.monotonic() + time_limit
+    table = Table1Pipeline(experiment, choices, deadline=deadline)
+    job = _Run(table, asked, command, say)
+    job.check()
+    threads = table.device == "cuda"
+    with executor(worker_count(workers, threads), threads) as pool:
+        job.work(pool, [(_share, *task) for task in table.shared(job.rows())])
+        job.work(pool, job.tasks())
+    return job.paths, job.failed
+
+
+@dataclass
+class _Run:
+    """The state of a run: what is left of each cell, and the rows that failed."""
+
+    table: object
+    chosen: list[Row]
+    command: str | None
+    say: object
+    paths: list[Path] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    left: dict[tuple[Row, str], int] = field(default_factory=dict)  # seeds of a cell
+
+    def rows(self) -> list[Row]:
+        return [row for row in self.chosen if row.name not in self.failed]
+
+    def check(self) -> None:
+        """Ask every row for what can be known before anything trains."""
+        _ = self.table.train, self.table.test  # decoded once, not by every worker
+        for row in self.chosen:
+            try:
+                self.table.check(row)
+            except InputError as error:
+                self.fail(row, str(error))
+
+    def fail(self, row: Row, sentence: str) -> None:
+        if row.name not in self.failed:
+            self.failed[row.name] = sentence
+            self.say(f"{row.title} is left out: {sentence}")
+
+    def tasks(self) -> list[tuple]:
+        """List all cells, row by row, and count their seeds."""
+        t = self.table
+        todo = [
+            (row, protocol, seed)
+            for row in self.rows()
+            for protocol in cells(row, t.choices)
+            for seed in range(t.experiment.seeds)
+        ]
+        for row, protocol, _ in todo:
+            self.left[row, protocol] = self.left.get((row, protocol), 0) + 1
+        return [(_cell, *task) for task in todo]
+
+    def work(self, pool, tasks: list[tuple]) -> None:
+        """Run tasks; file a cell when its last seed is there."""
+        t = self.table
+        shared = t.experiment, t.choices, t.trainings.deadline
+        jobs = {pool.submit(task[0], *shared, *task[1:]): task for task in tasks}
+        for job in progress(as_completed(jobs), "table1", "cell", total=len(jobs)):
+            if job.exception() is not None:  # TimeUp, Ctrl-C, no memory
+                pool.shutdown(wait=True, cancel_futures=True)
+            sentence, (function, *what) = job.result(), jobs[job]
+            if function is _cell:
+                self.filed(*what[:2], sentence)
+
+    def filed(self, row: Row, protocol: str, sentence: str) -> None:
+        if sentence:
+            return self.fail(row, sentence)
+        self.left[row, protocol] -= 1
+        if not self.left[row, protocol]:
+            self.paths.append(self.table.measure(row, protocol, self.command))
+
+
+def _share(experiment, choices, deadline, stage: str, number: int) -> str:
+    """Compute what several rows need into the store; a row that fails tells why."""
+    from ccfs_lib.pipeline.table1 import Table1Pipeline
+
+    table = Table1Pipeline(experiment, choices, deadline=deadline)
+    return _sentence(lambda: table.share(stage, number))
+
+
+def _cell(experiment, choices, deadline, row: Row, protocol: str, seed: int) -> str:
+    """Compute one number; return "", or the sentence that says why there is none."""
+    from ccfs_lib.pipeline.table1 import Table1Pipeline
+
+    table = Table1Pipeline(experiment, choices, deadline=deadline)
+    return _sentence(lambda: table.evaluate(row, protocol, seed))
+
+
+def _sentence(compute) -> str:
+    try:
+        compute()
+    except (InputError, FloatingPointError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def chosen(chapter: dict) -> tuple[tuple[str, ...], Choices]:
+    """Validate the chapter's own parameters: names of rows, and choices; no torch yet.
+
+    chapter: of `experiment.from_notebook`, with `rows` (spaces between) and `budget`.
+    """
+    names = chapter.get("rows", "")
+    if not isinstance(names, str):
+        raise InputError(f"rows is {names!r}, but must be names with spaces between")
+    names = tuple(names.split()) or tuple(BY_NAME)
+    for name in names:
+        parse(name)
+    return names, checked("", Choices, budget=chapter.get("budget"))

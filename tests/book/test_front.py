@@ -1,0 +1,130 @@
+"""The front page's abstract follows the intervals, and its figures the page's theme."""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from ccfs_lib import results
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "book"), str(ROOT / "book" / "_ext")]
+front, findings, dark = map(import_module, ("front", "findings", "dark"))
+CCFS = "simple-misclassified"
+WHERE = {"dataset": "cifar100", "ipc": 50, "alpha": 0.2, "scale": "paper"}
+WHERE |= {"train": "a", "network": "resnet18"}
+NEAR = [60.0, 61.0, 62.0]
+
+
+def measure(folder, arm, last, run="c", **config):
+    rows = [{"seed": i, "last": x, "best": x} for i, x in enumerate(last)]
+    config = WHERE | config
+    results.write(folder, run, arm, config=config, rows=rows, provenance={})
+
+
+def shifted(points: float, spread: float = 0.1) -> list[float]:
+    return [x + points + spread * (i - 1) for i, x in enumerate(NEAR)]
+
+
+def sentence(text: str, name: str) -> str:
+    (line,) = [s for s in text.splitlines() if s.startswith(f"- **{name}")]
+    return line
+
+
+@pytest.mark.parametrize(
+    ("gain", "spread", "ending"),
+    [
+        (3.0, 0.1, "points**."),
+        (-3.0, 0.1, "points**, a loss."),
+        (0.1, 2.0, "points**, too close to call."),
+    ],
+)
+def test_the_first_sentence_has_a_form_for_every_sign(tmp_path, gain, spread, ending):
+    measure(tmp_path, CCFS, shifted(gain, spread))
+    measure(tmp_path, "random", NEAR)
+    first = sentence(front.abstract(tmp_path), "CIFAR-100, IPC 50, ResNet-18.")
+    assert f"{61 + gain:.1f}\N{NO-BREAK SPACE}%" in first and "61.0" in first
+    assert first.endswith(ending)
+
+
+def test_the_teacher_and_the_parts_are_said_where_they_were_measured(tmp_path):
+    measure(tmp_path, CCFS, shifted(3))
+    measure(tmp_path, "random", NEAR)
+    text = front.abstract(tmp_path)
+    assert "The teacher" not in text and "The parts" not in text
+    measure(tmp_path, "random-hard", shifted(-20))
+    measure(tmp_path, CCFS, shifted(2.5, 1.5), run="c-alpha0", alpha=0.0)
+    text = front.abstract(tmp_path)
+    teacher = sentence(text, "The teacher")
+    assert "41.0" in teacher and "worth 20.0 points" in teacher and "set 3.0" in teacher
+    parts = sentence(text, "The parts")
+    assert "+2.5" in parts and "too close to call" in parts and "is open" in parts
+    measure(tmp_path, CCFS, shifted(4.0), run="c-alpha0", alpha=0.0)
+    parts = sentence(front.abstract(tmp_path), "The parts")
+    assert "gains +4.0" in parts and "a loss" in parts
+
+
+def test_other_teachers_and_other_learners_are_counted_apart(tmp_path):
+    for run, gain, config in (
+        ("c", 3, {}),
+        ("d", -3, {"train": "b", "scale": "laptop"}),
+        ("e", 2, {"train": "e", "scale": "laptop"}),
+        ("c-on-convnet", 0, {"evaluation_network": "convnet"}),
+    ):
+        measure(tmp_path, CCFS, shifted(gain, 0.1 if gain else 2.0), run, **config)
+        measure(tmp_path, "random", NEAR, run, **config)
+    line = sentence(front.abstract(tmp_path), "Elsewhere")
+    assert "ahead of the random set in 1 and behind it in 1" in line
+    assert line.endswith("CCFS is too close to call in 1.")
+
+
+def test_nothing_measured_is_said_and_drawn_as_nothing(tmp_path):
+    assert front.abstract(tmp_path) == findings.NOTHING
+    assert front.figure(tmp_path, tmp_path) == ""
+    measure(tmp_path, CCFS, NEAR)
+    assert "No run" in front.abstract(tmp_path)
+
+
+def test_the_figure_has_a_picture_a_drawing_and_words(tmp_path):
+    measure(tmp_path, CCFS, shifted(3))
+    measure(tmp_path, "random", NEAR)
+    text = front.figure(tmp_path, tmp_path)
+    assert "_generated/forest.png" in text and "CIFAR-100, IPC 50 +3.0" in text
+    assert Image.open(tmp_path / "forest.png").width > 500
+    assert (tmp_path / "forest.svg").read_text("utf-8").startswith("<svg")
+
+
+# -- dark renderings -------------------------------------------------------------------
+
+
+def sheet() -> Image.Image:
+    """A card with a word, a line and a photograph of 96 pixels."""
+    picture = Image.new("RGB", (300, 200), dark.CARD)
+    draw = ImageDraw.Draw(picture)
+    draw.text((10, 10), "label", fill="#22272B")
+    draw.line((10, 60, 120, 60), fill="#0072B2", width=3)
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
+    picture.paste(Image.fromarray(noise), (180, 50))
+    return picture
+
+
+@pytest.mark.parametrize("gallery", [True, False])
+def test_a_dark_rendering_has_the_pages_ground_and_keeps_photographs(gallery):
+    light = sheet()
+    found = np.asarray(dark.rendering(light, gallery).convert("RGB")).astype(int)
+    assert tuple(found[0, 0]) == dark.PAGE and tuple(found[-1, -1]) == dark.PAGE
+    patch = np.asarray(light)[50:146, 180:276].astype(int)
+    near = 0 if gallery else 40  # a drawing has a palette
+    assert np.abs(found[50:146, 180:276] - patch).mean() <= near
+    assert found[10:25, 10:50].max() > 150, "dark ink stayed dark"
+    red, green, blue = found[60, 60]
+    assert blue > green > red and blue > 200, "a blue line is a light blue one"
+
+
+def test_what_is_dark_on_the_card_is_light_on_the_page():
+    ink = Image.new("RGB", (10, 10), "#22272B")
+    (red, *_) = dark.rendering(ink, False).convert("RGB").getpixel((5, 5))
+    assert red > 200

@@ -1,0 +1,101 @@
+"""Chapter 16 from files written here: panels, grey rows, the finding."""
+
+import pytest
+
+from ccfs_lib import paper, report, results
+from ccfs_lib.arms import CCFS
+from ccfs_lib.experiment import preset
+from ccfs_lib.report.table1 import Read, printed
+from ccfs_lib.runtime import paths
+from ccfs_lib.table1 import BY_NAME, Choices
+
+NAMES = ("random", "forgetting", "dsa", "ccfs", "mtt", "random-bps")
+MEASURED = {
+    "random-selmatch": 80.0,
+    "random": 90.0,
+    "forgetting": 60.0,
+    "forgetting-teacher": 88.0,
+    "dsa": 82.0,
+    "dsa-teacher": 91.5,
+    CCFS: 95.0,
+    "random-bps": 93.0,
+}
+LITTLE = {"passes": 1000, "share": 0.001}
+
+
+@pytest.fixture
+def read(house):
+    """Three seeds of each cell, a point apart; MTT was not measured."""
+    e = preset()
+    for cell, last in MEASURED.items():
+        rows = [
+            {"seed": s, "last": last + s + 0.1 * s**2, "best": last + s + 1}
+            | {"images": 200, "wanted": 200}
+            for s in range(3)
+        ]
+        config = e.hashed() | (LITTLE if cell.startswith("dsa") else {})
+        place = paths.results(), e.run, cell
+        results.write(*place, config=config, rows=rows, provenance={})
+    return Read(e, NAMES)
+
+
+def test_panels_hold_what_was_measured_by_each_rows_protocol(read):
+    own, shared = read.panel(False), read.panel(True)
+    assert list(own) == ["random", "forgetting", "dsa", "ccfs", "random-bps"]
+    assert list(shared) == ["random", "forgetting", "dsa", "ccfs"]
+    assert float(own["random"]["last"].iloc[0]) == 80.0
+    assert float(shared["random"]["last"].iloc[0]) == 90.0
+    assert float(own["ccfs"]["last"].iloc[0]) == float(shared["ccfs"]["last"].iloc[0])
+
+
+def test_a_row_below_a_tenth_is_grey_and_the_line_divides(read):
+    lines = report.table1.panel(read).markdown.splitlines()
+    grey = [line for line in lines if "<span style" in line]
+    # Forgetting is counted in trainings of 30 epochs, published scores in 200.
+    assert [
+        name in line for name, line in zip(("Forgetting", "DSA"), grey, strict=True)
+    ]
+    assert "9.0" in grey[0] and "0.100" in grey[1]
+    (line,) = [i for i, text in enumerate(lines) if "after the paper" in text][1:]
+    assert "BPS" in lines[line + 1] and "CCFS" in lines[line - 1]
+    shared = report.table1.panel(read, shared=True).markdown
+    assert "BPS" not in shared and "The same teacher for all" in shared
+
+
+def test_the_finding_names_network_movement_and_little_work(read):
+    text = report.table1.answer(read).markdown
+    assert "What speaks here is convnet-16-32" in text
+    assert "CCFS, under the same teacher: clearly above Random, Forgetting and" in text
+    assert "+10.0" in text  # the same random images under both protocols
+    assert "went into Forgetting and DSA:" in text
+    assert "BPS's recipe moves these random images by +3.0" in text
+
+
+def test_figures_draw_every_row_but_random(read):
+    figure = report.table1.scatter(read)
+    names = {line.get_label() for line in figure.axes[0].lines}
+    assert {
+        "_forgetting",
+        "_dsa",
+        "_ccfs",
+        "random",
+    } <= names and "_random" not in names
+    marks = report.table1.gains(read).axes[0]
+    assert {line.get_label() for line in marks.lines} >= {
+        f"_{title} \N{MINUS SIGN} random" for title in ("Forgetting", "DSA", "CCFS")
+    }
+
+
+def test_the_papers_numbers_stand_beside_whole_data_sets_only():
+    whole = preset("cifar100", ipc=50)
+    theirs = paper.value(1, method="dsa", dataset="cifar100", ipc=50)
+    assert printed(BY_NAME["dsa"], whole) == theirs
+    assert printed(BY_NAME["full"], whole) == paper.full("cifar100")
+    assert printed(BY_NAME["random-bps"], whole) is None
+    assert printed(BY_NAME["dsa"], preset("cifar100", ipc=50, image_size=16)) is None
+
+
+def test_the_terminal_has_both_panels(read):
+    text = report.table1.plain(preset(), NAMES, Choices())
+    assert "as published" in text and "the same teacher for all" in text
+    assert "MTT" not in text

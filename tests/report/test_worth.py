@@ -1,0 +1,124 @@
+"""Chapter 17: selection and distilled part over runs, on made-up accuracies."""
+
+import math
+
+import pandas
+import pytest
+
+from ccfs_lib.report import worth
+
+
+def rows(*sets, **common):
+    """Return rows of results: each of sets is a cell, its alpha, accuracies, others."""
+    shared = {"dataset": "cifar100", "ipc": 50, "network": "resnet18"} | common
+    return pandas.DataFrame(
+        [
+            {**shared, "run": f"run-{alpha}", "recipe.epochs": 60, **other}
+            | {"cell": cell, "alpha": alpha, "seed": seed, "last": value}
+            for cell, alpha, values, other in sets
+            for seed, value in enumerate(values)
+        ]
+    )
+
+
+FILTER = {"phases.1.test": 22.0}
+HOME = (
+    (worth.CCFS, 0.2, [67, 66.8, 67.2], FILTER),
+    (worth.CCFS, 0.4, [70, 70, 70], {}),
+    (worth.CCFS, 0.0, [66, 66.4, 66.7], {}),
+    ("random", 0.2, [64, 64, 64.2], {}),
+)
+
+
+def test_ccfs_minus_random_is_the_sum_of_both_parts():
+    (one,) = worth.decompose(rows(*HOME))
+    assert one.selection.mean == pytest.approx((66 + 66.4 + 66.7 - 192.2) / 3)
+    # Of the alphas above 0, the one measured beside the random images: not 0.4.
+    assert one.distilled.mean == pytest.approx((201 - 199.1) / 3)
+    both = one.selection.mean + one.distilled.mean
+    assert both == pytest.approx((201 - 192.2) / 3)
+    assert (one.learner, one.maker, one.filter) == ("resnet18", "resnet18", 22)
+    assert one.ratio == pytest.approx(10)
+    assert one.random == pytest.approx(192.2 / 3)
+
+
+def test_sets_of_another_network_are_told_from_a_learners_own():
+    elsewhere = [{"selected_from": f"data/selected/run-{a}"} for a in (0.2, 0.0)]
+    theirs = rows(
+        ("selected", 0.2, [50, 51, 52], elsewhere[0] | {"distilled_from": "images"}),
+        ("selected", 0.0, [49, 50, 53], elsewhere[1]),
+        ("random", 0.2, [48, 48, 48], {}),
+        network="convnet-32-64-128",
+    ).assign(run="small")
+    home, away = worth.decompose(pandas.concat([rows(*HOME), theirs]))
+    assert (home.learner, away.learner) == ("resnet18", "convnet-32-64-128")
+    assert (away.maker, away.filter) == ("resnet18", 22)
+    assert away.selection.mean == pytest.approx(8 / 3)
+    assert away.distilled.mean == pytest.approx(1 / 3)
+    assert away.name.endswith("sets of resnet18, 60 epochs")
+
+
+def test_two_teachers_or_recipes_are_never_one_line():
+    for name, value in (("teacher_last", 70.0), ("recipe.lr", 0.2)):
+        mixed = rows(*HOME[:2], **{name: 1.0}), rows(*HOME[2:], **{name: value})
+        assert worth.decompose(pandas.concat(mixed)) == []
+
+
+def test_what_is_missing_is_no_line_and_no_interval_no_verdict():
+    assert worth.decompose(rows(*HOME[:3])) == []  # no random images
+    assert worth.decompose(rows(HOME[0], HOME[3])) == []  # no alpha 0
+    alone = [(cell, alpha, values[:1], other) for cell, alpha, values, other in HOME]
+    (one,) = worth.decompose(rows(*alone))
+    assert math.isnan(one.selection.half)
+    text = str(worth.answer([one]))
+    assert "above zero in 0, open in 1 and below zero in 0" in text
+    assert "[" not in str(worth.ledger([one])).splitlines()[-3]
+
+
+def test_digits_are_shown_and_never_counted():
+    shown = worth.decompose(rows(*HOME, dataset="digits"))
+    assert len(shown) == 1
+    assert "No run on photographs" in str(worth.answer(shown))
+    both = worth.decompose(
+        pandas.concat([rows(*HOME, dataset="digits"), rows(*HOME, alone=1)])
+    )
+    assert [w.dataset for w in both] == ["cifar100", "digits"]
+    assert "Of 1 learner and set" in str(worth.answer(both)).replace("\u00a0", " ")
+    for figure in (worth.parts(both), worth.against(both)):
+        assert len(figure._repr_png_()[0]) > 2000
+
+
+def test_a_search_of_recipes_is_read_from_held_out_accuracies(tmp_path, monkeypatch):
+    monkeypatch.setattr(worth.paths, "results", lambda: tmp_path)
+    assert not list(tmp_path.iterdir())
+    recipes = ((4, 0.1, 45.0), (20, 0.03, 47.0))
+    for i, (temperature, lr, last) in enumerate(recipes):
+        recipe = {"temperature": temperature, "lr": lr, "weight_decay": 5e-4}
+        config = {"dataset": "cifar100", "ipc": 50, "network": "resnet10-w16"}
+        config |= {"holdout": 0.1, "recipe": recipe | {"epochs": 60}}
+        row = {"seed": 0, "last": last, "best": last}
+        here = {"config": config, "rows": [row], "provenance": {}}
+        worth.results.write(tmp_path, f"run{i}", "random", **here)
+    lines = str(worth.searched()).splitlines()
+    assert "10\u202f%" in lines[0] or "10\u00a0%" in lines[0]
+    body = [line for line in lines if "resnet10-w16" in line]
+    assert ["47.0" in body[0], "45.0" in body[1]] == [True, True]  # the best first
+    assert "| 20 | 0.03 | 0.0005 | 60 |" in body[0]
+
+
+def test_runs_of_the_users_own_stand_apart_and_decide_nothing(tmp_path, monkeypatch):
+    places = {name: tmp_path / name for name in ("results", "own_results")}
+    for name, place in places.items():
+        monkeypatch.setattr(worth.paths, name, lambda place=place: place)
+        for cell, alpha, values, _ in HOME:
+            config = {"dataset": "cifar100", "ipc": 50, "network": "resnet18"}
+            config |= {"alpha": alpha, "recipe": {"epochs": 60}}
+            measured = [{"seed": i, "last": v, "best": v} for i, v in enumerate(values)]
+            here = {"config": config, "rows": measured, "provenance": {}}
+            worth.results.write(place, f"run-{alpha}", cell, **here)
+    evidence, own = worth.measured()
+    assert (evidence.own, own.own) == (False, True)
+    assert own.name == f"{evidence.name} (your run)"
+    assert "Of 1 learner and set" in str(worth.answer([evidence, own])).replace(
+        "\u00a0", " "
+    )
