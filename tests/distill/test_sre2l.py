@@ -319,6 +319,19 @@ def test_a_recovery_goes_on_inside_a_batch_with_the_same_bits(digits_teacher, tm
     assert not (tmp_path / "c").exists()
 
 
+def test_a_checkpoint_from_before_there_were_kinds_is_read(digits_teacher, tmp_path):
+    targets = torch.arange(20) % 10
+    given = digits_teacher, targets, 8, RICH, 0, 3, "cpu"
+    whole, kept = sre2l.recover_batch(*given), Checkpoint(tmp_path / "c", "k")
+    with pytest.raises(TimeUp):
+        sre2l.recover_batch(*given, replace(kept, deadline=0))
+    tensors, figures = kept.load()
+    assert figures.pop("kind") == "Descent" and figures["done"] == 1
+    tensors["pixels"] += 0.5  # so that it is seen to be read
+    kept.save(tensors, figures)
+    assert not torch.equal(sre2l.recover_batch(*given, kept), whole)
+
+
 def test_recoveries_side_by_side_keep_their_bits(digits_teacher):
     """Of one teacher: the hooks of one must not see what the other asks."""
     targets = torch.arange(20) % 10
