@@ -391,3 +391,12 @@ def test_predict_answers_in_evaluation_mode(digits):
     before = state(network)
     predict(network, digits[1].images)
     assert same(before, network.state_dict())  # running statistics did not move
+
+
+def test_a_network_that_was_asked_can_still_be_frozen_and_learn():
+    network = networks.build("convnet-8", num_classes=3, image_size=8, seed=0)
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    predict(network, images)  # places it, within inference mode
+    for parameter in network.parameters():
+        assert not parameter.is_inference()
+        parameter.requires_grad_(False).requires_grad_(True)

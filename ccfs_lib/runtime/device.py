@@ -120,4 +120,6 @@ def place(network: nn.Module, device: str | torch.device) -> nn.Module:
     """Move the network to the device, in channels-last memory."""
     # On a CPU a ResNet's last stage is no slower contiguous, and a teacher's batch norm
     # could be folded: too little of a step, measured in turn, for a second layout.
-    return network.to(device, memory_format=torch.channels_last)
+    # Weights moved in inference mode could not be learnt or frozen any more.
+    with torch.inference_mode(False):
+        return network.to(device, memory_format=torch.channels_last)

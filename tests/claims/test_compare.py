@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from ccfs_lib.claims.compare import (
+    ALPHA0,
     NAMES,
     VERDICTS,
     compare,
@@ -37,7 +38,7 @@ def rows_of(settings=None, **cells) -> pandas.DataFrame:
 
 
 def test_every_arm_has_a_name():
-    assert set(NAMES) == {*STRATEGIES, *CONTROLS, *FURTHER}
+    assert set(NAMES) == {*STRATEGIES, *CONTROLS, *FURTHER, ALPHA0}
     assert len(set(NAMES.values())) == len(NAMES)
 
 
