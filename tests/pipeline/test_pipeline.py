@@ -650,7 +650,7 @@ def test_one_missing_training_is_no_business_of_the_pool(house, mini, monkeypatc
     Pipeline(e).squeeze.run(0)
     squeeze = sweep._squeeze
     monkeypatch.setattr(sweep, "_squeeze", lambda *a: seen.append(a[2]) or squeeze(*a))
-    how = {"arms": ("random-hard",), "workers": 1, "threads": True}
+    how = {"arms": SOME[:1], "workers": 1, "threads": True}
     sweep.sweep(e, **how)
     assert sorted(seen) == [1, 2]  # the teacher was there
     (
