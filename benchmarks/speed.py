@@ -1,10 +1,16 @@
 """Speed of the KD step: ours beside a plain PyTorch loop, in turn, in one process.
 
     python benchmarks/speed.py                       # ConvNet and ResNet-18 at 32 px
-    python benchmarks/speed.py --network resnet18 --size 64 --batch 64 128 --together 5
+    python benchmarks/speed.py --network resnet18 --size 64 --batch 64 128 --together 6
+
+Rates are of the steady state: each way trains a short and a long time, and the rate is
+that of the epochs in which they differ. What the short one took beyond its steps is
+"start": loaders that start, kernels that are chosen, graphs that are captured, compiled
+code. It is paid once a training, so how much it weighs depends on the training.
 
 The plain loop has the shape of the public code: per-image transforms in a DataLoader,
-float32, contiguous memory, `loss.item()` every step. Both do the same work: the same
+float32, contiguous memory, `loss.item()` every step; its loader has as many worker
+processes as pay here, which is measured first. Both do the same work: the same
 images, network, teacher, batch size and loss. Images are random pixels of a real set's
 size: the arithmetic does not mind. Quote the ratio; machines are noisy. "share" is of
 the multiply-adds per second of a large matrix product, or on a CPU a convolution, in
@@ -13,9 +19,12 @@ on a CPU, of this process: the plain loop's loaders have more.
 """
 
 import argparse
+import math
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from functools import partial
 from statistics import median
 
@@ -29,6 +38,7 @@ from torchvision.transforms import v2
 from ccfs_lib import networks
 from ccfs_lib.data import ImageSet
 from ccfs_lib.experiment import Recipe
+from ccfs_lib.runtime.queue import Queue
 from ccfs_lib.step import kd_loss
 from ccfs_lib.train import fit
 
@@ -84,11 +94,23 @@ class Way:
     train: object  # (network, teacher, data, recipe, device)
     precision: str = "fp32"
     count: int = 1  # networks at once
-    rates: tuple = ()  # images per second of each round, all networks together
+    short: list[float] = field(default_factory=list)  # seconds of each round
+    long: list[float] = field(default_factory=list)
     peak: float = 0.0  # bytes
 
+    def steady(self, images: int, epochs: int) -> tuple[float, float]:
+        """Images per second, all networks together, and seconds of the start.
 
-def ways(args) -> list[Way]:
+        The short trainings took an epoch of `images`, the long ones `epochs` more.
+        """
+        begin, end = median(self.short), median(self.long)
+        each = (end - begin) / epochs  # of one epoch
+        if each <= 0:  # drowned in noise: train longer
+            return math.nan, math.nan
+        return self.count * images / each, max(begin - each, 0.0)
+
+
+def ways(args, workers: int) -> list[Way]:
     """The plain loop first: the others are told as a ratio to it."""
 
     def ours(network, teacher, data, recipe, device, engine="auto"):
@@ -96,7 +118,7 @@ def ways(args) -> list[Way]:
             network, data, recipe, seed=0, teacher=teacher, device=device, engine=engine
         )
 
-    found = [Way("plain loop", partial(plain, workers=args.workers))]
+    found = [Way("plain loop", partial(plain, workers=workers))]
     engines = ("plain", "graph", "compile") if args.device == "cuda" else ("plain",)
     for engine in engines:
         train = partial(ours, engine=engine)
@@ -107,8 +129,8 @@ def ways(args) -> list[Way]:
     return found
 
 
-def turn(way: Way, name: str, data: ImageSet, recipe: Recipe, device: str) -> float:
-    """Train once this way; returns images per second and notes the memory's peak."""
+def seconds(way: Way, name: str, data: ImageSet, recipe: Recipe, device: str) -> float:
+    """Train once this way; return seconds, and note the memory's peak."""
     recipe = replace(recipe, precision=way.precision)
     pairs = [
         [networks.build(name, CLASSES, data.image_size, seed=s) for s in (i, 9 + i)]
@@ -120,30 +142,47 @@ def turn(way: Way, name: str, data: ImageSet, recipe: Recipe, device: str) -> fl
 
     before = memory(device, reset=True)
     start = time.perf_counter()
-    with ThreadPoolExecutor(way.count) as pool:
+    # Side by side as in a sweep on a GPU: one launching queue.
+    queue = Queue(way.count) if way.count > 1 else nullcontext()
+    with queue, ThreadPoolExecutor(way.count) as pool:
         list(pool.map(one, pairs))
     if device == "cuda":
         torch.cuda.synchronize()
-    seconds = time.perf_counter() - start
+    spent = time.perf_counter() - start
     way.peak = max(way.peak, memory(device) - before)
-    return way.count * len(data) * recipe.epochs / seconds
+    return spent
 
 
-def measure(args, name: str, batch: int) -> list[Way]:
-    """Every way in turn, `--rounds` times after one round of warm-up."""
+def workers_that_pay(args, name: str, data: ImageSet, recipe: Recipe) -> int:
+    """The number of loader workers with which the plain loop is fastest here."""
+    if args.workers is not None:
+        return args.workers
+    counts = [n for n in (0, 2, 4, 8, 16) if n <= (os.cpu_count() or 1)]
+    rates = {}
+    for count in counts:
+        way = Way("plain loop", partial(plain, workers=count))
+        for epochs, into in ((1, way.short), (1 + args.epochs, way.long)):
+            longer = replace(recipe, epochs=epochs)
+            into.append(seconds(way, name, data, longer, args.device))
+        rates[count] = way.steady(len(data), args.epochs)[0]
+    return max(rates, key=rates.get)
+
+
+def measure(args, name: str, batch: int) -> tuple[list[Way], int]:
+    """Every way in turn, `--rounds` times; and the workers of the plain loop."""
     shape = (args.images, 3, args.size, args.size)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
     labels = torch.arange(args.images) % CLASSES
     data = ImageSet("pixels", pixels, labels, tuple("0123456789"))
-    recipe = Recipe(epochs=args.epochs, batch_size=batch, warmup_epochs=0)
-    found = ways(args)
-    for i in range(args.rounds + 1):
+    recipe = Recipe(epochs=1, batch_size=batch, warmup_epochs=0)
+    workers = workers_that_pay(args, name, data, recipe)
+    found, longer = ways(args, workers), replace(recipe, epochs=1 + args.epochs)
+    for _ in range(args.rounds):
         for way in found:
-            rate = turn(way, name, data, recipe, args.device)
-            if i:  # the first round warms caches, compilers and worker processes
-                way.rates += (rate,)
-    return found
+            way.short.append(seconds(way, name, data, recipe, args.device))
+            way.long.append(seconds(way, name, data, longer, args.device))
+    return found, workers
 
 
 def peak_rate(device: str, precision: str, seconds: float = 1.0) -> float:
@@ -174,31 +213,36 @@ def main() -> None:
     parser.add_argument("--network", nargs="+", default=["convnet", "resnet18"])
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--batch", nargs="+", type=int, default=[32])
-    parser.add_argument("--images", type=int, default=512)
-    parser.add_argument("--epochs", type=int, default=1)
+    cuda = torch.cuda.is_available()
+    parser.add_argument("--images", type=int, default=8192 if cuda else 512)
+    help_text = "by which the long training is longer"
+    parser.add_argument("--epochs", type=int, default=5 if cuda else 2, help=help_text)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=2, help="of the plain loop")
+    help_text = "of the plain loop; default as many as pay"
+    parser.add_argument("--workers", type=int, help=help_text)
     parser.add_argument("--together", type=int, default=1, help="networks at once")
-    default = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--device", default=default)
+    parser.add_argument("--device", default="cuda" if cuda else "cpu")
     args = parser.parse_args()
     peaks = {p: peak_rate(args.device, p) for p in ("fp32", "bf16")}
     told = ", ".join(f"{p} {rate / 1e9:.0f} GMAC/s" for p, rate in peaks.items())
     print(f"{args.device}, {torch.get_num_threads()} threads, {told}")
     print(
-        f"{'network':18} px batch {'way':14} precision   images/s  ratio  share    peak"
+        f"{'network':18} px batch {'way':20} precision   images/s  ratio  share  "
+        "start s    peak"
     )
     for name in args.network:
         built = networks.build(name, CLASSES, args.size)
         work = 4 * networks.count(built, args.size).macs
         for batch in args.batch:
-            found = measure(args, name, batch)
+            found, workers = measure(args, name, batch)
+            found[0].name += f", {workers} workers"
+            plain_rate = found[0].steady(args.images, args.epochs)[0]
             for way in found:
-                rate = median(way.rates)
+                rate, start = way.steady(args.images, args.epochs)
                 print(
-                    f"{name:18} {args.size} {batch:5} {way.name:14} {way.precision:9} "
-                    f"{rate:10.0f} {rate / median(found[0].rates):5.2f}x "
-                    f"{rate * work / peaks[way.precision]:6.1%} "
+                    f"{name:18} {args.size} {batch:5} {way.name:20} {way.precision:9} "
+                    f"{rate:10.0f} {rate / plain_rate:5.2f}x "
+                    f"{rate * work / peaks[way.precision]:6.1%} {start:8.2f} "
                     f"{way.peak / 2**20:5.0f} MiB",
                     flush=True,
                 )

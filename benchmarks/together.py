@@ -4,9 +4,9 @@
     python benchmarks/together.py --count 5 --device cuda
 
 One after another, each training has all cores. Beside each other they are what a sweep
-makes of them (`ccfs_lib.runtime.workers`): processes with a core each on a CPU,
-threads with a stream each on a GPU. The ways take turns; starting the processes is not
-counted, since a sweep does it once.
+makes of them (`ccfs_lib.runtime.workers`): processes with a core each on a CPU, on a
+GPU one queue that launches them all, a stream each. The ways take turns; starting the
+processes is not counted, since a sweep does it once.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import torch
 from ccfs_lib import networks
 from ccfs_lib.data import ImageSet
 from ccfs_lib.experiment import Recipe
-from ccfs_lib.runtime.workers import crew, every
+from ccfs_lib.runtime.workers import executor, run_all
 from ccfs_lib.train import fit
 
 
@@ -39,7 +39,7 @@ def one(args, images: int, seed: int) -> None:
 def beside(pool, args, images: int) -> None:
     """All trainings at once, by the workers of a pool."""
     tasks = [(one, seed) for seed in range(args.count)]
-    every(pool, (args, images), tasks, "beside", "seed")
+    run_all(pool, (args, images), tasks, "beside", "seed")
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--device", default=default)
     args = parser.parse_args()
     seconds = {"one after another": [], "beside each other": []}
-    with crew(args.count, args.device == "cuda") as pool:
+    with executor(args.count, args.device == "cuda") as pool:
         beside(pool, args, args.batch)  # workers start, libraries are loaded
         one(args, args.batch, 0)
         for _ in range(args.rounds):

@@ -22,12 +22,19 @@ def resample(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:
     flips: bool (N,). Returns float (N, C, size, size), equal to torchvision's
     ``resized_crop(antialias=True)`` up to rounding.
     """
+    rows, columns = matrices(boxes, flips, size, images)
+    wide = torch.matmul(images, columns.transpose(1, 2).unsqueeze(1))
+    return torch.matmul(rows.unsqueeze(1), wide)
+
+
+def matrices(
+    boxes: Tensor, flips: Tensor, size: int, images: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Compute A (N, size, H) and B (N, size, W) of `resample`: Y = A X B^T."""
     top, left, height, width = boxes.unbind(1)
     rows = _weights(top, height, images.shape[2], size, images)
     columns = _weights(left, width, images.shape[3], size, images)
-    columns = torch.where(flips[:, None, None], columns.flip(1), columns)
-    wide = torch.matmul(images, columns.transpose(1, 2).unsqueeze(1))
-    return torch.matmul(rows.unsqueeze(1), wide)
+    return rows, torch.where(flips[:, None, None], columns.flip(1), columns)
 
 
 def _weights(start: Tensor, length: Tensor, extent: int, size: int, like: Tensor):

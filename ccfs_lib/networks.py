@@ -125,7 +125,8 @@ def build(
     if num_classes < 2:
         raise InputError(f"num_classes is {num_classes}, but at least 2 are needed")
     make = _maker(name)
-    with contextlib.nullcontext() if seed is None else _seeded(seed):
+    # Without a seed, too, one at a time: a draw would shift another thread's weights.
+    with _lock if seed is None else _seeded(seed):
         normalize = Normalize(mean, std)
         return Network(normalize, make(name, num_classes, image_size))
 

@@ -27,7 +27,8 @@ def sweep(
 
     arms: strategies ("simple-misclassified", ...) and controls ("random", "distilled",
     "random-hard", "ccfs-hard"). workers: trainings at once; 0 means one per core, or
-    five on a GPU. threads: of one process instead of processes; None means on a GPU.
+    six on a GPU. threads: of one process, whose trainings share a queue, instead of
+    processes; None means on a GPU.
     time_limit: seconds, after which TimeUp is raised at the next epoch boundary.
     Returns the paths of the results; a row is filed as soon as its cell is complete.
     Raises InputError for an unknown arm or a negative number of workers.

@@ -2,13 +2,16 @@
 
 Loss is either cross-entropy or knowledge distillation from a teacher that sees exactly
 the augmented batch. Nothing in a step waits for the device: losses are summed there
-and read once an epoch, and the test split is only run in epochs that are reported.
+and read when it has them, and the test split is only run in epochs that are reported.
+A training is a generator of its steps, so that several can share one device.
 """
 
+import copy
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +21,11 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Recipe
 from ccfs_lib.runtime import memory
 from ccfs_lib.runtime.checkpoint import Checkpoint, pack, unpack
-from ccfs_lib.runtime.device import cast, own_stream, place
+from ccfs_lib.runtime.device import cast, later, place, settle
+from ccfs_lib.runtime.engines import Graph
 from ccfs_lib.runtime.engines import engine as _engine
 from ccfs_lib.runtime.progress import progress
+from ccfs_lib.runtime.queue import WAIT, Queue, drain
 from ccfs_lib.step import Step
 
 
@@ -66,64 +71,196 @@ def fit(
     """
     if recipe.loss == "kd" and teacher is None:
         raise InputError("teacher is None, but loss='kd' needs a teacher network")
-    with own_stream(device):
-        network = place(network, device)
-        if teacher is not None:
-            teacher = place(teacher, device).eval()
-        generator = torch.Generator(device).manual_seed(seed)
-        images, labels = train.images.to(device), train.labels.to(device)
-        if test is not None:  # moved once, not for every test
-            test = replace(test, images=test.images.to(device))
-        step = make(network, images, labels, recipe, generator, teacher, watch)
-        run = _engine(step, engine)
-        parts = network, step.optimiser, generator, watch
-        losses, curve, spent = _resume(checkpoint, parts)
-        start = time.perf_counter() - spent
-        todo = range(len(losses), recipe.epochs)
-        bar = progress(todo, label, "epoch", initial=len(losses), total=recipe.epochs)
-        for epoch in bar:
-            losses.append(_epoch(epoch, step, run))
-            _finite(losses, recipe, label)
-            if test is not None and recipe.tests_at(epoch):
-                curve[epoch] = accuracy(network, test, device, recipe.precision)
-                bar.set_postfix(test=f"{curve[epoch]:.1f}", loss=f"{losses[-1]:.3f}")
-            if checkpoint is not None and epoch + 1 < recipe.epochs:
-                seconds = time.perf_counter() - start
-                figures = {"losses": losses, "curve": curve, "seconds": seconds}
-                checkpoint.step(lambda f=figures: (pack(*parts), f), label)
-        if checkpoint is not None:
-            checkpoint.clear()
-        last = curve.get(recipe.epochs - 1, math.nan)
-        best = max(curve.values(), default=math.nan)
-        passed, seconds = recipe.epochs * len(train), time.perf_counter() - start
-        return Fit(network.eval(), last, best, losses, curve, passed, seconds)
+    start = _remember(network, watch) if Queue.current else None
+
+    def steps():
+        if start is not None:
+            start()
+        return training(
+            network,
+            train,
+            recipe,
+            seed=seed,
+            teacher=teacher,
+            test=test,
+            watch=watch,
+            checkpoint=checkpoint,
+            device=device,
+            label=label,
+            engine=engine,
+            make=make,
+        )
+
+    deadline = None if checkpoint is None else checkpoint.deadline
+    return drain(steps, device=device, label=label, deadline=deadline)
 
 
-def _resume(checkpoint: Checkpoint | None, parts) -> tuple[list, dict, float]:
-    """Restore the parts from the checkpoint; return losses, test curve and seconds."""
+def training(
+    network: nn.Module,
+    train: ImageSet,
+    recipe: Recipe,
+    *,
+    seed: int,
+    teacher: nn.Module | None = None,
+    test: ImageSet | None = None,
+    watch: Callable[[Tensor, Tensor], None] | None = None,
+    checkpoint: Checkpoint | None = None,
+    device: str | torch.device = "cpu",
+    label: str = "train",
+    engine: str = "auto",
+    make: Callable[..., Step] = Step,
+) -> Generator[bool | None, None, Fit]:
+    """Train as `fit` does, a step at each ``next``: a job of `runtime.queue`.
+
+    Nothing waits for the device but where WAIT is yielded, before a checkpoint and at
+    the end. Losses and hits are read when the device has them; so a loss that is not
+    finite ends a training on a CPU in its epoch, on a GPU some steps later.
+    """
+    network = place(network, device)
+    if teacher is not None:
+        teacher = place(teacher, device).eval()
+    generator = torch.Generator(device).manual_seed(seed)
+    images, labels = train.images.to(device), train.labels.to(device)
+    step = make(network, images, labels, recipe, generator, teacher, watch)
+    run = _engine(step, engine)
+    tests = test and Tests(network, test, device, recipe.precision, run is not step)
+    parts = network, step.optimiser, generator, watch
+    course, spent = _resume(checkpoint, parts, Course(recipe, label, train, test))
+    settle(device)
+    start = time.perf_counter() - spent
+    begun = len(course.losses)
+    todo = range(begun, recipe.epochs)
+    bar = progress(todo, label, "epoch", initial=begun, total=recipe.epochs)
+    for epoch in bar:
+        total = yield from _epoch(epoch, step, run)
+        tested = tests is not None and recipe.tests_at(epoch)
+        course.add(epoch, total, (yield from tests()) if tested else None)
+        course.read(bar)
+        last = epoch + 1 == recipe.epochs
+        if checkpoint is not None and not last and checkpoint.due():
+            yield WAIT
+            course.read(bar, wait=True)
+            seconds = time.perf_counter() - start
+            figures = {"losses": course.losses, "curve": course.curve}
+            figures["seconds"] = seconds
+            checkpoint.step(lambda f=figures: (pack(*parts), f), label)
+    yield WAIT
+    course.read(bar, wait=True)
+    if checkpoint is not None:
+        checkpoint.clear()
+    return course.fit(network.eval(), time.perf_counter() - start)
+
+
+def _remember(network: nn.Module, watch) -> Callable[[], None]:
+    """Return a function that puts the network and what `watch` counted back."""
+    before = copy.deepcopy(network.state_dict())
+    counts = copy.deepcopy(watch.state()) if hasattr(watch, "state") else None
+
+    def put_back():
+        network.load_state_dict(before)
+        if counts is not None:
+            watch.restore(counts)
+
+    return put_back
+
+
+class Course:
+    """What a training's epochs gave, read when the device has computed it."""
+
+    def __init__(self, recipe: Recipe, label: str, train: ImageSet, test):
+        self.recipe, self.label = recipe, label
+        self.images, self.tests = len(train), test and len(test)
+        self.losses: list[float] = []
+        self.curve: dict[int, float] = {}
+        self.unread: deque = deque()
+
+    def add(self, epoch: int, total: Tensor, hits: Tensor | None) -> None:
+        """Note an epoch's sum of losses and its hits on the test split, scalars."""
+        values = [v if v is None else later(v) for v in (total, hits)]
+        event = torch.cuda.current_stream().record_event() if total.is_cuda else None
+        self.unread.append((epoch, *values, event))
+
+    def read(self, bar, wait: bool = False) -> None:
+        """Read the epochs that the device has finished; with `wait`, all of them.
+
+        Raises FloatingPointError for the first loss that is not finite.
+        """
+        while self.unread:
+            epoch, total, hits, event = self.unread[0]
+            if event is not None and not event.query():
+                if not wait:
+                    return
+                event.synchronize()
+            self.unread.popleft()
+            self.losses.append(total.item() / self.images)
+            _finite(self.losses, self.recipe, self.label)
+            if hits is not None:
+                self.curve[epoch] = 100 * (hits.item() / self.tests)
+                loss = f"{self.losses[-1]:.3f}"
+                bar.set_postfix(test=f"{self.curve[epoch]:.1f}", loss=loss)
+
+    def fit(self, network: nn.Module, seconds: float) -> Fit:
+        """Return the finished training."""
+        last = self.curve.get(self.recipe.epochs - 1, math.nan)
+        best = max(self.curve.values(), default=math.nan)
+        passed = self.recipe.epochs * self.images
+        return Fit(network, last, best, self.losses, self.curve, passed, seconds)
+
+
+class Tests:
+    """The test split on the device; called, it counts what the network gets right.
+
+    graph: replay the sweep as CUDA graphs.
+    """
+
+    def __init__(self, network, test: ImageSet, device, precision: str, graph: bool):
+        self.network, self.precision = network, precision
+        # Moved once, not for every test.
+        self.images, self.labels = test.images.to(device), test.labels.to(device)
+        self.hits = torch.zeros((), dtype=torch.int64, device=device)
+        self.todo = torch.arange(len(test), device=device).split(_chunk(device))
+        self.run = self._count
+        if graph and self.hits.is_cuda:
+            self.run = Graph(self._count, len(self.todo[0]), self.hits.device)
+
+    def __call__(self) -> Generator[None, None, Tensor]:
+        """Count, a chunk at each ``next``; return a scalar on the device."""
+        self.network.eval()
+        self.hits.zero_()
+        for chunk in self.todo:
+            self.run(chunk)
+            yield
+        return self.hits.clone()
+
+    @torch.no_grad()
+    def _count(self, chunk: Tensor) -> None:
+        x = self.images[chunk].float().div_(255)
+        with cast(x.device, self.precision):
+            logits = self.network(x.contiguous(memory_format=torch.channels_last))
+        self.hits += (logits.float().argmax(1) == self.labels[chunk]).sum()
+
+
+def _resume(checkpoint: Checkpoint | None, parts, course: Course):
+    """Restore the parts and the course from the checkpoint; return it and seconds."""
     if checkpoint is None or not (saved := checkpoint.load()):
-        return [], {}, 0.0
+        return course, 0.0
     tensors, figures = saved
     unpack(tensors, *parts)
-    curve = {int(epoch): value for epoch, value in figures["curve"].items()}
-    return figures["losses"], curve, figures["seconds"]
+    course.curve = {int(epoch): value for epoch, value in figures["curve"].items()}
+    course.losses = figures["losses"]
+    return course, figures["seconds"]
 
 
-def _epoch(epoch: int, step: Step, run: Callable[[Tensor], None]) -> float:
-    """Pass over the training set once, in a fresh order; return the mean loss."""
+def _epoch(epoch: int, step: Step, run: Callable[[Tensor], None]):
+    """Pass over the training set once, in a fresh order; return the sum of losses."""
     step.begin(epoch)
     count, device = len(step.labels), step.labels.device
     order = torch.randperm(count, generator=step.generator, device=device)
-    short = False
-    try:
-        for batch in order.split(step.recipe.batch_size):
-            run(batch)
-    except RuntimeError as error:
-        if not (short := memory.ran_out(error)):
-            raise
-    if short:  # only here: until the except clause ends, the step's tensors live on
-        raise InputError(memory.advice(step))
-    return step.total.item() / count  # the only wait for the device
+    for batch in order.split(step.recipe.batch_size):
+        if not memory.fits(run, batch):
+            raise memory.OutOfMemory(memory.advice(step))
+        yield
+    return step.total.clone()
 
 
 def _finite(losses: list[float], recipe: Recipe, label: str) -> None:
@@ -134,6 +271,11 @@ def _finite(losses: list[float], recipe: Recipe, label: str) -> None:
         )
 
 
+def _chunk(device: str | torch.device) -> int:
+    # On a CPU small chunks stay in its cache: twice the speed of chunks of 512.
+    return 64 if torch.device(device).type == "cpu" else 1024
+
+
 @torch.inference_mode()
 def predict(
     network: nn.Module,
@@ -142,11 +284,9 @@ def predict(
     precision: str = "fp32",
 ) -> Tensor:
     """Compute logits, float (N, C) on the CPU, of plain uint8 images (N, 3, H, W)."""
-    # On a CPU small chunks stay in its cache: twice the speed of chunks of 512.
-    batch_size = 64 if torch.device(device).type == "cpu" else 1024
     network = place(network, device).eval()
     out = []
-    for chunk in images.split(batch_size):
+    for chunk in images.split(_chunk(device)):
         x = chunk.to(device).float().div_(255)
         with cast(device, precision):
             out.append(network(x.contiguous(memory_format=torch.channels_last)))

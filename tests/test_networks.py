@@ -1,5 +1,6 @@
 """Sizes against published counts and torch's own FLOP counter; stems, seeds, errors."""
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models
 
 from ccfs_lib.errors import InputError
-from ccfs_lib.networks import NAMES, STOCK, Network, build, count
+from ccfs_lib.networks import NAMES, STOCK, Network, _seeded, build, count
 
 CIFAR = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2023, 0.1994, 0.2010)}
 SMALL = ("convnet", "convnet-in", "convnet-8-16", "resnet10-w4")
@@ -363,6 +364,17 @@ def test_seed_alone_decides_the_weights(name):
     torch.rand(17)
     assert same(first, build(name, 10, 8, seed=5))
     assert not same(first, build(name, 10, 8, seed=6))
+
+
+def test_a_network_without_a_seed_waits_for_one_that_is_seeded():
+    """Drawn beside it, in another thread, its weights would shift the other's."""
+    with ThreadPoolExecutor(1) as pool:
+        with _seeded(0):
+            before = torch.get_rng_state()
+            job = pool.submit(build, "convnet-8", 10, 8)
+            wait([job], timeout=0.5)
+            assert torch.equal(torch.get_rng_state(), before) and not job.done()
+        job.result()
 
 
 def test_seed_leaves_every_generator_alone(monkeypatch):

@@ -11,7 +11,7 @@ import torch
 from ccfs_lib import networks
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Recipe
-from ccfs_lib.runtime.engines import Graph, engine
+from ccfs_lib.runtime.engines import engine, graph_of
 from ccfs_lib.step import Step
 from ccfs_lib.train import fit
 
@@ -59,31 +59,35 @@ def test_a_graph_needs_cuda(some):
         engine(new_step(some, HARD), "graph")
 
 
-def test_a_graph_replays_full_batches_and_nothing_else(some, digits_teacher):
+def test_graphs_replay_full_batches_and_a_shorter_last_one(some, digits_teacher):
     """With a recorder in place of CUDA's: same calls, same order, same bits."""
     recipe = Recipe(epochs=2, batch_size=32, warmup_epochs=0)
     plain = new_step(some, recipe, teacher=digits_teacher)
-    graphed = Graph(new_step(some, recipe, teacher=digits_teacher))
-    replayed = []
+    graphed = graph_of(new_step(some, recipe, teacher=digits_teacher))
+    captured, replayed = [], []
 
-    def capture():
+    def capture(size):
+        graphed.before()
+        captured.append(size)
+        static = torch.zeros(size, dtype=torch.int64)
+
         def replay():
-            replayed.append(graphed.batch.clone())
-            graphed.step(graphed.batch)
+            replayed.append(static.clone())
+            graphed.call(static)
 
-        graphed.graph = SimpleNamespace(replay=replay)
+        return SimpleNamespace(replay=replay), static
 
     graphed._capture = capture
     batches = list(torch.arange(150).split(32)) * 2
     for way in (plain, graphed):
         for batch in batches:
             way(batch)
-    # Three plain to warm up; then 4 + 4 - 3 full ones, but never the short last one.
-    assert len(replayed) == 5
-    assert all(len(batch) == 32 for batch in replayed)
+    # Three plain to warm up, then 4 + 4 - 3 full ones; the second short one.
+    assert captured == [32, 22]
+    assert [len(batch) for batch in replayed] == [32, 32, 32, 32, 32, 22]
     assert torch.equal(replayed[0], batches[3])
-    assert difference(plain.network, graphed.step.network) == 0
-    assert torch.equal(plain.total, graphed.step.total)
+    assert difference(plain.network, graphed.call.network) == 0
+    assert torch.equal(plain.total, graphed.call.total)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++")

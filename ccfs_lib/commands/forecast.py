@@ -34,14 +34,17 @@ class Line:
 
 
 def forecast(
-    experiments: Sequence[Experiment], arms: Sequence[str]
+    experiments: Sequence[Experiment],
+    arms: Sequence[str],
+    counted: set | None = None,
 ) -> dict[Experiment, list[Line]]:
     """List the lines of each experiment: teacher, recovered images, then arms by seeds.
 
-    What several of them share is counted where it first comes up. Raises InputError
-    where data or score files are missing.
+    What several of them share is counted where it first comes up. counted: of forecasts
+    before this one, which it continues. Raises InputError where data or score files are
+    missing.
     """
-    counted: set = set()
+    counted = set() if counted is None else counted
     todo = progress(experiments, "forecast", "experiment")
     return {e: _Forecast(e, counted).lines(arms) for e in todo}
 

@@ -79,7 +79,7 @@ class Sweep(Long):
     arms: tuple[str, ...] = STRATEGIES + CONTROLS
     """strategies (fine-coarse) and controls"""
     workers: int = 0
-    """trainings at once; 0 = one per core, or five on a GPU"""
+    """trainings at once; 0 = one per core, or six on a GPU"""
 
     def __call__(self) -> None:
         """Run and print the table."""
@@ -116,7 +116,7 @@ class Match(Long):
     arms: tuple[str, ...] = SECTION3
     """selmatch, two-shot, reverse, ccfs-mtt"""
     workers: int = 0
-    """trainings at once; 0 = one per core, or five on a GPU"""
+    """trainings at once; 0 = one per core, or six on a GPU"""
     ship: bool = False
     """copy the distilled sets of finished runs to data/artefacts; train nothing"""
 

@@ -21,18 +21,29 @@ PER_IMAGE = ("predictions", "events")  # one per training image
 
 
 class Shipping(Store):
-    """A store that computes nothing and copies whatever is asked of it."""
+    """A store that computes nothing and copies whatever is asked of it.
 
-    def __init__(self, root: Path, shipped: Path):
-        super().__init__(root)
-        self.target = Store(shipped)
+    root: what is read; to: where it is copied. leave: tensors whose names begin so are
+    not copied. shipped: read, too, but not copied.
+    """
+
+    def __init__(
+        self, root: Path, to: Path, leave: str = "", shipped: Path | None = None
+    ):
+        super().__init__(root, shipped)
+        self.target, self.leave = Store(to), leave
         self.kept: set[Path] = set()
 
     def get(self, kind, recipe, compute) -> Artefact:
         """Read from the cache and copy; InputError where it was never computed."""
         artefact = super().get(kind, recipe, lambda: _missing(kind))
-        tensors = artefact.tensors
-        tensors = tensors | {k: narrow(tensors[k]) for k in PER_IMAGE if k in tensors}
+        if self.shipped and (self.shipped / kind / artefact.path.name).is_dir():
+            return artefact
+        tensors = {
+            name: narrow(value) if name in PER_IMAGE else value
+            for name, value in artefact.tensors.items()
+            if not (self.leave and name.startswith(self.leave))
+        }
         copy = self.target.get(kind, recipe, lambda: (tensors, artefact.meta))
         self.kept.add(copy.path)
         return artefact

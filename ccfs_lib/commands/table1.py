@@ -31,7 +31,7 @@ class Table1(Long):
     rows: Annotated[tuple[str, ...], tyro.conf.arg(help=ROWS)] = tuple(BY_NAME)
     open: tyro.conf.OmitArgPrefixes[Open] = field(default_factory=Open)
     workers: int = 0
-    """trainings at once; 0 = one per core, or five on a GPU"""
+    """trainings at once; 0 = one per core, or six on a GPU"""
 
     def __call__(self) -> None:
         """Run and print the two panels."""

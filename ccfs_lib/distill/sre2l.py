@@ -6,92 +6,36 @@ is touched. CDA (Yin and Shen, 2023) begins with the whole image and lets the ra
 crop shrink, an easy-to-hard curriculum too.
 """
 
+import copy
+import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
 from torchvision.io import decode_jpeg, encode_jpeg
 
-from ccfs_lib.augment import crop_boxes, resample
+from ccfs_lib.augment import crop_boxes, matrices, resample
 from ccfs_lib.data import ImageSet
-from ccfs_lib.errors import InputError
+from ccfs_lib.distill.batchnorm import BatchNormLoss, Moments
 from ccfs_lib.experiment import Distillation
+from ccfs_lib.runtime import memory
 from ccfs_lib.runtime.checkpoint import Checkpoint
-from ccfs_lib.runtime.device import is_portable, place
+from ccfs_lib.runtime.device import place, settle
+from ccfs_lib.runtime.engines import Graph
 from ccfs_lib.runtime.progress import progress
+from ccfs_lib.runtime.queue import WAIT, Steps, drain
 from ccfs_lib.train import predict
+
+__all__ = ["BatchNormLoss", "Moments"]  # handed on
+ADAM = ("step", "exp_avg", "exp_avg_sq")  # what it remembers of the pixels
 
 # View, viewed pixels, the teacher's logits: a scalar loss beside SRe2L's.
 Extra = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
-
-
-class Moments(torch.autograd.Function):
-    """Mean and biased variance per channel of (N, C, H, W); both float (C,).
-
-    ``torch.var_mean`` and its gradient were half of a recovery step on a CPU. Over
-    channels-last memory the sums are two matrix products, and the gradient is linear in
-    x, one pass.
-    """
-
-    @staticmethod
-    def forward(ctx, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the moments of x."""
-        if is_portable():
-            # MKL's product with a single row has other last bits on Intel than on AMD,
-            # whatever its mode; products of more rows have not, nor have these sums.
-            mean, square = x.mean((0, 2, 3)), x.square().mean((0, 2, 3))
-        else:
-            flat = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
-            share = flat.new_full((1, len(flat)), 1 / len(flat))
-            mean, square = (share @ flat)[0], (share @ flat.square())[0]
-        ctx.save_for_backward(x, mean)
-        return mean, square - mean**2
-
-    @staticmethod
-    def backward(ctx, for_mean: Tensor, for_var: Tensor) -> Tensor:
-        """Use d mean / dx = 1 / M, d var / dx = 2 (x - mean) / M."""
-        x, mean = ctx.saved_tensors
-        count = x.numel() // x.shape[1]
-        slope = 2 * for_var / count
-        offset = for_mean / count - slope * mean
-        shape = (1, -1, 1, 1)
-        return torch.addcmul(offset.view(shape), x, slope.view(shape))
-
-
-class BatchNormLoss:
-    """Distance between a batch's statistics and those the teacher remembers.
-
-    Sum over BatchNorm layers of ||var - running var|| + ||mean - running mean||, plain
-    (not squared) norms; the first layer, nearest the pixels, weighs `first` times more.
-    """
-
-    def __init__(self, teacher: nn.Module, first: float):
-        self.layers = [m for m in teacher.modules() if isinstance(m, nn.BatchNorm2d)]
-        if not self.layers:
-            raise InputError(
-                "teacher has no BatchNorm2d layer, but SRe2L recovers images from "
-                "batch-norm statistics; take a network with batch norm"
-            )
-        self.first, self.terms = first, []
-        self.hooks = [m.register_forward_pre_hook(self._see) for m in self.layers]
-
-    def _see(self, layer: nn.BatchNorm2d, inputs: tuple[Tensor]) -> None:
-        mean, var = Moments.apply(inputs[0])
-        distance = (layer.running_var - var).norm() + (layer.running_mean - mean).norm()
-        self.terms.append(distance * (self.first if not self.terms else 1.0))
-
-    def read(self) -> Tensor:
-        """Return the loss of the last forward pass."""
-        total = torch.stack(self.terms).sum()
-        self.terms.clear()
-        return total
-
-    def close(self) -> None:
-        """Take the hooks off the teacher."""
-        for hook in self.hooks:
-            hook.remove()
 
 
 def batches(num_classes: int, per_class: int, batch_size: int) -> tuple[Tensor, ...]:
@@ -153,7 +97,7 @@ def recover_batch(
     teacher = place(teacher, device).eval()
     generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
     pixels = torch.randn(len(targets), 3, size, size, generator=generator).to(device)
-    return descend(teacher, pixels, targets, recipe, generator, None, checkpoint)
+    return descend(teacher, pixels, targets, recipe, generator, checkpoint=checkpoint)
 
 
 def descend(
@@ -170,59 +114,195 @@ def descend(
     teacher: in evaluation mode, on the device of `pixels`, which are normalised, float
     (B, 3, S, S), and stay as they are. extra(view, x, logits): a loss on top, of the
     step's view, the viewed pixels and the teacher's logits of them; see `cudd`.
-    checkpoint: as for `recover_batch`.
+    checkpoint: as for `recover_batch`. Several threads' descents run side by side where
+    a `runtime.queue` is open.
     """
-    mean = teacher.normalize.mean.view(3, 1, 1)
-    std = teacher.normalize.std.view(3, 1, 1)
-    # Pixels live in the normalised space, where Adam's steps are alike per channel.
-    pixels = pixels.clone().requires_grad_(True)
-    optimiser = torch.optim.Adam([pixels], recipe.lr, betas=recipe.betas)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.iterations)
+    drawn = generator.get_state()
+
+    def steps():
+        generator.set_state(drawn)
+        return descent(teacher, pixels, targets, recipe, generator, extra, checkpoint)
+
+    deadline = None if checkpoint is None else checkpoint.deadline
+    return drain(steps, device=pixels.device, label="recover", deadline=deadline)
+
+
+def descent(
+    teacher: nn.Module,
+    pixels: Tensor,
+    targets: Tensor,
+    recipe: Distillation,
+    generator: torch.Generator,
+    extra: Extra | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Steps:
+    """Descend as `descend` does, an iteration at each ``next``: a job of a queue."""
+    teacher = copy.deepcopy(teacher)  # its hooks would see what others ask of it
     targets = targets.to(pixels.device)
-    moving, start = (pixels, optimiser, schedule, generator), 0
-    if checkpoint is not None and (kept := checkpoint.load()):
-        start = _restore(*moving, *kept)
-    todo = views(recipe, pixels.shape[2], generator, start)
     with _borrowed(teacher, recipe.first_bn) as bn_loss:
-        for done, view in enumerate(todo, start + 1):
-            x = view(pixels).contiguous(memory_format=torch.channels_last)
-            logits = teacher.body(x)
-            loss = F.cross_entropy(logits, targets)
-            loss = loss + recipe.bn_weight * bn_loss.read()
-            if extra is not None:
-                loss = loss + extra(view, x, logits)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            with torch.no_grad():
-                pixels.clamp_(-mean / std, (1 - mean) / std)
-            if checkpoint is not None and done < recipe.iterations:
-                checkpoint.step(lambda done=done: _state(*moving, done), "recover")
-    images = (pixels.detach() * std + mean).clamp(0, 1)
-    return as_saved((images * 255).round().to(torch.uint8).cpu(), recipe.save)
+        kind = Planned if pixels.is_cuda and extra is None else Descent
+        work = kind(teacher, bn_loss, pixels, targets, recipe, generator, extra)
+        start = work.resume(checkpoint)
+        settle(pixels.device)
+        for i in range(start, recipe.iterations):
+            if not memory.fits(work.iterate, i):
+                raise memory.OutOfMemory(
+                    f"recovery_batch is {len(targets)}, and memory ran out: take fewer"
+                )
+            yield
+            last = i + 1 == recipe.iterations
+            if checkpoint is not None and not last and checkpoint.due():
+                yield WAIT
+                checkpoint.step(partial(work.state, i + 1), "recover")
+        yield WAIT
+        images = work.images(recipe.save)
+    if checkpoint is not None:
+        checkpoint.clear()
+    return images
 
 
-def _state(pixels, optimiser, schedule, generator, done: int) -> tuple[dict, dict]:
-    """Collect what the next iteration depends on: tensors and figures."""
-    tensors = {k: v for k, v in optimiser.state[pixels].items() if torch.is_tensor(v)}
-    tensors |= {"pixels": pixels, "generator": generator.get_state()}
-    # The cosine is computed from one rate to the next: every digit of it counts.
-    rate = {"lr": optimiser.param_groups[0]["lr"], "schedule": schedule.state_dict()}
-    return tensors, {"done": done, **rate}
+class Descent:
+    """A batch of pixels on its way, iteration by iteration; arguments as `descend`."""
+
+    def __init__(
+        self, teacher, bn_loss, pixels, targets, recipe, generator, extra=None
+    ):
+        self.body, self.bn_loss, self.targets = teacher.body, bn_loss, targets
+        self.mean = teacher.normalize.mean.view(3, 1, 1)
+        self.std = teacher.normalize.std.view(3, 1, 1)
+        # Pixels live in the normalised space, where Adam's steps are alike per channel.
+        self.pixels = pixels.clone().requires_grad_(True)
+        self.recipe, self.generator, self.extra = recipe, generator, extra
+        self.begin()
+
+    def begin(self) -> None:
+        """Make the optimiser and what draws its views."""
+        r = self.recipe
+        self.optimiser = torch.optim.Adam([self.pixels], r.lr, betas=r.betas)
+        self.schedule = CosineAnnealingLR(self.optimiser, r.iterations)
+        self.views = views(r, self.pixels.shape[2], self.generator, 0)
+
+    def iterate(self, i: int) -> None:
+        """Do iteration i, the next one."""
+        self.move(next(self.views))
+        self.schedule.step()
+
+    def move(self, view: Callable[[Tensor], Tensor]) -> None:
+        """Take one step of the optimiser on this view of the pixels."""
+        x = view(self.pixels).contiguous(memory_format=torch.channels_last)
+        logits = self.body(x)
+        loss = F.cross_entropy(logits, self.targets)
+        loss = loss + self.recipe.bn_weight * self.bn_loss.read()
+        if self.extra is not None:
+            loss = loss + self.extra(view, x, logits)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        with torch.no_grad():
+            self.pixels.clamp_(-self.mean / self.std, (1 - self.mean) / self.std)
+
+    def images(self, form: str) -> Tensor:
+        """Return the images as they come back from a file, uint8 on the CPU."""
+        images = (self.pixels.detach() * self.std + self.mean).clamp(0, 1)
+        return as_saved((images * 255).round().to(torch.uint8).cpu(), form)
+
+    # -- a checkpoint: tensors and figures -------------------------------------------
+
+    def state(self, done: int) -> tuple[dict, dict]:
+        """Collect what the iterations after the first `done` depend on."""
+        adam = self.optimiser.state[self.pixels]
+        tensors = {"pixels": self.pixels, "generator": self.generator.get_state()}
+        figures = {"done": done, "kind": type(self).__name__} | self.rates_left()
+        return tensors | {name: adam[name] for name in ADAM}, figures
+
+    def rates_left(self) -> dict:
+        """Say where the schedule stands: its rates follow one from the other."""
+        state = self.schedule.state_dict()
+        kept = {name: state[name] for name in ("last_epoch", "_step_count", "_last_lr")}
+        return {"schedule": kept, "lr": self.optimiser.param_groups[0]["lr"]}
+
+    def resume(self, checkpoint: Checkpoint | None) -> int:
+        """Restore what a checkpoint holds; return the number of iterations done."""
+        if checkpoint is None or not (saved := checkpoint.load()):
+            return 0
+        tensors, figures = saved
+        # One without a kind was written before there were two.
+        if figures.get("kind", "Descent") != type(self).__name__:  # of another device
+            return 0
+        with torch.no_grad():
+            self.pixels.copy_(tensors["pixels"])
+        step = tensors["step"].to(self.pixels.device)
+        moments = (torch.empty_like(self.pixels).copy_(tensors[n]) for n in ADAM[1:])
+        values = step, *(moment.detach() for moment in moments)
+        self.optimiser.state[self.pixels] = dict(zip(ADAM, values, strict=True))
+        self.generator.set_state(tensors["generator"])
+        self.go_on(figures)
+        return figures["done"]
+
+    def go_on(self, figures: dict) -> None:
+        """Put the schedule and the views where `rates_left` left them."""
+        self.schedule.load_state_dict(figures["schedule"])
+        self.optimiser.param_groups[0]["lr"] = figures["lr"]
+        size = self.pixels.shape[2]
+        self.views = views(self.recipe, size, self.generator, figures["done"])
 
 
-def _restore(pixels, optimiser, schedule, generator, tensors, figures) -> int:
-    """Put what `_state` collected back in place; return the iterations done."""
-    with torch.no_grad():
-        pixels.copy_(tensors.pop("pixels"))
-    generator.set_state(tensors.pop("generator"))
-    count = tensors.pop("step")  # Adam keeps it on the CPU
-    moments = {k: v.to(pixels.device) for k, v in tensors.items()}
-    optimiser.state[pixels] = {"step": count, **moments}
-    optimiser.param_groups[0]["lr"] = figures["lr"]
-    schedule.load_state_dict(figures["schedule"])
-    return figures["done"]
+class Planned(Descent):
+    """A descent whose draws and rates lie on the device: an iteration is one graph.
+
+    The draws are those of `Descent`. Crop, flip and roll are two matrix products, also
+    where `Descent` leaves one out, and Adam reads its rate from the device: equal up to
+    rounding.
+    """
+
+    def begin(self) -> None:
+        """Draw all views; put them, and the rates, on the device."""
+        r, device, size = self.recipe, self.pixels.device, self.pixels.shape[2]
+        drawn = zip(*draws(r, size, self.generator), strict=True)
+        _, boxes, flips, rolls = drawn
+        self.boxes, self.flips = (
+            torch.cat(boxes).to(device),
+            torch.cat(flips).to(device),
+        )
+        self.rolls = torch.tensor(rolls, device=device)
+        falls = [
+            (1 + math.cos(math.pi * i / r.iterations)) / 2 for i in range(r.iterations)
+        ]
+        self.rates = torch.tensor([r.lr * fall for fall in falls], device=device)
+        self.rate = torch.tensor(r.lr, device=device)
+        self.line = torch.arange(size, device=device)
+        cuda = {"capturable": True, "fused": True} if self.pixels.is_cuda else {}
+        self.optimiser = torch.optim.Adam([self.pixels], self.rate, r.betas, **cuda)
+        self.todo = torch.arange(r.iterations, device=device)
+        self.run = self.planned
+        if self.pixels.is_cuda and os.environ.get("CCFS_ENGINE") != "plain":
+            clear = partial(self.optimiser.zero_grad, set_to_none=True)
+            self.run = Graph(self.planned, 1, device, before=clear)
+
+    def iterate(self, i: int) -> None:
+        """Do iteration i."""
+        self.run(self.todo[i : i + 1])
+
+    def planned(self, index: Tensor) -> None:
+        """Do the iteration whose number lies on the device, int (1,)."""
+        self.rate.copy_(self.rates[index][0])
+        self.move(partial(self.view, index))
+
+    def view(self, index: Tensor, pixels: Tensor) -> Tensor:
+        """Crop, flip and roll the pixels as iteration `index` does."""
+        size, (down, right) = pixels.shape[2], self.rolls[index][0]
+        rows, columns = matrices(self.boxes[index], self.flips[index], size, pixels)
+        # Rows of a product are rolled by rolling those of its left factor.
+        rows = rows[:, (self.line - down) % size].unsqueeze(1)
+        columns = columns[:, (self.line - right) % size].unsqueeze(1)
+        return rows @ (pixels @ columns.transpose(2, 3))
+
+    def rates_left(self) -> dict:
+        """Say nothing: all rates are known."""
+        return {}
+
+    def go_on(self, figures: dict) -> None:
+        """Do nothing: all views are drawn."""
 
 
 @contextmanager
@@ -260,12 +340,12 @@ def as_saved(images: Tensor, form: str) -> Tensor:
     return torch.stack([decode_jpeg(file) for file in files])
 
 
-def views(
+def draws(
     recipe: Distillation, size: int, generator: torch.Generator, start: int = 0
-) -> Iterator:
-    """Yield one differentiable view (crop, flip, roll) per iteration, of the batch.
+) -> Iterator[tuple[float, Tensor, Tensor, list[int]]]:
+    """Draw smallest area, box (1, 4), flip (1,) and roll of iterations from `start`.
 
-    start: iterations that are done; the generator stands where they left it.
+    The generator stands where the `start` iterations before left it.
     """
     for iteration in range(start, recipe.iterations):
         smallest = recipe.crop_at(iteration)
@@ -273,6 +353,14 @@ def views(
         flip = (torch.rand(1, generator=generator) < 0.5) & recipe.flip
         least = -recipe.roll if recipe.roll_back else 0
         roll = torch.randint(least, recipe.roll + 1, (2,), generator=generator).tolist()
+        yield smallest, box, flip, roll
+
+
+def views(
+    recipe: Distillation, size: int, generator: torch.Generator, start: int = 0
+) -> Iterator:
+    """Yield one differentiable view (crop, flip, roll) per iteration, of the batch."""
+    for smallest, box, flip, roll in draws(recipe, size, generator, start):
 
         def view(pixels, box=box, flip=flip, roll=roll, crop=smallest < 1):
             n, device = len(pixels), pixels.device

@@ -163,6 +163,8 @@ class Distillation:
     betas: tuple[Fraction, Fraction] = (0.5, 0.9)
     bn_weight: Annotated[float, Field(ge=0)] = 0.01  # Tiny: 1 (SRe2L), 0.05 (CDA)
     first_bn: Annotated[float, Field(ge=0)] = 10.0
+    # SRe2L, CDA. Batch-norm statistics are matched over a batch, not image by image,
+    # and a batch shares its views: with more each image is freer, and a GPU full.
     batch_size: Count = 100
     # Each step crops the whole batch once; CDA starts from the full image and lowers
     # the smallest area to this by a cosine. SRe2L on CIFAR does not crop.

@@ -68,7 +68,10 @@ SHORTHANDS = {
     "teacher_precision": Short("teacher", "precision", "of the teacher: fp32, bf16"),
     "method": Short("distillation", "method", "how images are recovered: cda, sre2l"),
     "iterations": Short("distillation", "iterations", "of the recovery of a batch"),
-    "recovery_batch": Short("distillation", "batch_size", "images recovered together"),
+    "recovery_batch": Short(
+        *("distillation", "batch_size"),
+        "images recovered together, over which batch-norm statistics are matched",
+    ),
 }
 
 

@@ -11,10 +11,8 @@ from ccfs_lib.errors import InputError, TimeUp
 from ccfs_lib.experiment import essential
 from ccfs_lib.pipeline.squeeze import Squeeze
 from ccfs_lib.pipeline.trainings import Trainings
-from ccfs_lib.runtime.checkpoint import Checkpoint
 from ccfs_lib.runtime.device import arithmetic
 from ccfs_lib.runtime.progress import progress
-from ccfs_lib.store import key as store_key
 from ccfs_lib.train import predict
 
 
@@ -83,13 +81,9 @@ class Recover:
             if t.deadline is not None and time.monotonic() >= t.deadline:
                 raise TimeUp("recover: time is up; the same command continues here")
             teacher, recipe = self.squeeze.teacher.network, e.distillation
-            name = store_key(key)
-            folder = t.store.root / "checkpoints" / name
-            kept = Checkpoint(folder, name, deadline=t.deadline)
             given = teacher, targets, size, recipe, 0, number, t.device
             with arithmetic(e.portable):
-                images = sre2l.recover_batch(*given, kept)
-            kept.clear()
+                images = sre2l.recover_batch(*given, t.checkpoint(key))
             return {"images": images}, {}
 
         return t.store.get("recover", key, compute).tensors["images"]

@@ -175,7 +175,10 @@ class Squeeze:
         labels = self.trainings.train.labels.numpy()
         right = 100 * float((predictions == labels).mean())
         last, best, seconds = (artefact.meta[k] for k in ("last", "best", "seconds"))
-        return Teacher(load, predictions, right, last, best, artefact.key, seconds)
+        # A sitting's teacher that came back in half precision says so.
+        mark = artefact.meta.get("weights", "")
+        figures = right, last, best, artefact.key, seconds, mark
+        return Teacher(load, predictions, *figures)
 
     @cached_property
     def difficulty(self) -> np.ndarray | None:

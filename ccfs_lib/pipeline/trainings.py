@@ -164,21 +164,25 @@ class Trainings:
         key: names the training. options: seed, label, teacher, watch, make of `fit`.
         after() runs with the experiment's arithmetic, too.
         """
-        # Next to the artefacts, under the very key that names the finished one.
-        name = store_key(key)
-        folder = self.store.root / "checkpoints" / name
         with devices.arithmetic(self.experiment.portable):
             done = fit(
                 network,
                 images,
                 recipe,
                 test=self.test,
-                checkpoint=Checkpoint(folder, name, deadline=self.deadline),
+                checkpoint=self.checkpoint(key),
                 device=self.device,
                 engine=self.experiment.engine or "auto",
                 **options,
             )
             return after(), _figures(done)
+
+    def checkpoint(self, key: dict) -> Checkpoint:
+        """Return where the work that `key` names is kept until it is finished."""
+        # Next to the artefacts, under the very key that names the finished one.
+        name = store_key(key)
+        folder = self.store.root / "checkpoints" / name
+        return Checkpoint(folder, name, deadline=self.deadline)
 
     def trained(
         self,

@@ -41,10 +41,18 @@ class Checkpoint:
     deadline: float | None = None
     _written: float = field(default_factory=time.monotonic, repr=False)
 
+    def due(self) -> bool:
+        """Whether `step` would write now, or stop."""
+        now = time.monotonic()
+        return self._is_late(now) or now - self._written >= self.every
+
+    def _is_late(self, now: float) -> bool:
+        return self.deadline is not None and now >= self.deadline
+
     def step(self, state: Callable[[], tuple[dict, dict]], label: str) -> None:
         """Write `state()` at an epoch boundary if it is time; stop if time is up."""
         now = time.monotonic()
-        late = self.deadline is not None and now >= self.deadline
+        late = self._is_late(now)
         if late or now - self._written >= self.every:
             self.save(*state())
         if late:

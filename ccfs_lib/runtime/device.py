@@ -102,6 +102,20 @@ def own_stream(device: str | torch.device):
     outer.wait_stream(stream)
 
 
+def settle(device: str | torch.device) -> None:
+    """Wait until what was moved to the device is there, for other streams, too."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
+
+
+def later(value: torch.Tensor) -> torch.Tensor:
+    """Begin to copy a tensor to the CPU: valid when the stream has come so far.
+
+    From a GPU into pinned memory, which nothing waits for; a CPU tensor is handed back.
+    """
+    return value.to("cpu", non_blocking=True)
+
+
 def place(network: nn.Module, device: str | torch.device) -> nn.Module:
     """Move the network to the device, in channels-last memory."""
     # On a CPU a ResNet's last stage is no slower contiguous, and a teacher's batch norm

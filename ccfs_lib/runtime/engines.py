@@ -7,6 +7,8 @@ student, teacher, loss, update) and replays them with one call.
 
 import os
 import threading
+from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,42 +23,70 @@ ENGINES = ("auto", "plain", "graph", "compile")
 
 
 class Graph:
-    """A step as a CUDA graph: full batches are replayed, a shorter last one is not."""
+    """A function of a batch of indices as CUDA graphs, one for each size of batch.
 
-    # The first steps run plainly: they create momentum, workspaces and cuDNN plans,
-    # which a graph may not.
+    So a training has two: for its full batches and for a shorter last one. call: the
+    function; full: the size of full batches; generator: what it draws from, if it
+    draws; before: called before a capture.
+    """
+
+    # The first full batches run plainly: they create momentum, workspaces and cuDNN
+    # plans, which a graph may not. A shorter one needs plans of its own only.
     WARM = 3
     # Other threads train on their own streams meanwhile; only captures take turns.
     lock = threading.Lock()
 
-    def __init__(self, step: "Step"):
-        self.step, self.seen, self.graph = step, 0, None
-        size = min(step.recipe.batch_size, len(step.labels))
-        self.batch = torch.zeros(size, dtype=torch.int64, device=step.labels.device)
+    def __init__(
+        self,
+        call: Callable[[Tensor], None],
+        full: int,
+        device: torch.device,
+        generator: torch.Generator | None = None,
+        before: Callable[[], None] = lambda: None,
+    ):
+        self.call, self.full, self.device = call, full, device
+        self.generator, self.before = generator, before
+        self.seen: Counter[int] = Counter()
+        self.graphs: dict[int, tuple] = {}  # size -> (what replays, its indices)
 
     def __call__(self, batch: Tensor) -> None:
-        if len(batch) != len(self.batch) or self.seen < self.WARM:
-            self.seen += 1
-            return self.step(batch)
-        if self.graph is None:
-            self._capture()
-        self.batch.copy_(batch)
-        return self.graph.replay()
+        size = len(batch)
+        if size not in self.graphs:
+            if self.seen[size] < (self.WARM if size == self.full else 1):
+                self.seen[size] += 1
+                return self.call(batch)
+            self.graphs[size] = self._capture(size)
+        graph, static = self.graphs[size]
+        static.copy_(batch)
+        return graph.replay()
 
-    def _capture(self) -> None:
-        self.graph = torch.cuda.CUDAGraph()
-        # Every replay then draws on from where the generator stands.
-        self.graph.register_generator_state(self.step.generator)
-        # torch captures no SGD without this flag; the fused one never asks the host.
-        self.step.optimiser.param_groups[0]["capturable"] = True
+    def _capture(self, size: int) -> tuple:
+        static = torch.zeros(size, dtype=torch.int64, device=self.device)
+        graph = torch.cuda.CUDAGraph()
+        if self.generator is not None:
+            # Every replay then draws on from where the generator stands.
+            graph.register_generator_state(self.generator)
         stream = torch.cuda.current_stream()
         with self.lock:
             stream.synchronize()
-            self.step.optimiser.zero_grad(set_to_none=True)
+            self.before()
             with torch.cuda.graph(
-                self.graph, stream=stream, capture_error_mode="thread_local"
+                graph, stream=stream, capture_error_mode="thread_local"
             ):
-                self.step(self.batch)
+                self.call(static)
+        return graph, static
+
+
+def graph_of(step: "Step") -> Graph:
+    """Return a training step as graphs."""
+
+    def before():
+        # torch captures no SGD without this flag; the fused one never asks the host.
+        step.optimiser.param_groups[0]["capturable"] = True
+        step.optimiser.zero_grad(set_to_none=True)
+
+    full = min(step.recipe.batch_size, len(step.labels))
+    return Graph(step, full, step.labels.device, step.generator, before)
 
 
 def engine(step: "Step", name: str = "auto"):
@@ -75,4 +105,4 @@ def engine(step: "Step", name: str = "auto"):
     if name == "compile":
         step.forward = torch.compile(step.network)
     graph = cuda and name != "plain"
-    return Graph(step) if graph else step
+    return graph_of(step) if graph else step

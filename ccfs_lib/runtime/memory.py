@@ -1,10 +1,13 @@
 """Out of memory: which batch size would have fitted."""
 
 import resource
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+
+from ccfs_lib.errors import InputError
 
 if TYPE_CHECKING:
     from ccfs_lib.step import Step
@@ -14,10 +17,30 @@ if TYPE_CHECKING:
 MARGIN = 2.0
 
 
-def ran_out(error: RuntimeError) -> bool:
+class OutOfMemory(InputError):
+    """A batch that did not fit; the sentence says which batch size should."""
+
+
+def ran_out(error: BaseException) -> bool:
     """Check whether the error says that memory ran out, on a GPU or on the CPU."""
-    cpu = "can't allocate memory" in str(error)  # the CPU allocator has no class
-    return cpu or isinstance(error, torch.OutOfMemoryError)
+    if isinstance(error, OutOfMemory | torch.OutOfMemoryError):
+        return True
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+        return True  # the CPU allocator has no class
+    # A capture that lacked memory ends with an error of its own.
+    return error.__context__ is not None and ran_out(error.__context__)
+
+
+def fits(run: Callable, argument) -> bool:
+    """Call run(argument); return False if memory ran out."""
+    try:
+        run(argument)
+    except RuntimeError as error:
+        # Nothing more here: until the except clause ends, the step's tensors live on.
+        if not ran_out(error):
+            raise
+        return False
+    return True
 
 
 def saved_bytes(step: "Step", count: int = 2) -> float:
@@ -58,8 +81,11 @@ def free_bytes(device: torch.device) -> int:
 def advice(step: "Step") -> str:
     """Name, in one sentence, the batch size that did not fit and one that should."""
     step.optimiser.zero_grad(set_to_none=True)
-    free, each = free_bytes(step.images.device), MARGIN * saved_bytes(step)
     size, fits = step.recipe.batch_size, 1
+    try:
+        free, each = free_bytes(step.images.device), MARGIN * saved_bytes(step)
+    except RuntimeError:  # not even for two images, perhaps beside other trainings
+        return f"batch_size is {size}, and memory ran out: take a smaller one"
     while 2 * fits < size and 2 * fits * each <= free:
         fits *= 2
     needed, left = size * each / 2**30, max(free, 0) / 2**30

@@ -1,6 +1,9 @@
 """SRe2L and CDA: the loss by hand, three steps by hand, and images that are digits."""
 
 import copy
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from io import BytesIO
 from itertools import pairwise
 
@@ -17,6 +20,7 @@ from ccfs_lib.errors import InputError, TimeUp
 from ccfs_lib.experiment import Distillation
 from ccfs_lib.runtime.checkpoint import Checkpoint
 from ccfs_lib.runtime.device import arithmetic, is_portable
+from ccfs_lib.runtime.queue import Queue
 from ccfs_lib.train import predict
 
 CLASSES = tuple("0123456789")
@@ -293,3 +297,85 @@ def test_portable_moments_are_the_same_numbers_by_other_sums():
     for a, b in zip(usual, sums, strict=True):
         torch.testing.assert_close(a, b)
     torch.testing.assert_close(sums[0], x.mean((0, 2, 3)), rtol=0, atol=0)
+
+
+RICH = Distillation(iterations=6, crop_min=0.3, roll=2, roll_back=True, batch_size=20)
+
+
+def test_a_recovery_goes_on_inside_a_batch_with_the_same_bits(digits_teacher, tmp_path):
+    targets = torch.arange(20) % 10
+    whole, stops = sre2l.recover_batch(digits_teacher, targets, 8, RICH, 0, 3), 0
+    while True:
+        late = Checkpoint(tmp_path / "c", "k", every=0, deadline=time.monotonic())
+        try:
+            images = sre2l.recover_batch(
+                digits_teacher, targets, 8, RICH, 0, 3, checkpoint=late
+            )
+            break
+        except TimeUp:
+            stops += 1
+    assert stops == RICH.iterations - 1
+    assert torch.equal(images, whole)
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_checkpoint_from_before_there_were_kinds_is_read(digits_teacher, tmp_path):
+    targets = torch.arange(20) % 10
+    given = digits_teacher, targets, 8, RICH, 0, 3, "cpu"
+    whole, kept = sre2l.recover_batch(*given), Checkpoint(tmp_path / "c", "k")
+    with pytest.raises(TimeUp):
+        sre2l.recover_batch(*given, replace(kept, deadline=0))
+    tensors, figures = kept.load()
+    assert figures.pop("kind") == "Descent" and figures["done"] == 1
+    tensors["pixels"] += 0.5  # so that it is seen to be read
+    kept.save(tensors, figures)
+    assert not torch.equal(sre2l.recover_batch(*given, kept), whole)
+
+
+def test_recoveries_side_by_side_keep_their_bits(digits_teacher):
+    """Of one teacher: the hooks of one must not see what the other asks."""
+    targets = torch.arange(20) % 10
+    alone = [
+        sre2l.recover_batch(digits_teacher, targets, 8, RICH, 0, n) for n in (0, 1)
+    ]
+    with Queue(2), ThreadPoolExecutor(2) as pool:
+        jobs = [
+            pool.submit(sre2l.recover_batch, digits_teacher, targets, 8, RICH, 0, n)
+            for n in (0, 1)
+        ]
+        together = [job.result() for job in jobs]
+    assert all(map(torch.equal, alone, together))
+    assert hooks(digits_teacher) == 0
+
+
+@pytest.mark.parametrize("method", ["cda", "sre2l"])
+def test_planned_on_the_device_is_the_descent_up_to_rounding(
+    digits_teacher, monkeypatch, tmp_path, method
+):
+    """What a CUDA graph replays, here without one: same draws, same images."""
+    recipe = replace(RICH, method=method, crop_min=1.0 if method == "sre2l" else 0.3)
+    targets = torch.arange(20) % 10
+    plain = sre2l.recover_batch(digits_teacher, targets, 8, recipe, 0, 3).float()
+    other = sre2l.recover_batch(digits_teacher, targets, 8, recipe, 0, 4).float()
+    monkeypatch.setattr(sre2l, "Descent", sre2l.Planned)
+    planned = sre2l.recover_batch(digits_teacher, targets, 8, recipe, 0, 3)
+    apart = (planned.float() - plain).abs()
+    assert (apart > 1).float().mean() < 0.01
+    assert apart.mean() < 0.01 * (other - plain).abs().mean()
+    # And it goes on inside a batch, too.
+    late = Checkpoint(tmp_path, "k", every=0, deadline=time.monotonic())
+    with pytest.raises(TimeUp):
+        sre2l.recover_batch(digits_teacher, targets, 8, recipe, 0, 3, checkpoint=late)
+    late = Checkpoint(tmp_path, "k")
+    how = {"checkpoint": late}
+    again = sre2l.recover_batch(digits_teacher, targets, 8, recipe, 0, 3, **how)
+    assert torch.equal(again, planned)
+
+
+def test_memory_that_runs_out_in_a_recovery_is_told(digits_teacher, monkeypatch):
+    def short(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory (a test)")
+
+    monkeypatch.setattr(sre2l.Descent, "iterate", short)
+    with pytest.raises(InputError, match="recovery_batch is 20, and memory ran out"):
+        sre2l.recover_batch(digits_teacher, torch.arange(20) % 10, 8, RICH, 0, 0)

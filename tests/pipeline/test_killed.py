@@ -20,7 +20,6 @@ import pytest
 import torch
 from conftest import small
 
-import ccfs_lib.pipeline.recover
 import ccfs_lib.pipeline.trainings
 from ccfs_lib import curriculum, results, step, train
 from ccfs_lib.distill import sre2l
@@ -121,8 +120,7 @@ def measure_all(folder: str, target: list | None = None) -> None:
     os.environ["CCFS_CACHE"] = folder + "/cache"
     os.environ["CCFS_RESULTS"] = folder + "/results"
     torch.set_num_threads(1)
-    for module in (ccfs_lib.pipeline.trainings, ccfs_lib.pipeline.recover):
-        module.Checkpoint = partial(Checkpoint, every=0)
+    ccfs_lib.pipeline.trainings.Checkpoint = partial(Checkpoint, every=0)
     places = Places(target)
     places.watch()
     for arm in ARMS:

@@ -51,7 +51,7 @@ def attempt(size: int, extra: float) -> str:
 def test_the_batch_size_advised_fits():
     said = attempt(2048, 0.4)
     found = re.fullmatch(
-        r"InputError batch_size is 2048, but a step then needs about [\d.]+ GiB and "
+        r"OutOfMemory batch_size is 2048, but a step then needs about [\d.]+ GiB and "
         r"[\d.]+ GiB are free: take (\d+) or fewer",
         said,
     )
@@ -90,3 +90,14 @@ def test_saved_bytes_grow_with_the_network():
 
 def test_another_error_is_not_a_lack_of_memory():
     assert not memory.ran_out(RuntimeError("shapes differ"))
+
+
+def test_a_capture_that_lacked_memory_is_a_lack_of_memory():
+    """Its end raises an error of its own over the one that says why."""
+    try:
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory (a test)")
+        finally:
+            raise RuntimeError("the capture failed")
+    except RuntimeError as error:
+        assert memory.ran_out(error)
