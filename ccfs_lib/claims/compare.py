@@ -138,9 +138,12 @@ def contradiction(
     apart: settings that may differ.
     """
     for column in settings(one, apart):
-        distinct = {str(v) for part in (one, other) for v in part[column].dropna()}
+        # Another arm of a run may have brought the column, with no value for this one.
+        sides = (p[column] if column in p else [None] * len(p) for p in (one, other))
+        values = [None if v is None or v != v else str(v) for s in sides for v in s]
+        distinct = set(values) - {None}
         # A new option is filed only where it is not at its default: absent differs.
-        gaps = {bool(v) for part in (one, other) for v in part[column].isna()}
+        gaps = {v is None for v in values}
         if len(distinct) > 1 or len(gaps) > 1:
             distinct |= {"absent"} if True in gaps else set()
             return f"{column} ({', '.join(sorted(distinct))})"

@@ -14,6 +14,7 @@ from ccfs_lib.claims.compare import (
     NAMES,
     VERDICTS,
     compare,
+    contradiction,
     detectable,
     level,
     matched,
@@ -142,3 +143,10 @@ def test_the_paper_prints_nothing_for_a_part_of_a_data_set():
     assert printed_as(whole | {"image_size": 16}) == ""
     assert preset("cifar100", ipc=50).printed_as == "cifar100"
     assert preset("cifar100", ipc=50, classes=20).printed_as == ""
+
+
+def test_a_column_of_another_arm_is_no_difference():
+    rows = rows_of(random=[50, 51])
+    beside = rows.assign(beta=float("nan"))  # an arm of that run has a beta
+    assert contradiction(beside, rows) == contradiction(rows, beside) == ""
+    assert contradiction(rows.assign(beta=0.4), rows).startswith("beta (0.4, absent")
