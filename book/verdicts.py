@@ -202,7 +202,7 @@ def _without(rows: pandas.DataFrame, left: str, right: str) -> list[tuple[str, s
     return [
         (verdict(found.difference), source(found.run))
         for run in ladder.runs(rows)
-        for found in ladder.measured(run, [ladder.Step(left, right, "")])
+        for found in ladder.measured(run, [ladder.Contrast(left, right, "")])
     ]
 
 

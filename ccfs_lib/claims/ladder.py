@@ -18,7 +18,7 @@ from ccfs_lib.claims.trends import LEARNER
 from ccfs_lib.statistics import Difference, difference
 
 
-class Step(NamedTuple):
+class Contrast(NamedTuple):
     """Two arms, the one that should be higher first, and what their difference is."""
 
     left: str
@@ -27,19 +27,19 @@ class Step(NamedTuple):
 
 
 STEPS = (
-    Step(CCFS, "random", "CCFS minus random images, same teacher"),
-    Step(ALPHA0, "random", "Selection alone: alpha 0 minus random"),
-    Step(CCFS, ALPHA0, "Distilled images: CCFS minus alpha 0"),
-    Step(CCFS, "distilled", "CCFS minus distilled images only"),
-    Step(CCFS, "random-misclassified", "Simplest minus random misclassified"),
-    Step(CCFS, "hard-misclassified", "Simplest minus hardest misclassified"),
+    Contrast(CCFS, "random", "CCFS minus random images, same teacher"),
+    Contrast(ALPHA0, "random", "Selection alone: alpha 0 minus random"),
+    Contrast(CCFS, ALPHA0, "Distilled images: CCFS minus alpha 0"),
+    Contrast(CCFS, "distilled", "CCFS minus distilled images only"),
+    Contrast(CCFS, "random-misclassified", "Simplest minus random misclassified"),
+    Contrast(CCFS, "hard-misclassified", "Simplest minus hardest misclassified"),
 )
 
 
 class Measured(NamedTuple):
     """A step in one run."""
 
-    step: Step
+    step: Contrast
     run: pandas.Series  # a row of the run, for its settings
     seeds: tuple[list[float], list[float]]  # percent, by seed
     printed: float | None  # the paper's difference in this very cell, points

@@ -10,7 +10,7 @@ import numpy as np
 import pandas
 
 from ccfs_lib.claims.compare import verdict
-from ccfs_lib.claims.ladder import Measured, Step
+from ccfs_lib.claims.ladder import Contrast, Measured
 from ccfs_lib.report.arms import SHOWN
 from ccfs_lib.report.charts import OPEN, Line, window
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend
@@ -54,7 +54,7 @@ def line(found: Measured) -> Line:
 
 
 @drawn
-def draw(steps: dict[Step, Sequence[Measured]]):
+def draw(steps: dict[Contrast, Sequence[Measured]]):
     """Draw a heading for each step, and below it a line per run.
 
     steps: those that were measured, in the order of the figure; points.

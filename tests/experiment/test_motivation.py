@@ -444,7 +444,7 @@ def test_steadiness_is_the_spread_over_windows():
 def test_the_finding_follows_the_numbers():
     rows, over = made_up("ipc", OVER_IPC), made_up("beta", OVER_BETA)
     text = str(order.answer(rows, over)).replace("\xa0", " ")
-    assert "Distilling before selecting pays here" in text
+    assert "Distilling before selecting has the higher accuracy here" in text
     assert "+3.7 points" in text and "clearly ahead at 1 of 2 (beta 0.2)" in text
     assert f"two-shot {MINUS} SelMatch" in text and "IPC 20: +6.1 points" in text
     assert "from 1.0 to 0.75" in text or "from 1.00 to 0.75" in text
@@ -452,9 +452,9 @@ def test_the_finding_follows_the_numbers():
         cell=rows["cell"].replace({"reverse": "x", "selmatch": "reverse"})
     )
     turned["cell"] = turned["cell"].replace({"x": "selmatch"})
-    assert "costs accuracy here" in str(order.answer(turned, over))
+    assert "has the lower accuracy here" in str(order.answer(turned, over))
     level = rows.assign(last=[50 + (i * 7) % 5 for i in range(len(rows))])
-    assert "cannot be told apart" in str(order.answer(level, over))
+    assert "is too close to call here" in str(order.answer(level, over))
 
 
 def test_tables_tell_sets_that_are_not_full():

@@ -151,12 +151,12 @@ def test_what_it_falls_short_of_the_paper_stands_on_its_pages(blind):
     names = [arm for alpha, arm in ARMS if alpha]
     rows = report.arms.read(fullrun(), names)
     said = str(report.arms.answer(rows, fullrun())).replace("\N{NO-BREAK SPACE}", " ")
-    assert "32 for seed 0, 32 for seed 1 and 64 for seed 2 of CCFS" in said
-    assert "only 99.95 % of the images wanted" in said
-    assert "answers 75.25 % of the test images right, the paper's 78.8 %" in said
+    assert "32 for seed 0, 32 for seed 1 and 64 for seed 2" in said
+    assert "holds 99.95 % of its budget" in said
+    assert "a test accuracy of 75.25 %, the paper's 78.8 %" in said
     words = [t.get_text() for t in report.arms.differences(rows).axes[0].texts]
     shown = [name for *_, name in report.arms.PAIRS if name in words]
-    assert len(shown) == 2  # of the five pairs: the run has three arms
+    assert len(shown) == 3  # of six pairs: the run has three arms, and alpha 0
 
 
 def test_one_sentence_where_the_weights_are_wanted(house, mini):

@@ -22,7 +22,7 @@ SEEDS = [70.0, 71.0, 72.0], [68.0, 69.5, 69.0]
 
 
 def test_a_heading_for_each_step_and_a_line_for_each_run():
-    whole = RUN.drop("image_size").replace("convnet", "resnet18")
+    whole = RUN.drop("image_size").replace("convnet-8", "resnet18")
     steps = {
         STEPS[0]: [Measured(STEPS[0], run, SEEDS, None) for run in (RUN, whole)],
         STEPS[3]: [Measured(STEPS[3], RUN, SEEDS, 5.0)],
