@@ -50,6 +50,8 @@ def abstract(folder: Path) -> str:
         rows = results.load(folder)
     except InputError:
         return NOTHING
+    if rows.empty:
+        return NOTHING
     runs, others = ladder.runs(rows), ladder.runs(rows, learner=True)
     if not runs:
         return "No run on photographs has both CCFS and a random set yet.\n"

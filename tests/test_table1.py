@@ -181,7 +181,7 @@ def test_the_oracle_is_the_best_of_its_windows(quick):
         cut = table_window(quick, labels, beta)
         best.append(quick.trained(quick.real(cut), "selmatch", 0).meta["last"])
     assert found["last"] == max(best)
-    assert found["beta"] == (0.0, 0.2, 0.4, 0.6, 0.8)[int(np.argmax(best))]
+    assert found["window_beta"] == (0.0, 0.2, 0.4, 0.6, 0.8)[int(np.argmax(best))]
     assert found["held_last"] <= found["last"]
 
 

@@ -180,7 +180,12 @@ def _item(env, docname: str, node, drawings: dict, folder: Path) -> Item | None:
 
 def _cells(table) -> list[list[str]]:
     rows = table.findall(nodes.row)
-    return [[entry.astext() for entry in row.findall(nodes.entry)] for row in rows]
+    return [[_text(entry) for entry in row.findall(nodes.entry)] for row in rows]
+
+
+def _text(entry) -> str:
+    """Return what a cell says, without the tags that colour it."""
+    return re.sub(r"</?span[^>]*>", "", entry.astext())
 
 
 def _csv(rows) -> bytes:

@@ -73,6 +73,8 @@ def runs(rows: pandas.DataFrame, learner: bool = False) -> list[pandas.DataFrame
     networks that learn from sets which other networks selected, in place of the
     selecting ones. Digits are left out.
     """
+    if "dataset" not in rows:  # nothing measured
+        return []
     rows = rows[~rows["dataset"].isin(SHOWN_ONLY) & rows["cell"].isin(_cells())]
     other = rows.get(LEARNER, pandas.Series("", rows.index)).fillna("") != ""
     best: dict[tuple, pandas.DataFrame] = {}

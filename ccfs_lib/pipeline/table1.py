@@ -318,7 +318,7 @@ def oracle_window(t: Table1Pipeline, protocol: str, seed: int) -> dict:
     )
     best = coresets.oracle(by_test, by_test).test
     made, other = t.real(whole[best]), t.real(whole[chosen.holdout])
-    aside = {"beta": best, "held_beta": chosen.holdout}
+    aside = {"window_beta": best, "held_beta": chosen.holdout}
     figures = t.trained(other, protocol, seed).meta
     aside |= {f"held_{name}": figures[name] for name in ("last", "best")}
     return t.row(made, t.trained(made, protocol, seed), seed) | aside
