@@ -52,7 +52,7 @@ def abstract(folder: Path) -> str:
         return NOTHING
     if rows.empty:
         return NOTHING
-    runs, others = ladder.runs(rows), ladder.runs(rows, learner=True)
+    runs, others = ladder.runs(rows), ladder.elsewhere(rows)
     if not runs:
         return "No run on photographs has both CCFS and a random set yet.\n"
     sentences = [

@@ -186,7 +186,7 @@ def run(
     time_limit: float | None = None,
     say=print,
 ) -> tuple[list[Path], dict[str, str]]:
-    """Measure rows x protocols x seeds; resumable, a file as soon as a cell is done.
+    """Measure rows x protocols x seeds; resumable, each seed filed when it is done.
 
     Returns the paths of the results, and row -> one sentence for every row that lacks
     what it needs: it is left out, and `say` is told at once. workers, time_limit and
@@ -204,20 +204,19 @@ def run(
     with executor(worker_count(workers, threads), threads) as pool:
         job.work(pool, [(_share, *task) for task in table.shared(job.rows())])
         job.work(pool, job.tasks())
-    return job.paths, job.failed
+    return list(job.paths), job.failed
 
 
 @dataclass
 class _Run:
-    """The state of a run: what is left of each cell, and the rows that failed."""
+    """The state of a run: its results files, and the rows that failed."""
 
     table: object
     chosen: list[Row]
     command: str | None
     say: object
-    paths: list[Path] = field(default_factory=list)
+    paths: dict[Path, None] = field(default_factory=dict)  # a set that keeps its order
     failed: dict[str, str] = field(default_factory=dict)
-    left: dict[tuple[Row, str], int] = field(default_factory=dict)  # seeds of a cell
 
     def rows(self) -> list[Row]:
         return [row for row in self.chosen if row.name not in self.failed]
@@ -237,20 +236,17 @@ class _Run:
             self.say(f"{row.title} is left out: {sentence}")
 
     def tasks(self) -> list[tuple]:
-        """List all cells, row by row, and count their seeds."""
+        """List all cells with each seed, row by row."""
         t = self.table
-        todo = [
-            (row, protocol, seed)
+        return [
+            (_cell, row, protocol, seed)
             for row in self.rows()
             for protocol in cells(row, t.choices)
             for seed in range(t.experiment.seeds)
         ]
-        for row, protocol, _ in todo:
-            self.left[row, protocol] = self.left.get((row, protocol), 0) + 1
-        return [(_cell, *task) for task in todo]
 
     def work(self, pool, tasks: list[tuple]) -> None:
-        """Run tasks; file a cell when its last seed is there."""
+        """Run tasks; file every seed of a cell as soon as it is there."""
         t = self.table
         shared = t.experiment, t.choices, t.trainings.deadline
         jobs = {pool.submit(task[0], *shared, *task[1:]): task for task in tasks}
@@ -259,14 +255,13 @@ class _Run:
                 pool.shutdown(wait=True, cancel_futures=True)
             sentence, (function, *what) = job.result(), jobs[job]
             if function is _cell:
-                self.filed(*what[:2], sentence)
+                self.file(*what, sentence)
 
-    def filed(self, row: Row, protocol: str, sentence: str) -> None:
+    def file(self, row: Row, protocol: str, seed: int, sentence: str) -> None:
         if sentence:
             return self.fail(row, sentence)
-        self.left[row, protocol] -= 1
-        if not self.left[row, protocol]:
-            self.paths.append(self.table.measure(row, protocol, self.command))
+        path = self.table.measure(row, protocol, self.command, [seed])
+        self.paths[path] = None
 
 
 def _share(experiment, choices, deadline, stage: str, number: int) -> str:

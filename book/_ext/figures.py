@@ -30,8 +30,10 @@ STAMP = re.compile(r"^\*\*(.+?)\*\*, (.+?); scale: ([\w-]+)")
 GENERATED = "_generated/"  # figures that `generate` draws
 KEPT = re.compile(r"only the first|shrunk|IPC")
 SEEDS = re.compile(r"\d+\sseeds?$")
-# The paper's own numbers are not of the page's run; some figures are of one seed.
-FOREIGN, FIRST = re.compile(r"Table \d+ of the paper"), re.compile("of the first seed")
+# The paper's numbers, and tables of all runs, are not of the page's run; some figures
+# are of one seed.
+FOREIGN = re.compile(r"Table \d+ of the paper|All runs of this book")
+FIRST = re.compile("of the first seed")
 
 
 @dataclass

@@ -5,6 +5,7 @@ holds no distilled image) and putting distilled images among them. The paper has
 of the two differences. They need two runs, as alpha is a setting and not an arm.
 """
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -26,6 +27,8 @@ class Contrast(NamedTuple):
     name: str
 
 
+# What made a set: in this the sets that one learner is given may differ.
+MADE = ("alpha", "selected_from", "distilled_from")
 STEPS = (
     Contrast(CCFS, "random", "CCFS minus random images, same teacher"),
     Contrast(ALPHA0, "random", "Selection alone: alpha 0 minus random"),
@@ -66,26 +69,91 @@ def without(rows: pandas.DataFrame, run: pandas.DataFrame) -> pandas.DataFrame:
     return run
 
 
-def runs(rows: pandas.DataFrame, learner: bool = False) -> list[pandas.DataFrame]:
+def runs(rows: pandas.DataFrame) -> list[pandas.DataFrame]:
     """List the run of every independent teacher that has the most arms, largest first.
 
-    rows: of all runs. Of runs that share a teacher, one is evidence. learner: of the
-    networks that learn from sets which other networks selected, in place of the
-    selecting ones. Digits are left out.
+    rows: of all runs. Of runs that share a teacher, one is evidence. Left out: digits,
+    and networks that learn from sets which other networks selected (`sets`).
     """
     if "dataset" not in rows:  # nothing measured
         return []
-    rows = rows[~rows["dataset"].isin(SHOWN_ONLY) & rows["cell"].isin(_cells())]
-    other = rows.get(LEARNER, pandas.Series("", rows.index)).fillna("") != ""
-    best: dict[tuple, pandas.DataFrame] = {}
-    for _, run in rows[other == learner].groupby("run"):
-        if not {CCFS, "random"} <= set(run["cell"]):
+    rows = rows[rows["cell"].isin(_cells())]
+    rows = rows[_column(rows, LEARNER, "") == ""]
+    there = (without(rows, run) for _, run in rows.groupby("run"))
+    return _independent(there, lambda run: source(run.iloc[0]))
+
+
+def elsewhere(rows: pandas.DataFrame) -> list[pandas.DataFrame]:
+    """List, as `runs` does, what networks learn from sets that others selected."""
+    frames = sets(rows)
+    away = [f for f in frames if f["maker"].iloc[0] != f["learner"].iloc[0]]
+    names = ["maker", "learner"]
+    return _independent(away, lambda f: (source(f.iloc[0]), *f[names].iloc[0]))
+
+
+def _independent(frames, key) -> list[pandas.DataFrame]:
+    """Keep, of frames with equal keys, the one with the most arms; digits never."""
+    best: dict = {}
+    for run in frames:
+        digits = run["dataset"].isin(SHOWN_ONLY).any()
+        if digits or not {CCFS, "random"} <= set(run["cell"]):
             continue
-        run = without(rows[other == learner], run)
-        key = source(run.iloc[0]), str(run.iloc[0].get(LEARNER))
-        if key not in best or run["cell"].nunique() > best[key]["cell"].nunique():
-            best[key] = run
+        name = key(run)
+        if name not in best or run["cell"].nunique() > best[name]["cell"].nunique():
+            best[name] = run
     return sorted(best.values(), key=lambda run: _order(run.iloc[0]))
+
+
+def sets(rows: pandas.DataFrame) -> list[pandas.DataFrame]:
+    """List random images, CCFS and ALPHA0 of each learner and each selecting network.
+
+    rows: of all runs. A frame has these cells, the last one where it was measured,
+    under settings that are equal but for MADE. Its CCFS may be what another run chose,
+    the arm "selected" with `selected_from` of that run's name; of several alphas it is
+    the one measured beside the random images. Further columns: learner; maker, the
+    network that selected; filter, the test accuracy of its first filter (percent).
+    """
+    if not {"dataset", "alpha", "network"} <= set(rows):
+        return []
+    rows = _marked(rows[rows["cell"].isin([CCFS, "random", "selected"])])
+    columns = compare.settings(rows, MADE)
+    groups = (
+        rows.groupby(columns, dropna=False, sort=False) if columns else [("", rows)]
+    )
+    found = []
+    for _, group in groups:
+        random = group[group["cell"] == "random"].drop_duplicates("seed")
+        made = group[group["cell"] != "random"].assign(cell=CCFS)
+        for maker, part in made.groupby("maker", sort=False):
+            none = part[part["alpha"] == 0].assign(cell=ALPHA0)
+            beside = part[
+                (part["alpha"] > 0) & part["alpha"].isin(set(random["alpha"]))
+            ]
+            beside = beside[beside["alpha"] == beside["alpha"].min()]
+            if len(random) and len(beside):
+                random = random.assign(maker=maker)
+                whole = pandas.concat([beside, random, none], ignore_index=True)
+                found.append(whole.drop(columns=list(MADE[1:]), errors="ignore"))
+    return found
+
+
+def _marked(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """Add learner, maker and filter; drop sets that no run of these rows has made."""
+    given = _column(rows, "selected_from", "").str.rstrip("/").str.rpartition("/")[2]
+    origin = given.where(given != "", rows["run"])
+    other, first = _column(rows, LEARNER, ""), _column(rows, "phases.1.test", math.nan)
+    rows = rows.assign(
+        learner=other.where(other != "", rows["network"]),
+        maker=origin.map(rows.drop_duplicates("run").set_index("run")["network"]),
+        filter=origin.map(first.astype(float).groupby(rows["run"]).mean()),
+    )
+    return rows[rows["maker"].notna()]
+
+
+def _column(rows: pandas.DataFrame, name: str, default) -> pandas.Series:
+    """Return a column, `default` where it or a value is absent."""
+    absent = pandas.Series(default, rows.index, dtype=object)
+    return rows[name].where(rows[name].notna(), default) if name in rows else absent
 
 
 def _cells() -> set[str]:

@@ -4,6 +4,7 @@ What is an arm of `Pipeline` already (Random, CDA, CCFS) is evaluated and filed 
 arm. Teacher, scores, recovered images and experts are those of all other commands.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -240,10 +241,19 @@ class Table1Pipeline:
         expert = replace(run.expert, zca=whitened)
         return Section3Pipeline(replace(run, expert=expert), *self.like())
 
-    def measure(self, row: Row, protocol: str, command: str | None = None) -> Path:
-        """Evaluate a row under a protocol with every seed; write its results file."""
+    def measure(
+        self,
+        row: Row,
+        protocol: str,
+        command: str | None = None,
+        seeds: Sequence[int] | None = None,
+    ) -> Path:
+        """Evaluate a row under a protocol and file a row for each seed.
+
+        Arguments and result as for `Pipeline.measure`.
+        """
         if arm := dict(row.arms).get(protocol):
-            return self.stages(row).measure(arm, command)
+            return self.stages(row).measure(arm, command, seeds)
         cell = rows.cells(row, self.choices)[protocol]
         config = {"protocol": protocol, "choices": self._chosen(row)}
         if protocol == "selmatch":
@@ -259,7 +269,7 @@ class Table1Pipeline:
             source = plugins.source_hash(row.function)
             config |= {"rule": row.function, "rule_source": source}
         seen = _OneCell(self, row, protocol)
-        return measure(seen, self.experiment, cell, config, command)
+        return measure(seen, self.experiment, cell, config, command, seeds)
 
     @property
     def evaluation(self):

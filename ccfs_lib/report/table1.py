@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pandas
 
 from ccfs_lib import cost, paper, results
-from ccfs_lib.claims.compare import VERDICTS
+from ccfs_lib.claims.compare import OPEN, VERDICTS
 from ccfs_lib.cost import Stage
 from ccfs_lib.experiment import Experiment
 from ccfs_lib.pipeline.table1 import Table1Pipeline
@@ -377,10 +377,10 @@ def _moved(own: dict, shared: dict) -> str:
     if "random" not in own or "random" not in shared:
         return ""
     moved = _apart(shared["random"], own["random"])
-    return (
-        "The protocol alone moves the very same random images by "
-        f"{interval(moved)}: a row with a teacher must not stand beside one without."
-    )
+    text = f"The protocol alone moves the very same random images by {interval(moved)}"
+    if verdict(moved) == OPEN:
+        return f"{text}: too close to call."
+    return f"{text}: accuracies with and without the teacher cannot be compared."
 
 
 def _bps(read: Read) -> str:

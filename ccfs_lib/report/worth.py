@@ -10,24 +10,32 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas
 
 from ccfs_lib import results
+from ccfs_lib.claims import ladder
 from ccfs_lib.claims.compare import (
+    ALPHA0,
     CCFS,
+    FAILS,
+    HOLDS,
+    OPEN,
     PAIRED,
-    by_seed,
-    settings,
+    compare,
+    values,
     verdict,
 )
 from ccfs_lib.claims.evidence import SHOWN_ONLY
 from ccfs_lib.experiment import SMALLEST_CLASS
+from ccfs_lib.report import forest
 from ccfs_lib.report.charts import Line, intervals
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend
 from ccfs_lib.report.text import (
     DASH,
     MINUS,
     Text,
+    bracketed,
     count,
     finding,
     interval,
@@ -38,10 +46,8 @@ from ccfs_lib.report.text import (
     table,
 )
 from ccfs_lib.runtime import paths
-from ccfs_lib.statistics import Difference, difference
+from ccfs_lib.statistics import Difference
 
-# In what the sets of one learner may differ: they were made by other settings.
-APART = ("alpha", "selected_from", "distilled_from")
 PARTS = {"selection": "green", "distilled": "orange"}
 TITLES = {"selection": "selection", "distilled": "distilled images"}
 SEARCHED = {
@@ -66,7 +72,7 @@ class Worth:
     dataset: str
     learner: str  # trained on the sets
     maker: str  # the network of the filters and of the teacher of the images
-    recipe: str  # what tells two runs of one learner apart
+    epochs: int
     ratio: float  # images of the set per 100 training images
     random: float  # accuracy of the learner on random images, percent
     filter: float  # test accuracy of the first filter, percent; nan: not known here
@@ -77,80 +83,39 @@ class Worth:
     @property
     def name(self) -> str:
         """What a line of a chart is called."""
+        return f"{self.data}: {self.who}{' (your run)' * self.own}"
+
+    @property
+    def who(self) -> str:
+        """Who learns, for how long, and from whose sets."""
         by = "" if self.maker == self.learner else f", sets of {self.maker}"
-        mine = " (your run)" if self.own else ""
-        return f"{self.data}: {self.learner}{by}{self.recipe}{mine}"
+        return f"{self.learner}{by}, {self.epochs} epochs"
 
 
 def decompose(rows: pandas.DataFrame) -> list[Worth]:
-    """List all groups of runs that have random, alpha 0 and a further alpha.
+    """List all sets (`ladder.sets`) that were measured at alpha 0 as well.
 
-    rows: those of `results.load`, of all runs. Groups share every setting but what made
-    the set; of several alphas above 0 the one is taken that was measured beside the
-    random images.
+    rows: those of `results.load`, of all runs.
     """
-    rows = rows[rows["cell"].isin([CCFS, "random", "selected"])].copy()
-    if "alpha" not in rows:
-        return []
-    _mark_makers(rows)
-    found = []
-    for _, group in rows.groupby(settings(rows, APART), dropna=False, sort=False):
-        random = group[group["cell"] == "random"].drop_duplicates("seed")
-        sets = group[group["cell"] != "random"]
-        for _, part in sets.groupby("maker", sort=False):
-            found += _worth(part, random)
+    found = [_worth(made) for made in ladder.sets(rows) if ALPHA0 in set(made["cell"])]
     return sorted(found, key=lambda w: (w.dataset in SHOWN_ONLY, -w.ratio, w.data))
 
 
-def _mark_makers(rows: pandas.DataFrame) -> None:
-    """Add the columns maker and filter: of the run that selected each row's set."""
-    origin = rows["run"].copy()
-    if "selected_from" in rows:
-        leaf = rows["selected_from"].fillna("").str.rstrip("/").str.rpartition("/")[2]
-        origin = leaf.where(leaf != "", origin)
-    of_run = rows.drop_duplicates("run").set_index("run")
-    rows["maker"] = origin.map(of_run["network"]).fillna(origin)
-    first = rows.get("phases.1.test", pandas.Series(math.nan, rows.index))
-    rows["filter"] = origin.map(first.astype(float).groupby(rows["run"]).mean())
-
-
-def _worth(sets: pandas.DataFrame, random: pandas.DataFrame) -> list[Worth]:
-    none = sets[sets["alpha"] == 0]
-    beside = sets[(sets["alpha"] > 0) & sets["alpha"].isin(set(random["alpha"]))]
-    beside = beside[beside["alpha"] == beside["alpha"].min()]
-    pairs = by_seed(none, random), by_seed(beside, none)
-    if not all(pair[0] for pair in pairs):
-        return []
-    first = beside.iloc[0]
-    return [
-        Worth(
-            data=_data(first),
-            dataset=str(first["dataset"]),
-            learner=_learner(first),
-            maker=str(first["maker"]),
-            recipe=f", {first['recipe.epochs']:.0f} epochs",
-            ratio=_ratio(first),
-            random=float(random["last"].astype(float).mean()),
-            filter=float(beside["filter"].mean()),
-            selection=difference(*pairs[0], paired=True),
-            distilled=difference(*pairs[1], paired=True),
-        )
-    ]
-
-
-def _data(row) -> str:
-    pixels = row.get("image_size", 0)
-    size = f" at {pixels:.0f} px" if pixels and pixels > 0 else ""
-    return f"{row['dataset']}{size}, IPC {row['ipc']}"
-
-
-def _learner(row) -> str:
-    other = row.get("evaluation_network", "")
-    return other if isinstance(other, str) and other else str(row["network"])
-
-
-def _ratio(row) -> float:
-    return 100 * float(row["ipc"]) / SMALLEST_CLASS.get(row["dataset"], math.nan)
+def _worth(made: pandas.DataFrame) -> Worth:
+    first = made.iloc[0]
+    class_size = SMALLEST_CLASS.get(first["dataset"], math.nan)
+    return Worth(
+        data=forest.place(first),
+        dataset=str(first["dataset"]),
+        learner=str(first["learner"]),
+        maker=str(first["maker"]),
+        epochs=int(first["recipe.epochs"]),
+        ratio=100 * float(first["ipc"]) / class_size,
+        random=float(np.mean(values(made, "random"))),
+        filter=float(first["filter"]),
+        selection=compare(made, ALPHA0, "random"),
+        distilled=compare(made, CCFS, ALPHA0),
+    )
 
 
 def measured() -> list[Worth]:
@@ -205,33 +170,25 @@ def ledger(worth: Sequence[Worth]) -> Text:
     body = [
         [
             w.data + " (your run)" * w.own,
-            w.learner + w.recipe,
-            w.maker,
-            _number(w.ratio),
-            _number(w.filter),
-            _number(w.random),
-            _cell(w.selection),
-            _cell(w.distilled),
+            w.who,
+            *(
+                DASH if math.isnan(x) else plain(x)
+                for x in (w.ratio, w.filter, w.random)
+            ),
+            bracketed(w.selection),
+            bracketed(w.distilled),
+            w.distilled.n_a,
         ]
         for w in worth
     ]
-    head = ["data", "learner", "sets of", "ratio (%)", "first filter", "on random"]
-    head += ["selection", "distilled part"]
+    head = ["data", "learner", "ratio (%)", "first filter", "on random"]
+    head += ["selection", "distilled part", "seeds"]
     caption = (
-        "Selection: alpha 0 minus random. Distilled part: CCFS minus alpha 0. Points "
-        f"with the 95 % interval, {PAIRED}; the same teacher for all of a line."
+        "All runs of this book. Selection: alpha 0 minus random. Distilled part: CCFS "
+        f"minus alpha 0. Points with the 95 % interval, {PAIRED}; the same teacher for "
+        "all of a line."
     )
-    return table(caption, head, body, left=3)
-
-
-def _number(value: float) -> str:
-    return DASH if math.isnan(value) else plain(value)
-
-
-def _cell(d: Difference) -> str:
-    if math.isnan(d.half):
-        return signed(d.mean)
-    return f"{signed(d.mean)} [{signed(d.mean - d.half)}, {signed(d.mean + d.half)}]"
+    return table(caption, head, body, left=2)
 
 
 def searched() -> Text:
@@ -239,23 +196,29 @@ def searched() -> Text:
 
     Every results file with a `holdout` takes part; none of them saw the test split.
     """
-    rows = results.load(paths.results())
-    there = "holdout" in rows
-    rows = rows[(rows["holdout"] > 0) & (rows["cell"] == "random")] if there else []
+    every = results.load(paths.results())
+    there = "holdout" in every
+    rows = every[(every["holdout"] > 0) & (every["cell"] == "random")] if there else []
     if not len(rows):
         return Text("No recipe was searched: no results file has a `holdout`.")
+    names = [f"recipe.{name}" for name in SEARCHED]
+    columns = ["dataset", "ipc", "network", *names]
+    taken = {tuple(r) for r in every.loc[every["holdout"].isna(), columns].values}
     body = []
     for _, run in rows.sort_values("last", ascending=False).groupby("run", sort=False):
-        first = run.iloc[0]
-        recipe = (f"{first[f'recipe.{name}']:g}" for name in SEARCHED)
-        mean = run["last"].astype(float).mean()
-        body.append([_data(first), _learner(first), *recipe, plain(mean), len(run)])
+        first, last = run.iloc[0], plain(run["last"].astype(float).mean())
+        recipe = [first[name] for name in names]
+        used = tuple(first[columns]) in taken
+        line = [forest.place(first), first["network"], *(f"{x:g}" for x in recipe)]
+        body.append([*line, last, len(run), "yes" if used else "no"])
     body.sort(key=lambda line: line[:2])
-    head = ["data", "network", *SEARCHED.values(), "held-out accuracy", "seeds"]
+    head = ["data", "network", *SEARCHED.values(), "held-out accuracy", "seeds", "used"]
     shares = listed(sorted({percent(100 * share, 0) for share in rows["holdout"]}))
     caption = (
-        f"Recipes tried on the arm of random images, with the teacher, on {shares} of "
-        "the training images that neither teacher nor set has; last epoch, percent."
+        "All runs of this book with held-out images: recipes tried on random images, "
+        f"with the teacher, on {shares} of the training images, which neither teacher "
+        "nor set has; last epoch, percent. "
+        "Used: the runs of this book have this recipe."
     )
     return table(caption, head, body, left=2)
 
@@ -276,14 +239,9 @@ def answer(worth: Sequence[Worth]) -> Text:
 
 
 def _tally(differences: Sequence[Difference]) -> str:
-    named = {"holds": "above zero", "does not hold": "below zero"}
-    words = [named.get(verdict(d), "open") for d in differences]
-    return listed(
-        [
-            f"{word} in {words.count(word)}"
-            for word in ("above zero", "open", "below zero")
-        ]
-    )
+    words = [verdict(d) for d in differences]
+    named = {HOLDS: "above zero", OPEN: "open", FAILS: "below zero"}
+    return listed([f"{named[word]} in {words.count(word)}" for word in named])
 
 
 def _crossed(worth: Sequence[Worth]) -> list[str]:

@@ -59,8 +59,26 @@ def test_one_run_for_each_teacher_and_digits_for_none(tmp_path):
     ladder_of(tmp_path, "c-ipc250-on-resnet18", evaluation_network="resnet18")
     rows = results.load(tmp_path)
     assert [run["run"].iloc[0] for run in ladder.runs(rows)] == ["big", "c-ipc250"]
-    (learnt,) = ladder.runs(rows, learner=True)
+    (learnt,) = ladder.elsewhere(rows)
     assert learnt["run"].iloc[0] == "c-ipc250-on-resnet18"
+    assert {*learnt["maker"], *learnt["learner"]} == {"convnet", "resnet18"}
+
+
+def test_sets_from_a_runs_index_files_are_that_runs(tmp_path):
+    ladder_of(tmp_path)
+    own = {"network": "resnet18", "teacher": {"epochs": 40}}
+    measure(tmp_path, "r-ipc250", "random", [50.0, 51.0, 52.0], **own)
+    chosen = {"selected_from": "data/selected/c-ipc250", "distilled_from": "images"}
+    measure(tmp_path, "r-1", "selected", [55.0, 56.0, 57.5], **own, **chosen)
+    chosen = {"selected_from": "data/selected/c-ipc250-alpha0/", "alpha": 0.0}
+    measure(tmp_path, "r-2", "selected", [54.0, 55.0, 55.5], **own, **chosen)
+    chosen = {"selected_from": "hers.json", "alpha": 0.2}  # nobody knows of which run
+    measure(tmp_path, "r-3", "selected", [90.0, 91.0, 92.0], **own, **chosen)
+    (away,) = ladder.elsewhere(results.load(tmp_path))
+    assert (away["maker"] == "convnet").all() and (away["learner"] == "resnet18").all()
+    found = {m.step[:2]: m.seeds for m in ladder.measured(away)}
+    assert found[CCFS, "random"] == ([55.0, 56.0, 57.5], [50.0, 51.0, 52.0])
+    assert found[ALPHA0, "random"][0] == [54.0, 55.0, 55.5]
 
 
 def test_the_papers_difference_is_of_this_very_cell(tmp_path):

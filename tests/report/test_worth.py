@@ -101,7 +101,13 @@ def test_a_search_of_recipes_is_read_from_held_out_accuracies(tmp_path, monkeypa
         worth.results.write(tmp_path, f"run{i}", "random", **here)
     lines = str(worth.searched()).splitlines()
     assert "10\u202f%" in lines[0] or "10\u00a0%" in lines[0]
+    used = {"dataset": "cifar100", "ipc": 50, "network": "resnet10-w16"}
+    used |= {"recipe": recipe | {"epochs": 60}}  # the last of the two
+    here = {"config": used, "rows": [row], "provenance": {}}
+    worth.results.write(tmp_path, "used", "random", **here)
+    lines = str(worth.searched()).splitlines()
     body = [line for line in lines if "resnet10-w16" in line]
+    assert ["| yes |" in line for line in body] == [True, False]
     assert ["47.0" in body[0], "45.0" in body[1]] == [True, True]  # the best first
     assert "| 20 | 0.03 | 0.0005 | 60 |" in body[0]
 
