@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from ccfs_lib.experiment import Experiment, Motivation, Recipe, essential, motivation
+from ccfs_lib.experiment import (
+    Experiment,
+    Motivation,
+    Recipe,
+    checks,
+    essential,
+    motivation,
+)
 from ccfs_lib.pipeline import Pipeline, Section3Pipeline
 from ccfs_lib.store import Store, key
 
@@ -34,7 +41,10 @@ def rebuilt(config: dict) -> str:
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda p: f"{p.parent.name}-{p.stem}")
-def test_every_committed_cell_keeps_its_run(path):
+def test_every_committed_cell_keeps_its_run(path, monkeypatch):
+    # A fresh clone lacks the folders of distilled images that some were measured with.
+    monkeypatch.setattr(checks, "_distilled_from", lambda experiment: None)
+    monkeypatch.chdir(ROOT)
     assert rebuilt(json.loads(path.read_text())["config"]) == path.parent.name
 
 

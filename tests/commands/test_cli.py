@@ -452,6 +452,8 @@ def test_a_stopped_sweep_stops_at_once_and_leaves_no_process(swept, how):
         [*CCFS, "sweep", *words],
         **{"env": surroundings(folder), "cwd": folder, "text": True},
         **{"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE},
+        # Tests that run in the background of a shell inherit that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         # Teacher and images are there, so the first new lock is a worker's training.
