@@ -142,7 +142,7 @@ def _marked(rows: pandas.DataFrame) -> pandas.DataFrame:
     given = _column(rows, "selected_from", "").str.rstrip("/").str.rpartition("/")[2]
     origin = given.where(given != "", rows["run"])
     other, first = _column(rows, LEARNER, ""), _column(rows, "phases.1.test", math.nan)
-    rows = rows.assign(
+    rows = rows.copy().assign(  # a copy in one piece: three more columns cost nothing
         learner=other.where(other != "", rows["network"]),
         maker=origin.map(rows.drop_duplicates("run").set_index("run")["network"]),
         filter=origin.map(first.astype(float).groupby(rows["run"]).mean()),
