@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ccfs_lib.experiment import Strengths
 from ccfs_lib.experiment.strengths import OPS as OPS
+from ccfs_lib.runtime.device import sent
 
 
 class Draws(NamedTuple):
@@ -31,7 +32,8 @@ class Draws(NamedTuple):
     def to(self, like: Tensor) -> "Draws":
         """Move to another tensor's device, floats to its type."""
         kinds = [like.dtype if x.is_floating_point() else x.dtype for x in self]
-        return Draws(*(x.to(like.device, k) for x, k in zip(self, kinds, strict=True)))
+        typed = (x.to(dtype=kind) for x, kind in zip(self, kinds, strict=True))
+        return Draws(*(sent(x, like.device) for x in typed))
 
 
 def draw(count: int, height: int, width: int, strengths: Strengths, generator) -> Draws:

@@ -108,6 +108,16 @@ def settle(device: str | torch.device) -> None:
         torch.cuda.current_stream(device).synchronize()
 
 
+def sent(value: torch.Tensor, device: str | torch.device) -> torch.Tensor:
+    """Begin to copy a CPU tensor to the device: valid for what follows on the stream.
+
+    To a GPU out of pinned memory, which nothing waits for; else it is `Tensor.to`.
+    """
+    if torch.device(device).type == "cuda" and value.device.type == "cpu":
+        value = value.pin_memory()
+    return value.to(device, non_blocking=True)
+
+
 def later(value: torch.Tensor) -> torch.Tensor:
     """Begin to copy a tensor to the CPU: valid when the stream has come so far.
 
