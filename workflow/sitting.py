@@ -253,7 +253,8 @@ def calibrate(items: list[Item], most: int, seconds: float = 5.0) -> float:
     if e is None:
         return 1.0
     size = e.image_size or cost.size(e).side
-    alone = cost._rate(e.network, size, _device())  # forward images; a step has four
+    # Forward images; a step has four.
+    alone = cost._rate(e.network, size, _device(), True, e.recipe.precision)
     how = e.network, size, e.recipe.batch_size, e.recipe.precision, most, seconds
     return max(4 * measured(*how) / alone, 0.1)
 
