@@ -15,6 +15,7 @@ from ccfs_lib import networks
 from ccfs_lib.distill import sre2l
 from ccfs_lib.experiment import Distillation, Recipe, Strengths
 from ccfs_lib.experiment.recipes import LateRecipe
+from ccfs_lib.runtime.halves import halve
 from ccfs_lib.scores import Forgetting
 from ccfs_lib.selmatch import CombinedStep, DsaStep
 from ccfs_lib.step import Step
@@ -53,6 +54,11 @@ def test_what_asks_the_host_is_seen():
     assert asked(lambda: (x * 2).clamp(0, 1)[torch.arange(2)]) == []
 
 
+def cast_at_once(step):
+    halve(step)
+    return step
+
+
 def steps(digits, teacher):
     """Name -> a step of every kind that trainings have."""
     some = digits[0].subset(range(0, 1350, 9))
@@ -71,6 +77,7 @@ def steps(digits, teacher):
     both = {"distilled": 20, "strengths": Strengths()}
     yield "kd", new()
     yield "bf16", new(replace(RECIPE, precision="bf16"))
+    yield "cast", cast_at_once(new(replace(RECIPE, precision="bf16")))
     yield "hard", new(hard)
     yield "late", new(LateRecipe(1, optimiser="adamw", mix="cutmix"))
     yield "SelMatch", new(hard, partial(CombinedStep, pixels=pixels, **both))
@@ -85,7 +92,7 @@ def test_no_kind_of_step_asks_the_host(digits, digits_teacher):
         batch = torch.arange(32)
         step(batch)  # momentum is made in the first step
         found[name] = asked(step, batch)
-    assert len(found) == 7 and not any(found.values()), found
+    assert len(found) == 8 and not any(found.values()), found
 
 
 def test_a_test_sweep_asks_the_host_for_nothing(digits):
