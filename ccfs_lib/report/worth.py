@@ -262,4 +262,19 @@ def _crossed(worth: Sequence[Worth]) -> list[str]:
                 f"{w.data}, sets of {w.maker} learnt by {w.learner}: selection "
                 f"{interval(w.selection)}; distilled part {interval(w.distilled)}."
             )
+            lines.append(_recognised(w, worth))
     return lines
+
+
+def _recognised(w: Worth, worth: Sequence[Worth]) -> str:
+    """Say how many distilled images a learner's teacher recognises, and their maker's.
+
+    "" where it is not known of both.
+    """
+    home = [v for v in worth if v.learner == v.maker == w.maker and v.data == w.data]
+    if not home or math.isnan(w.agreement + home[0].agreement):
+        return ""
+    return (
+        f"The teacher of {w.learner} classifies {percent(w.agreement, 0)} of these "
+        f"distilled images right, that of {w.maker} {percent(home[0].agreement, 0)}."
+    )

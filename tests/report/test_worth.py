@@ -58,6 +58,28 @@ def test_sets_of_another_network_are_told_from_a_learners_own():
     assert away.selection.mean == pytest.approx(8 / 3)
     assert away.distilled.mean == pytest.approx(1 / 3)
     assert away.name.endswith("sets of resnet18, 60 epochs")
+    assert "teacher of" not in str(worth.answer([home, away]))
+
+
+def test_the_finding_says_who_recognises_the_images_of_another_network():
+    elsewhere = [{"selected_from": f"data/selected/run-{a}"} for a in (0.2, 0.0)]
+    known = elsewhere[0] | {"distilled_from": "images", "agreement": 37.6}
+    theirs = rows(
+        ("selected", 0.2, [50, 51, 52], known),
+        ("selected", 0.0, [49, 50, 53], elsewhere[1]),
+        ("random", 0.2, [48, 48, 48], {}),
+        network="convnet",
+    ).assign(run="small")
+    both = worth.decompose(pandas.concat([rows(*HOME), theirs]))
+    text = plain(worth.answer(both))
+    assert (
+        "The teacher of convnet classifies 38 % of these distilled images right, that "
+        "of resnet18 100 %." in text
+    )
+
+
+def plain(text) -> str:
+    return str(text).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_two_teachers_or_recipes_are_never_one_line():
