@@ -46,7 +46,7 @@ from ccfs_lib.report.text import (
     table,
 )
 from ccfs_lib.runtime import paths
-from ccfs_lib.statistics import Difference
+from ccfs_lib.statistics import Difference, difference
 
 PARTS = {"selection": "green", "distilled": "orange"}
 TITLES = {"selection": "selection", "distilled": "distilled images"}
@@ -80,6 +80,7 @@ class Worth:
     agreement: float  # distilled images whose class the teacher predicts; percent, nan
     selection: Difference  # alpha 0 minus random, points
     distilled: Difference  # CCFS minus alpha 0, points
+    teacher: int = 0  # the seed of its training; images are recovered from each anew
     own: bool = False  # a run of the user's, which is no evidence of the book
 
     @property
@@ -91,7 +92,8 @@ class Worth:
     def who(self) -> str:
         """Who learns, for how long, and from whose sets."""
         by = "" if self.maker == self.learner else f", sets of {self.maker}"
-        return f"{self.learner}{by}, {self.epochs} epochs"
+        another = f", teacher {self.teacher + 1}" if self.teacher else ""
+        return f"{self.learner}{by}, {self.epochs} epochs{another}"
 
 
 def decompose(rows: pandas.DataFrame) -> list[Worth]:
@@ -118,7 +120,13 @@ def _worth(made: pandas.DataFrame) -> Worth:
         agreement=_agreement(made),
         selection=compare(made, ALPHA0, "random"),
         distilled=compare(made, CCFS, ALPHA0),
+        teacher=int(_first(made, "teacher_seed", 0)),
     )
+
+
+def _first(made: pandas.DataFrame, column: str, default):
+    known = made[column].dropna() if column in made else made.iloc[:0]
+    return known.iloc[0] if len(known) else default
 
 
 def _agreement(made: pandas.DataFrame) -> float:
@@ -198,6 +206,39 @@ def ledger(worth: Sequence[Worth]) -> Text:
         "teacher for all of a line."
     )
     return table(caption, head, body, left=2)
+
+
+def teachers(worth: Sequence[Worth]) -> Text:
+    """Tabulate the parts of sets that several teachers made, equal in all else.
+
+    Between teachers: each teacher's mean over its seeds is one value, and the t
+    interval is over these values. It covers what the interval over seeds cannot, the
+    variation of the teacher and of the images recovered from it.
+    """
+    body = []
+    for name in dict.fromkeys(replace(w, teacher=0).name for w in worth):
+        group = [w for w in worth if replace(w, teacher=0).name == name]
+        if len(group) > 1:
+            body += [_between(name, part, group) for part in PARTS]
+    if not body:
+        return Text("No set of this book was made with more than one teacher.")
+    head = ["set and learner", "part", "teachers", "each, over its seeds"]
+    head += ["over the teachers"]
+    caption = (
+        "All sets of this book that several teachers made, equal in all else. Points "
+        f"with the 95 % interval: of each teacher over seeds ({PAIRED}), and over the "
+        "teachers' means."
+    )
+    return table(caption, head, body, left=2)
+
+
+def _between(name: str, part: str, group: Sequence[Worth]) -> list:
+    each = [getattr(w, part) for w in sorted(group, key=lambda w: w.teacher)]
+    means = [d.mean for d in each]
+    over = difference(means, [0.0] * len(means), paired=True)
+    # With fewer than three teachers a t interval says nothing.
+    shown = bracketed(over) if len(means) > 2 else signed(over.mean)
+    return [name, TITLES[part], len(each), "; ".join(map(bracketed, each)), shown]
 
 
 def searched() -> Text:

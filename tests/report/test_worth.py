@@ -4,6 +4,7 @@ import math
 
 import pandas
 import pytest
+from scipy import stats
 
 from ccfs_lib.report import worth
 
@@ -76,6 +77,23 @@ def test_the_finding_says_who_recognises_the_images_of_another_network():
         "The teacher of convnet classifies 38 % of these distilled images right, that "
         "of resnet18 100 %." in text
     )
+
+
+def test_several_teachers_are_one_line_between_them():
+    runs = [rows(*HOME)]
+    for seed, up in ((1, 1.0), (2, 2.0)):
+        more = [(c, a, [v + up * (a > 0) for v in x], o) for c, a, x, o in HOME]
+        runs.append(rows(*more, teacher_seed=seed).assign(run=f"other{seed}"))
+    # Alpha 0 and CCFS of one teacher stand in two runs of equal settings.
+    every = worth.decompose(pandas.concat(runs))
+    assert sorted(w.teacher for w in every) == [0, 1, 2]
+    assert len({w.name for w in every}) == 3  # each says which teacher
+    text = plain(worth.teachers(every))
+    mean = (201 - 199.1) / 3 + 1  # of CCFS minus alpha 0, which moves by 0, 1, 2
+    half = stats.t.ppf(0.975, 2) / math.sqrt(3)  # of three values 1 apart
+    low, high = (f"{mean + s * half:+.1f}".replace("-", "\N{MINUS SIGN}") for s in (-1, 1))
+    assert f"{mean:+.1f} [{low}, {high}]" in text
+    assert "more than one teacher" in str(worth.teachers(every[:1]))
 
 
 def plain(text) -> str:
