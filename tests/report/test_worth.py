@@ -91,7 +91,9 @@ def test_several_teachers_are_one_line_between_them():
     text = plain(worth.teachers(every))
     mean = (201 - 199.1) / 3 + 1  # of CCFS minus alpha 0, which moves by 0, 1, 2
     half = stats.t.ppf(0.975, 2) / math.sqrt(3)  # of three values 1 apart
-    low, high = (f"{mean + s * half:+.1f}".replace("-", "\N{MINUS SIGN}") for s in (-1, 1))
+    low, high = (
+        f"{mean + s * half:+.1f}".replace("-", "\N{MINUS SIGN}") for s in (-1, 1)
+    )
     assert f"{mean:+.1f} [{low}, {high}]" in text
     assert "more than one teacher" in str(worth.teachers(every[:1]))
 
