@@ -59,7 +59,7 @@ SEARCHED = {
 # What each part is drawn against: column -> label of its axis.
 BESIDE = {
     "filter": "test accuracy of the first filter (percent)",
-    "agreement": "distilled images that the learner's teacher classifies right (%)",
+    "agreement": "distilled images that the teacher classifies right (percent)",
     "random": "test accuracy on random images (percent)",
     "ratio": "images of the set per 100 training images",
 }
@@ -102,7 +102,11 @@ def decompose(rows: pandas.DataFrame) -> list[Worth]:
     rows: those of `results.load`, of all runs.
     """
     found = [_worth(made) for made in ladder.sets(rows) if ALPHA0 in set(made["cell"])]
-    return sorted(found, key=lambda w: (w.dataset in SHOWN_ONLY, -w.ratio, w.data))
+    return sorted(found, key=_order)
+
+
+def _order(w: Worth) -> tuple:
+    return w.dataset in SHOWN_ONLY, -w.ratio, w.data, w.teacher
 
 
 def _worth(made: pandas.DataFrame) -> Worth:
@@ -166,6 +170,8 @@ def against(worth: Sequence[Worth]):
         for part, colour in PARTS.items():
             for w in worth:
                 d, x = getattr(w, part), getattr(w, column)
+                if math.isnan(x):
+                    continue  # not known of this run
                 ink = PALETTE[colour]
                 half = 0 if math.isnan(d.half) else d.half
                 fill = "none" if w.dataset in SHOWN_ONLY else ink

@@ -56,6 +56,7 @@ def test_sets_of_another_network_are_told_from_a_learners_own():
     assert (home.learner, away.learner) == ("resnet18", "convnet-32-64-128")
     assert (away.maker, away.filter) == ("resnet18", 22)
     assert math.isnan(away.agreement)  # with the learner's teacher, and nobody asked
+    assert "nan" not in worth.against([home, away])._repr_svg_().lower()
     assert away.selection.mean == pytest.approx(8 / 3)
     assert away.distilled.mean == pytest.approx(1 / 3)
     assert away.name.endswith("sets of resnet18, 60 epochs")
