@@ -20,6 +20,7 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment, Recipe, presets
 from ccfs_lib.experiment.selected import of_seed
 from ccfs_lib.pipeline.measure import EVALUATION, check, measure, row
+from ccfs_lib.pipeline.opinion import kept_opinion, some
 from ccfs_lib.pipeline.recover import Recover
 from ccfs_lib.pipeline.squeeze import Squeeze, Teacher
 from ccfs_lib.pipeline.trainings import Trainings
@@ -236,7 +237,24 @@ class Pipeline:
         else:
             how = {"network": e.evaluation_network, "teacher": self.evaluator}
             done = self.trained(synthetic, recipe, seeded, wanted=wanted, **how)
-        return row(seed, done, synthetic, wanted) | self._course(name, seed)
+        measured = row(seed, done, synthetic, wanted) | self._agreement(arm)
+        return measured | self._course(name, seed)
+
+    def _agreement(self, arm: arms.Arm) -> dict:
+        """Percent of an arm's distilled images whose class the teacher predicts.
+
+        Under "agreement"; {} for an arm without distilled images or teacher, and where
+        neither the weights of a shipped teacher nor its opinions of them are at hand.
+        """
+        if arm.set == "short" or arm.changes.get("loss", "kd") != "kd":
+            return {}
+        if not len(distilled := self.distilled(arm.distilled(self.experiment))):
+            return {}
+        try:
+            right = kept_opinion(self, some(distilled), self.evaluator).right
+        except InputError:
+            return {}
+        return {"agreement": round(100 * float(right.mean()), 2)}
 
     def as_selmatch(self, real: ImageSet, seed: int) -> Artefact:
         """Train on real images as SelMatch does, from which Table 1's Random row is."""

@@ -59,6 +59,7 @@ SEARCHED = {
 # What each part is drawn against: column -> label of its axis.
 BESIDE = {
     "filter": "test accuracy of the first filter (percent)",
+    "agreement": "distilled images that the learner's teacher classifies right (%)",
     "random": "test accuracy on random images (percent)",
     "ratio": "images of the set per 100 training images",
 }
@@ -76,6 +77,7 @@ class Worth:
     ratio: float  # images of the set per 100 training images
     random: float  # accuracy of the learner on random images, percent
     filter: float  # test accuracy of the first filter, percent; nan: not known here
+    agreement: float  # distilled images whose class the teacher predicts; percent, nan
     selection: Difference  # alpha 0 minus random, points
     distilled: Difference  # CCFS minus alpha 0, points
     own: bool = False  # a run of the user's, which is no evidence of the book
@@ -113,9 +115,15 @@ def _worth(made: pandas.DataFrame) -> Worth:
         ratio=100 * float(first["ipc"]) / class_size,
         random=float(np.mean(values(made, "random"))),
         filter=float(first["filter"]),
+        agreement=_agreement(made),
         selection=compare(made, ALPHA0, "random"),
         distilled=compare(made, CCFS, ALPHA0),
     )
+
+
+def _agreement(made: pandas.DataFrame) -> float:
+    known = values(made, CCFS, "agreement") if "agreement" in made else [math.nan]
+    return float(np.mean(known))
 
 
 def measured() -> list[Worth]:
@@ -173,7 +181,7 @@ def ledger(worth: Sequence[Worth]) -> Text:
             w.who,
             *(
                 DASH if math.isnan(x) else plain(x)
-                for x in (w.ratio, w.filter, w.random)
+                for x in (w.ratio, w.filter, w.agreement, w.random)
             ),
             bracketed(w.selection),
             bracketed(w.distilled),
@@ -181,12 +189,13 @@ def ledger(worth: Sequence[Worth]) -> Text:
         ]
         for w in worth
     ]
-    head = ["data", "learner", "ratio (%)", "first filter", "on random"]
+    head = ["data", "learner", "ratio (%)", "first filter", "agreement", "on random"]
     head += ["selection", "distilled part", "seeds"]
     caption = (
         "All runs of this book. Selection: alpha 0 minus random. Distilled part: CCFS "
-        f"minus alpha 0. Points with the 95 % interval, {PAIRED}; the same teacher for "
-        "all of a line."
+        "minus alpha 0. Agreement: distilled images that the learner's teacher "
+        f"classifies right, percent. Points with the 95 % interval, {PAIRED}; the same "
+        "teacher for all of a line."
     )
     return table(caption, head, body, left=2)
 

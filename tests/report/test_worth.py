@@ -21,7 +21,7 @@ def rows(*sets, **common):
     )
 
 
-FILTER = {"phases.1.test": 22.0}
+FILTER = {"phases.1.test": 22.0, "agreement": 99.5}
 HOME = (
     (worth.CCFS, 0.2, [67, 66.8, 67.2], FILTER),
     (worth.CCFS, 0.4, [70, 70, 70], {}),
@@ -39,6 +39,7 @@ def test_ccfs_minus_random_is_the_sum_of_both_parts():
     assert both == pytest.approx((201 - 192.2) / 3)
     assert (one.learner, one.maker, one.filter) == ("resnet18", "resnet18", 22)
     assert one.ratio == pytest.approx(10)
+    assert one.agreement == pytest.approx(99.5)
     assert one.random == pytest.approx(192.2 / 3)
 
 
@@ -53,6 +54,7 @@ def test_sets_of_another_network_are_told_from_a_learners_own():
     home, away = worth.decompose(pandas.concat([rows(*HOME), theirs]))
     assert (home.learner, away.learner) == ("resnet18", "convnet-32-64-128")
     assert (away.maker, away.filter) == ("resnet18", 22)
+    assert math.isnan(away.agreement)  # with the learner's teacher, and nobody asked
     assert away.selection.mean == pytest.approx(8 / 3)
     assert away.distilled.mean == pytest.approx(1 / 3)
     assert away.name.endswith("sets of resnet18, 60 epochs")
