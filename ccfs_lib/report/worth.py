@@ -84,14 +84,10 @@ class Worth:
 
     @property
     def name(self) -> str:
-        """What a line of a chart is called."""
-        return f"{self.data}: {self.who}{' (your run)' * self.own}"
-
-    @property
-    def who(self) -> str:
-        """Who learns, for how long, and from whose sets."""
-        by = "" if self.maker == self.learner else f", sets of {self.maker}"
-        return f"{self.learner}{by}, {self.epochs} epochs"
+        """Name the data, the learner, and whose sets they are if not its own."""
+        learner, maker = map(forest.network, (self.learner, self.maker))
+        by = "" if self.maker == self.learner else f", sets of {maker}"
+        return f"{self.data}: {learner}{by}{' (your run)' * self.own}"
 
 
 def decompose(rows: pandas.DataFrame) -> list[Worth]:
@@ -146,7 +142,7 @@ def parts(worth: Sequence[Worth]):
             d = getattr(w, part)
             name = f"{w.name}: {TITLES[part]}"
             lines.append(Line(name, d.mean, d.half, (), colour, signed(d.mean)))
-    return intervals(lines, f"points, {PAIRED}", {"nothing": 0.0})
+    return intervals(lines, f"points, {PAIRED}", {"no difference": 0.0})
 
 
 @drawn
@@ -177,27 +173,26 @@ def ledger(worth: Sequence[Worth]) -> Text:
     """Tabulate both parts of every run, and what the chart draws them against."""
     body = [
         [
-            w.data + " (your run)" * w.own,
-            w.who,
+            f"{w.name}, {w.epochs} epochs",
             *(
                 DASH if math.isnan(x) else plain(x)
                 for x in (w.ratio, w.filter, w.agreement, w.random)
             ),
             bracketed(w.selection),
             bracketed(w.distilled),
-            w.distilled.n_a,
         ]
         for w in worth
     ]
-    head = ["data", "learner", "ratio (%)", "first filter", "agreement", "on random"]
-    head += ["selection", "distilled part", "seeds"]
+    head = ["learner", "ratio (%)", "first filter", "agreement", "on random"]
+    head += ["selection", "distilled part"]
+    seeds = listed(sorted({count(w.distilled.n_a, "seed") for w in worth}))
     caption = (
         "All runs of this book. Selection: alpha 0 minus random. Distilled part: CCFS "
         "minus alpha 0. Agreement: distilled images that the learner's teacher "
-        f"classifies right, percent. Points with the 95 % interval, {PAIRED}; the same "
-        "teacher for all of a line."
+        f"classifies right, percent. Points with the 95 % interval, {PAIRED}, of "
+        f"{seeds}; the same teacher for all of a line."
     )
-    return table(caption, head, body, left=2)
+    return table(caption, head, body)
 
 
 def searched() -> Text:
@@ -259,7 +254,7 @@ def _crossed(worth: Sequence[Worth]) -> list[str]:
     for w in worth:
         if w.maker != w.learner:
             lines.append(
-                f"{w.data}, sets of {w.maker} learnt by {w.learner}: selection "
-                f"{interval(w.selection)}; distilled part {interval(w.distilled)}."
+                f"{w.name}: selection {interval(w.selection)}; distilled part "
+                f"{interval(w.distilled)}."
             )
     return lines

@@ -57,7 +57,7 @@ def test_sets_of_another_network_are_told_from_a_learners_own():
     assert math.isnan(away.agreement)  # with the learner's teacher, and nobody asked
     assert away.selection.mean == pytest.approx(8 / 3)
     assert away.distilled.mean == pytest.approx(1 / 3)
-    assert away.name.endswith("sets of resnet18, 60 epochs")
+    assert away.name.endswith(": ConvNet, sets of ResNet-18")
 
 
 def test_two_teachers_or_recipes_are_never_one_line():
