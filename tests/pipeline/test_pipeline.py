@@ -702,3 +702,9 @@ def test_filed_rows_are_shown_without_a_teacher(house, monkeypatch):
     ):
         with pytest.raises(AssertionError, match="trained"):
             Pipeline(other, elsewhere).measure("random")
+
+
+def test_nothing_is_trained_where_it_is_forbidden(house, monkeypatch):
+    monkeypatch.setenv("CCFS_TRAIN", "0")
+    with pytest.raises(InputError, match=r"CCFS_TRAIN is 0.*teacher 0"):
+        _ = Pipeline(small(), Store(house / "none")).teacher
