@@ -204,6 +204,7 @@ class Table1Pipeline:
         return self.row(made, self.trained(made, protocol, seed), seed)
 
     def row(self, made: Built, done: Artefact, seed: int) -> dict:
+        """Describe a training on a set: `measure.row`, and the bytes of the set."""
         wanted = self.experiment.ipc * self.train.num_classes
         basic = measured(seed, done, made.images, wanted)
         return basic | {"bytes": made.bytes}

@@ -85,15 +85,11 @@ class Worth:
 
     @property
     def name(self) -> str:
-        """What a line of a chart is called."""
-        return f"{self.data}: {self.who}{' (your run)' * self.own}"
-
-    @property
-    def who(self) -> str:
-        """Who learns, for how long, and from whose sets."""
-        by = "" if self.maker == self.learner else f", sets of {self.maker}"
+        """Name the data, the learner, and whose sets they are if not its own."""
+        learner, maker = map(forest.network, (self.learner, self.maker))
+        by = "" if self.maker == self.learner else f", sets of {maker}"
         another = f", teacher {self.teacher + 1}" if self.teacher else ""
-        return f"{self.learner}{by}, {self.epochs} epochs{another}"
+        return f"{self.data}: {learner}{by}{another}{' (your run)' * self.own}"
 
 
 def decompose(rows: pandas.DataFrame) -> list[Worth]:
@@ -158,7 +154,7 @@ def parts(worth: Sequence[Worth]):
             d = getattr(w, part)
             name = f"{w.name}: {TITLES[part]}"
             lines.append(Line(name, d.mean, d.half, (), colour, signed(d.mean)))
-    return intervals(lines, f"points, {PAIRED}", {"nothing": 0.0})
+    return intervals(lines, f"points, {PAIRED}", {"no difference": 0.0})
 
 
 @drawn
@@ -191,27 +187,26 @@ def ledger(worth: Sequence[Worth]) -> Text:
     """Tabulate both parts of every run, and what the chart draws them against."""
     body = [
         [
-            w.data + " (your run)" * w.own,
-            w.who,
+            f"{w.name}, {w.epochs} epochs",
             *(
                 DASH if math.isnan(x) else plain(x)
                 for x in (w.ratio, w.filter, w.agreement, w.random)
             ),
             bracketed(w.selection),
             bracketed(w.distilled),
-            w.distilled.n_a,
         ]
         for w in worth
     ]
-    head = ["data", "learner", "ratio (%)", "first filter", "agreement", "on random"]
-    head += ["selection", "distilled part", "seeds"]
+    head = ["learner", "ratio (%)", "first filter", "agreement", "on random"]
+    head += ["selection", "distilled part"]
+    seeds = listed(sorted({count(w.distilled.n_a, "seed") for w in worth}))
     caption = (
         "All runs of this book. Selection: alpha 0 minus random. Distilled part: CCFS "
         "minus alpha 0. Agreement: distilled images that the learner's teacher "
-        f"classifies right, percent. Points with the 95 % interval, {PAIRED}; the same "
-        "teacher for all of a line."
+        f"classifies right, percent. Points with the 95 % interval, {PAIRED}, of "
+        f"{seeds}; the same teacher for all of a line."
     )
-    return table(caption, head, body, left=2)
+    return table(caption, head, body)
 
 
 def teachers(worth: Sequence[Worth]) -> Text:
@@ -221,9 +216,10 @@ def teachers(worth: Sequence[Worth]) -> Text:
     interval is over these values. It covers what the interval over seeds cannot, the
     variation of the teacher and of the images recovered from it.
     """
-    body = []
-    for name in dict.fromkeys(replace(w, teacher=0).name for w in worth):
-        group = [w for w in worth if replace(w, teacher=0).name == name]
+    body, groups = [], {}
+    for w in worth:
+        groups.setdefault((replace(w, teacher=0).name, w.epochs), []).append(w)
+    for (name, _), group in groups.items():
         if len(group) > 1:
             body += [_between(name, part, group) for part in PARTS]
     if not body:
@@ -306,8 +302,8 @@ def _crossed(worth: Sequence[Worth]) -> list[str]:
     for w in worth:
         if w.maker != w.learner:
             lines.append(
-                f"{w.data}, sets of {w.maker} learnt by {w.learner}: selection "
-                f"{interval(w.selection)}; distilled part {interval(w.distilled)}."
+                f"{w.name}: selection {interval(w.selection)}; distilled part "
+                f"{interval(w.distilled)}."
             )
             lines.append(_recognised(w, worth))
     return lines

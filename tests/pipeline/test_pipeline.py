@@ -680,3 +680,31 @@ def test_another_network_is_trained_on_the_same_set(tmp_path, counted):
     made = [r["recipe"]["network"] for r in stages.store.entries("train")]
     assert made.count("convnet-8") == 1
     assert rows[SOME[0]]["images"] > 10
+
+
+def test_filed_rows_are_shown_without_a_teacher(house, monkeypatch):
+    """A chapter of shipped results once trained a teacher before it read them."""
+    measured = small(seeds=2, portable=False)
+    path = Pipeline(measured, Store(house / "one")).measure("random")
+    before = path.read_bytes()
+
+    def refuse(*_, **__):
+        raise AssertionError("something was trained")
+
+    monkeypatch.setattr(Trainings, "fit", refuse)
+    elsewhere = Store(house / "two")
+    assert Pipeline(measured, elsewhere).measure("random") == path
+    assert path.read_bytes() == before
+    for other in (
+        replace(measured, seeds=3),  # a row that is missing
+        replace(measured, recipe=replace(measured.recipe, lr=0.3)),
+        small(seeds=2),  # portable: repeated
+    ):
+        with pytest.raises(AssertionError, match="trained"):
+            Pipeline(other, elsewhere).measure("random")
+
+
+def test_nothing_is_trained_where_it_is_forbidden(house, monkeypatch):
+    monkeypatch.setenv("CCFS_TRAIN", "0")
+    with pytest.raises(InputError, match=r"CCFS_TRAIN is 0.*teacher 0"):
+        _ = Pipeline(small(), Store(house / "none")).teacher

@@ -59,7 +59,7 @@ def test_sets_of_another_network_are_told_from_a_learners_own():
     assert "nan" not in worth.against([home, away])._repr_svg_().lower()
     assert away.selection.mean == pytest.approx(8 / 3)
     assert away.distilled.mean == pytest.approx(1 / 3)
-    assert away.name.endswith("sets of resnet18, 60 epochs")
+    assert away.name.endswith(": ConvNet, sets of ResNet-18")
     assert "teacher of" not in str(worth.answer([home, away]))
 
 
