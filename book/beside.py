@@ -18,6 +18,7 @@ from pages import ROOT
 from ccfs_lib.arms import CCFS
 from ccfs_lib.claims import compare
 from ccfs_lib.experiment import presets
+from ccfs_lib.report import forest
 from ccfs_lib.report.text import DASH, count, plus_minus
 
 DATASETS = {
@@ -53,6 +54,11 @@ class Column:
         return ", ".join([f"IPC {first.ipc:.0f}", *parts])
 
     @property
+    def network(self) -> str:
+        """The network that learns, as the field writes it."""
+        return forest.network(str(self.rows.iloc[0].get("network")))
+
+    @property
     def files(self) -> list[tuple[str, str]]:
         """(run, cell) of every results file that the column shows."""
         used = [(r, c) for rows in self.cells.values() for r, c in _files(rows)]
@@ -64,7 +70,7 @@ class Column:
         seeds = max(rows.seed.nunique() for rows in self.cells.values())
         network = f"{first.get('network')}, {first.scale} scale, {count(seeds, 'seed')}"
         run = min(self.rows.run.unique(), key=len)  # the others name their setting, too
-        return f"- *{self.head}*: {first.dataset}, {network}; `{run}`"
+        return f"- *{self.head}, {self.network}*: {first.dataset}, {network}; `{run}`"
 
     def __str__(self) -> str:
         """Describe in a few words what it is of."""
@@ -104,25 +110,35 @@ def _files(rows: pandas.DataFrame) -> list[tuple[str, str]]:
 def of(rows: pandas.DataFrame, dataset: str, any_learner=False) -> pandas.DataFrame:
     """Select our rows of a data set of the paper, JPEG or not.
 
-    any_learner: also of networks that learn from sets which others selected.
+    any_learner: also of networks that learn from sets which others selected. Without
+    rows of held-out images, which are no test split.
     """
     selection = rows[rows["dataset"].astype(str).str.removesuffix("-jpeg") == dataset]
+    if "holdout" in selection:
+        selection = selection[~(selection["holdout"].astype(float) > 0)]
     if any_learner or LEARNER not in selection:
         return selection
     return selection[selection[LEARNER].fillna("") == ""]
 
 
 def groups(rows: pandas.DataFrame, apart=()) -> Iterator[pandas.DataFrame]:
-    """Yield rows under equal settings but for those `apart`, by IPC and run."""
+    """Yield rows under equal settings but for those `apart`.
+
+    The paper's scale first, then by IPC and run.
+    """
     if rows.empty:
         return
     columns = compare.settings(rows, apart)
     families = [
         family for _, family in rows.groupby(columns or "run", dropna=False, sort=False)
     ]
-    yield from sorted(
-        families, key=lambda family: (family.ipc.iloc[0], family.run.min())
-    )
+
+
+    def order(family: pandas.DataFrame) -> tuple:
+        first = family.iloc[0]
+        return first.get("scale") != "paper", first.ipc, family.run.min()
+
+    yield from sorted(families, key=order)
 
 
 def columns(
@@ -170,6 +186,8 @@ def table(
     """
     extra = dict.fromkeys(r for c in columns for r in c.cells if r not in printed.index)
     heads = [f"ours, {column.head}" for column in columns]
+    if len(set(heads)) < len(heads):  # equal sizes: the network tells them apart
+        heads = [f"{h}, {c.network}" for h, c in zip(heads, columns, strict=True)]
     lines = [f"| {first} | {' | '.join([*map(str, printed.columns), *heads])} |"]
     lines += ["|:--|" + "--:|" * (len(printed.columns) + len(heads))]
     for row in [*printed.index, *extra]:

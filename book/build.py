@@ -1,10 +1,11 @@
-"""The book: `python book/build.py execute | html | check | all | pdf | refresh | sync`.
+"""The book: `python book/build.py COMMAND`.
 
 execute: papermill runs the notebooks of a run; pages that are up to date stay.
 html:    the generated text, then Jupyter Book with warnings as errors.
 check:   refuses stale, failed or unexecuted pages, one sentence each.
 all:     execute the runs that are not kept in git, check, html.
 pdf:     the pages of html, printed into one file; they are built where there are none.
+replay:  executes pages that are kept in git from what is shipped, without training.
 refresh: executes notebooks/ in place, for whoever changes them.
 sync:    copies their prose, captions and tags into pages that are kept in git.
 """
@@ -103,7 +104,7 @@ def check(names: list[str], root: Path = ROOT) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; a wrong input is one sentence and exit status 1."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    commands = ("execute", "html", "check", "all", "pdf", "refresh", "sync")
+    commands = ("execute", "html", "check", "all", "pdf", "refresh", "replay", "sync")
     parser.add_argument("command", choices=commands)
     parser.add_argument("--run", help="a run of book/runs.yaml, or all", default="")
     parser.add_argument("--force", action="store_true", help="execute again regardless")
@@ -115,6 +116,8 @@ def main(arguments: list[str] | None = None) -> None:
         known = declared()
         uncommitted = [name for name, run in known.items() if not run["committed"]]
         chosen = {"all": list(known), "": uncommitted}.get(options.run, [options.run])
+        if options.command == "replay":
+            return [execute.replay(n) for n in chosen if known[n]["committed"]]
         if options.command == "sync":
             return execute.sync([n for n in known if n not in uncommitted])
         if options.command in ("execute", "all"):

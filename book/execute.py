@@ -11,6 +11,8 @@ from pathlib import Path
 
 import nbformat
 import papermill
+import svg
+from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from pages import ROOT, Page, folder, has, manifest, pages, recipe, texts
@@ -26,6 +28,9 @@ ENVIRONMENT = {
     **portable.ENVIRONMENT,
     "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's python3, not the user's
 }
+
+
+EXERCISES = "## Exercises\n\n"
 
 
 def environment(root: Path = ROOT) -> dict[str, str]:
@@ -115,6 +120,84 @@ def _execute(page: Page, root: Path) -> None:
     raw.unlink()
 
 
+def replay(name: str, root: Path = ROOT) -> None:
+    """Execute pages that are kept in git from what is shipped; train nothing.
+
+    A cell that would need a training keeps the output of its last execution, and an
+    exercise that would need one is left out. The manifest lists the cells that were
+    kept. Raises InputError for a cell that fails otherwise, or has no earlier output.
+    """
+    os.environ.update(environment(root) | {"CCFS_TRAIN": "0"})
+    known = manifest(name, root)
+    for page in pages(name, root):
+        started, before = time.perf_counter(), _former(page)
+        kept = _replay(page, before, root)
+        seconds = round(time.perf_counter() - started, 1)
+        known[page.path.stem] = recipe(page) | {"seconds": seconds}
+        known[page.path.stem] |= {"kept": kept} if kept else {}
+        text = json.dumps(known, indent=1)
+        _write(folder(name, root) / "manifest.json", text + "\n")
+        print(f"{page.name}: {seconds} s, {len(kept)} cells kept", flush=True)
+
+
+def _former(page: Page) -> dict[str, list]:
+    """Map the code of a page as it is to its outputs."""
+    if not page.path.exists():
+        return {}
+    cells = nbformat.read(page.path, 4).cells
+    return {c.source: c.outputs for c in cells if c.cell_type == "code"}
+
+
+def _replay(page: Page, before: dict[str, list], root: Path) -> list[int]:
+    """Execute a page, all cells whatever fails; return the numbers of those kept."""
+    raw = root / "_build" / "executing" / page.run / page.path.name
+    raw.parent.mkdir(parents=True, exist_ok=True)
+    given = {"parameters": page.parameters, "progress_bar": False}
+    papermill.execute_notebook(page.notebook, raw, prepare_only=True, **given)
+    shown = nbformat.read(raw, 4)
+    client = NotebookClient(shown, timeout=None, kernel_name="python3")
+    client.allow_errors = True
+    client.execute(cwd=str(root / "notebooks"))
+    kept = _keep(page, shown, before)
+    page.path.parent.mkdir(parents=True, exist_ok=True)
+    _write(page.path, nbformat.writes(light(tidy(shown))) + "\n")
+    raw.unlink()
+    return kept
+
+
+def _keep(page: Page, shown: NotebookNode, before: dict[str, list]) -> list[int]:
+    """Put earlier outputs where a training was wanted; leave such exercises out."""
+    kept, without, lacking = [], set(), False
+    for number, cell in enumerate(shown.cells):
+        errors = [o for o in cell.get("outputs", []) if o.output_type == "error"]
+        if not errors:
+            continue
+        wanted = any("CCFS_TRAIN" in o.evalue for o in errors)
+        lacking = lacking or wanted
+        # What such a cell would have computed is missing in those that follow.
+        if not wanted and not (lacking and errors[0].ename == "NameError"):
+            raise InputError(f"{page.name}: {errors[0].ename}: {errors[0].evalue}")
+        if has(cell, "exercise"):
+            without |= {number - 1, number}
+        elif cell.source in before:
+            cell.outputs = before[cell.source]
+            kept.append(number)
+        else:
+            raise InputError(f"{page.name}: cell {number} needs a training")
+    shown.cells = [c for i, c in enumerate(shown.cells) if i not in without]
+    _number(shown.cells)
+    return kept
+
+
+def _number(cells: list[NotebookNode]) -> None:
+    """Number the exercises that are left, under their heading."""
+    left = [c for c in cells if has(c, "exercise") and c.cell_type == "markdown"]
+    for number, cell in enumerate(left, 1):
+        text = cell.source.removeprefix(EXERCISES)
+        text = re.sub(r"^\*\*\d\.\*\*", f"**{number}.**", text)
+        cell.source = (EXERCISES if number == 1 else "") + text
+
+
 def sync(names: list[str], root: Path = ROOT) -> None:
     """Copy prose, captions and tags of the notebooks into pages that are kept in git.
 
@@ -167,12 +250,11 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
 
 
 def light(notebook: NotebookNode) -> NotebookNode:
-    """Leave of every drawing its numbers: git holds these pages, and pixels show it."""
+    """Pack every drawing: git holds these pages, and pixels show it."""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if drawing := output.get("data", {}).get("image/svg+xml"):
-                numbers = re.search("<metadata>.*?</metadata>", drawing, re.S)[0]
-                output["data"]["image/svg+xml"] = f"<svg>{numbers}</svg>"
+                output["data"]["image/svg+xml"] = svg.pack(drawing)
     return notebook
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas
 
-from ccfs_lib import paper, results
+from ccfs_lib import paper, results, table1
 from ccfs_lib.arms import TITLES
 from ccfs_lib.claims import compare, ladder
 from ccfs_lib.claims.compare import ALPHA0, CCFS, PAIRED, VERDICTS, printed_as, verdict
@@ -68,7 +68,8 @@ def write_up(folder: Path, declared: dict[str, dict], own: Path | None = None) -
     for name in names:
         rows = ladder.without(table, table[table.run == name])
         title, scale = (declared.get(name, {}).get(k, "") for k in ("title", "scale"))
-        parts += [f"### {title or name}", scale, orderings(rows), arms(name, rows)]
+        parts += [f"### {title or name}", scale, orderings(rows)]
+        parts.append(arms(name, rows, title))
     if more := sorted(measured - set(names)):
         parts.append(others(table[table.run.isin(more)]))
     parts += _own(own, declared)
@@ -82,7 +83,7 @@ def _own(folder: Path | None, declared: dict[str, dict]) -> list[str]:
     table, parts = results.load(folder), []
     for name in (n for n in declared if n in set(table.run)):
         rows, title = table[table.run == name], declared[name].get("title", name)
-        parts += [f"### {title}", OWN, orderings(rows), arms(name, rows)]
+        parts += [f"### {title}", OWN, orderings(rows), arms(name, rows, title)]
     return parts
 
 
@@ -141,7 +142,12 @@ def _printed(left: str, right: str, rows: pandas.DataFrame) -> str:
 
 
 def others(rows: pandas.DataFrame) -> str:
-    """Tabulate, folded, all arms of runs that the book has no pages of."""
+    """Tabulate, folded, all arms of runs that the book has no pages of.
+
+    Without runs that were tested on held-out images: chapter 17 has them.
+    """
+    if "holdout" in rows:
+        rows = rows[~(rows["holdout"].astype(float) > 0)]
     lines = ["| run | training set | last | seeds |", "|:--|:--|--:|--:|"]
     for (run, arm), group in rows.groupby(["run", "cell"]):
         name, last = TITLES.get(arm, arm), group["last"].astype(float)
@@ -154,21 +160,37 @@ def others(rows: pandas.DataFrame) -> str:
     return f"::::{{dropdown}} {title}\n{body}::::"
 
 
-def arms(name: str, rows: pandas.DataFrame) -> str:
-    """Tabulate a run: last and best test accuracy of every arm, mean and t interval."""
+def arms(name: str, rows: pandas.DataFrame, title: str = "") -> str:
+    """Tabulate a run: last and best test accuracy of every arm, mean and t interval.
+
+    A table of digits, which are no evidence, is folded.
+    """
     lines = ["| training set | last | best | seeds |", "|:--|--:|--:|--:|"]
     measured = set(rows["cell"])
-    names = TITLES | {ALPHA0: compare.NAMES[ALPHA0]}
+    names = {**TITLES, ALPHA0: compare.NAMES[ALPHA0]}
+    names |= {k: v for k, v in table1_titles().items() if k not in names}
     for arm in [a for a in names if a in measured] + sorted(measured - set(names)):
         seen = [compare.values(rows, arm, column) for column in ("last", "best")]
         last, best = map(plus_minus, seen)
         lines.append(f"| {names.get(arm, arm)} | {last} | {best} | {len(seen[0])} |")
     caption = (
-        f"Test accuracy in percent, {name}: mean over seeds ± half of the "
+        f"Test accuracy in percent, {title or name}: mean over seeds ± half of the "
         "95\N{NO-BREAK SPACE}% t interval. Last: after the last epoch. Best: the "
         "highest near the end, chosen on the test split, as the paper does."
     )
-    return captioned(caption, f"tab-summary-{name}", lines)
+    table = captioned(caption, f"tab-summary-{name}", lines)
+    if set(rows.get("dataset", ())) & SHOWN_ONLY:
+        return f"::::{{dropdown}} All training sets\n{table}::::"
+    return table
+
+
+def table1_titles() -> dict[str, str]:
+    """Map the cells of `ccfs table1` to titles of rows, with the protocol."""
+    titles = {}
+    for row in table1.ROWS:
+        titles[row.name] = row.title
+        titles[f"{row.name}-teacher"] = f"{row.title}, with the teacher"
+    return titles
 
 
 def captioned(caption: str, label: str, lines: list[str]) -> str:

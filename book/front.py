@@ -129,7 +129,7 @@ def elsewhere(runs: list[pandas.DataFrame], others: list[pandas.DataFrame]) -> s
         )
     if others:
         sentences.append(
-            "Where a network learns that took no part in choosing "
+            "On networks that took no part in the selection "
             f"({count(len(others), 'test')}), CCFS is {_tally(others)}."
         )
     return f"**Elsewhere.** {' '.join(sentences)}" if sentences else ""

@@ -109,6 +109,7 @@ def _card(page: Page, root: Path) -> str:
     title = title.lstrip("# ").strip()
     if "phase" in page.parameters:
         title = f"Phase {page.parameters['phase']}"
+    title = f"{int(page.path.stem[:2])}. {title}"
     question, mark, _ = rest.strip().partition("\n\n")[0].partition("?")
     link = page.path.relative_to(root / "book").with_suffix("").as_posix()
     option = f":link: {link}\n:link-type: doc"

@@ -16,6 +16,8 @@ from paper_tables import tables
 from ccfs_lib import results
 from ccfs_lib.errors import InputError
 
+DIGITS = "on digits only"
+
 
 def write_up(root: Path = ROOT) -> str:
     """Write a list of all items, then a section for each (MyST)."""
@@ -29,7 +31,8 @@ def write_up(root: Path = ROOT) -> str:
     lines = ["| in the paper | what it shows | in this book |", "|:--|:--|:--|"]
     for item in items:
         ours = "; ".join(dict.fromkeys(map(str, item.columns)))
-        ours = ours or (NOT if places[item.name].startswith(NOT) else item.kind)
+        if not ours:
+            ours = NOT if places[item.name].startswith(NOT) else item.kind or DIGITS
         lines.append(f"| [{item.name}](#{item.anchor}) | {item.title} | {ours} |")
     caption = "The paper's tables and figures, and their counterparts in this book."
     parts = [findings.captioned(caption, "tab-paper-items", lines)]

@@ -243,9 +243,9 @@ SET = {
 # Shares within each of Table 8's ranges: the released scripts cut elsewhere.
 WITHIN = {"<=5%": range(1, 6), "5%-20%": range(6, 21), ">20%": range(21, 41)}
 PRESETS = {
-    "`paper`": {"scale": "paper"},
-    "`paper`, reading `released`": {"scale": "paper", "reading": "released"},
-    "`laptop`": {"scale": "laptop"},
+    "preset paper": {"scale": "paper"},
+    "preset released": {"scale": "paper", "reading": "released"},
+    "preset laptop": {"scale": "laptop"},
 }
 TITLES = {
     6: ("Settings on CIFAR-10 and CIFAR-100", "Equal for filters and evaluation."),
@@ -280,7 +280,10 @@ def preset_table(number: int) -> Item:
         cells = [line.value, *_set(line.config, dataset, shares)]
         name = f"{line.config}, {ratio.replace('<=', '≤ ')}" if ratio else line.config
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    caption = f"Table {number} of the paper, and what our presets have."
+    caption = (
+        f"Table {number} of the paper, and our presets: scale `paper` as its tables "
+        "have it and as the released scripts do, and scale `laptop`."
+    )
     body = findings.captioned(caption, f"tab-paper-{number}", lines)
     notes = frame.note.unique() if "note" in frame else ()
     body = "\n".join([body, *(f"{note[0].upper()}{note[1:]}.\n" for note in notes)])

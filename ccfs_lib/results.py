@@ -10,7 +10,7 @@ import platform
 import re
 import subprocess
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -82,10 +82,16 @@ def _holds(old: dict, content: dict) -> bool:
     return all(old.get(name) == value for name, value in content.items())
 
 
-def seeds(root: str | Path, run: str, cell: str, config: dict) -> set[int]:
-    """List the seeds that root/run/cell.json holds, measured with this very config."""
+def seeds(
+    root: str | Path, run: str, cell: str, config: dict, free: Iterable[str] = ()
+) -> set[int]:
+    """List the seeds that root/run/cell.json holds, measured with this very config.
+
+    free: entries of the file's config that are not compared.
+    """
     old = _old(_path(root, run, cell))
-    if not same(old.get("config"), plain(config, "config")):
+    known = _without(old.get("config", {}), {*free})
+    if not same(known, plain(config, "config")):
         return set()
     return {row["seed"] for row in old["rows"]}
 

@@ -264,12 +264,12 @@ class _Run:
         self.paths[path] = None
 
 
-def _share(experiment, choices, deadline, stage: str, number: int) -> str:
+def _share(experiment, choices, deadline, stage: str, *which: int) -> str:
     """Compute what several rows need into the store; a row that fails tells why."""
     from ccfs_lib.pipeline.table1 import Table1Pipeline
 
     table = Table1Pipeline(experiment, choices, deadline=deadline)
-    return _sentence(lambda: table.share(stage, number))
+    return _sentence(lambda: table.share(stage, *which))
 
 
 def _cell(experiment, choices, deadline, row: Row, protocol: str, seed: int) -> str:

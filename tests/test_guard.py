@@ -90,8 +90,13 @@ SMALL = {
     "portable": True,
 }
 # Written by the library before it was laid out in folders; "recover" since portable
-# moments are sums (sre2l.Moments), which Intel and AMD have the same bits of.
+# moments are sums (sre2l.Moments), which Intel and AMD have the same bits of; "opinion"
+# since rows say how many distilled images the teacher recognises.
 ASKED = {
+    "opinion": [
+        "acb203d77603df9169c4",
+        "de6f18121919f7a4431a",
+    ],
     "recover": [
         "5f81ce52c489e5d32034",
         "8fae8254a714acbbe1c9",

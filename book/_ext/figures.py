@@ -14,13 +14,16 @@ import html
 import io
 import re
 import shutil
+import sys
 from base64 import b64decode
 from dataclasses import dataclass, field
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 import dark
 import listing
 import nbformat
+import svg
 from docutils import nodes
 from PIL import Image
 
@@ -170,11 +173,9 @@ def _item(env, docname: str, node, drawings: dict, folder: Path) -> Item | None:
     beside = (Path(env.srcdir) / shown).with_suffix(".svg")
     if GENERATED in shown and beside.exists():
         data = {"image/svg+xml": beside.read_text("utf-8")}
-    if drawing := data.get("image/svg+xml"):
+    if drawing := svg.unpack(data.get("image/svg+xml", "")):
         numbers = re.search("<metadata>(.*?)</metadata>", drawing, re.S)
-        if not drawing.startswith(
-            "<svg>"
-        ):  # of pages in git the numbers alone are kept
+        if not drawing.startswith("<svg>"):  # an older page has the numbers alone
             _keep(item, "SVG", drawing.encode(), folder)
         _keep(item, "CSV", html.unescape(numbers[1]).encode(), folder)
     return item

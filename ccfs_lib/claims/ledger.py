@@ -16,6 +16,7 @@ from ccfs_lib.claims import arms, compare
 from ccfs_lib.claims.compare import FAILS, HOLDS, OPEN
 from ccfs_lib.claims.evidence import UNTESTED, set_sizes, where
 from ccfs_lib.claims.pairs import Pairs, pairs_of, runs
+from ccfs_lib.experiment.budget import ENOUGH
 from ccfs_lib.statistics import (
     Extreme,
     extreme,
@@ -118,9 +119,10 @@ def _line(claim, pairs: Pairs, also: Pairs) -> Line:
     # "By so much" comes from the sentence: a cell's number alone is no claim to a size.
     number = math.nan if math.isnan(claim.paper_difference) else number
     level = 1 - 0.05 / len(pairs)
+    answer, unfair = _fair(_verdict(claim, decides), [*pairs, *also])
     return Line(
         claim.id,
-        _verdict(claim, decides),
+        answer,
         compare.size(shown.low, shown.high, number),
         **place,
         **set_sizes(rows),
@@ -132,7 +134,7 @@ def _line(claim, pairs: Pairs, also: Pairs) -> Line:
         detectable=minimum_detectable(*pair, paired=True, level=level),
         needed=0 if math.isnan(number) else seeds_needed(*pair, number, level=level),
         p=_p(claim, decides, pair),
-        note=_note(claim, shown, decides),
+        note=unfair or _note(claim, shown, decides),
     )
 
 
@@ -161,6 +163,25 @@ def _verdict(claim, d: Extreme) -> str:
             return HOLDS
         return FAILS if d.high < low or d.low > high else OPEN
     return HOLDS if d.low > 0 else FAILS if d.high <= 0 else OPEN
+
+
+def _fair(verdict: str, pairs: Pairs) -> tuple[str, str]:
+    """Withhold a verdict that a method loses which got too little of its own work.
+
+    Returns the verdict, and a note where it is withheld. Rows of Table 1 file `share`,
+    their part of the published image passes; below `budget.ENOUGH` a row shows what
+    little work gives, not what its method can do.
+    """
+    loser = {HOLDS: 1, FAILS: 0}.get(verdict)
+    if loser is None:
+        return verdict, ""
+    rows = [pair[loser] for row in pairs for pair in row if "share" in pair[loser]]
+    shares = [(r["cell"].iloc[0], pandas.to_numeric(r["share"])) for r in rows]
+    few = {str(cell) for cell, share in shares if (share < ENOUGH).any()}
+    if not few:
+        return verdict, ""
+    names = ", ".join(sorted(few))
+    return OPEN, f"{names}: less than a tenth of the published work"
 
 
 def _p(claim, d: Extreme, pair: Seeds) -> float:

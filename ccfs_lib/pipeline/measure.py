@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # Settings that may name a user's function, whose text then belongs to the results. Of
 # data it does not: their fingerprints are there.
 NAMES = ("network", "teacher_network", "evaluation_network", "matcher", "score")
+# What a row's file says of the teacher is a result, and no setting.
+TAUGHT = ("teacher_last", "teacher_best", "teacher_train", "evaluator_last")
 EVALUATION = 999  # training seeds are 1000 * seed + phase; this "phase" is the test
 
 
@@ -58,12 +60,8 @@ def measure(
     default all of the experiment.
     """
     e, t = pipeline.experiment, pipeline.trainings
-    config = settings.hashed() | {"arm": arm, "seeds": e.seeds} | config
-    config |= _fingerprints(t) | given(pipeline, settings)
-    sources = plugins.sources((k, config[k]) for k in NAMES if k in config)
-    config |= {"sources": sources} if sources else {}
-    cell = _cell(arm)
-    place = paths.filed(settings.run), settings.run, cell
+    config = _whole(pipeline, settings, arm, config)
+    place = _place(settings, arm)
     results.check_images(*place[:2], _fingerprints(t))
     known = set() if e.portable else results.seeds(*place, config)
     todo = [seed for seed in seeds or range(e.seeds) if seed not in known]
@@ -75,7 +73,38 @@ def measure(
             rows=[measured],
             provenance=results.provenance(t.device, command),
         )
-    return place[0] / settings.run / f"{cell}.json"
+    return place[0] / settings.run / f"{place[2]}.json"
+
+
+def filed(
+    pipeline, settings, arm: str, config: dict, seeds: Sequence[int] | None = None
+) -> Path | None:
+    """Find rows of all seeds that were measured under these settings and images.
+
+    Whatever teacher they had: who has the rows, but neither the teacher nor what was
+    trained under it, needs no training to show them. Arguments as for `measure`; config
+    without the teacher's figures. None where a row is missing, and for portable runs,
+    which are always repeated.
+    """
+    e, place = pipeline.experiment, _place(settings, arm)
+    wanted = set(seeds or range(e.seeds))
+    config = _whole(pipeline, settings, arm, config)
+    if e.portable or not wanted <= results.seeds(*place, config, TAUGHT):
+        return None
+    return place[0] / place[1] / f"{place[2]}.json"
+
+
+def _whole(pipeline, settings, arm: str, config: dict) -> dict:
+    """Complete the configuration of a cell: settings, images, the user's files."""
+    seeds = pipeline.experiment.seeds
+    config = settings.hashed() | {"arm": arm, "seeds": seeds} | config
+    config |= _fingerprints(pipeline.trainings) | given(pipeline, settings)
+    sources = plugins.sources((k, config[k]) for k in NAMES if k in config)
+    return config | ({"sources": sources} if sources else {})
+
+
+def _place(settings, arm: str) -> tuple[Path, str, str]:
+    return paths.filed(settings.run), settings.run, _cell(arm)
 
 
 def _cell(arm: str) -> str:

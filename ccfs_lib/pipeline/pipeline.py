@@ -19,7 +19,8 @@ from ccfs_lib.data import ImageSet, exchange
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment, Recipe, presets
 from ccfs_lib.experiment.selected import of_seed
-from ccfs_lib.pipeline.measure import EVALUATION, check, measure, row
+from ccfs_lib.pipeline.measure import EVALUATION, check, filed, measure, row
+from ccfs_lib.pipeline.opinion import kept_opinion, some
 from ccfs_lib.pipeline.recover import Recover
 from ccfs_lib.pipeline.squeeze import Squeeze, Teacher
 from ccfs_lib.pipeline.trainings import Trainings
@@ -236,7 +237,24 @@ class Pipeline:
         else:
             how = {"network": e.evaluation_network, "teacher": self.evaluator}
             done = self.trained(synthetic, recipe, seeded, wanted=wanted, **how)
-        return row(seed, done, synthetic, wanted) | self._course(name, seed)
+        measured = row(seed, done, synthetic, wanted) | self._agreement(arm)
+        return measured | self._course(name, seed)
+
+    def _agreement(self, arm: arms.Arm) -> dict:
+        """Percent of an arm's distilled images whose class the teacher predicts.
+
+        Under "agreement"; {} for an arm without distilled images or teacher, and where
+        neither the weights of a shipped teacher nor its opinions of them are at hand.
+        """
+        if arm.set == "short" or arm.changes.get("loss", "kd") != "kd":
+            return {}
+        if not len(distilled := self.distilled(arm.distilled(self.experiment))):
+            return {}
+        try:
+            right = kept_opinion(self, some(distilled), self.evaluator).right
+        except InputError:
+            return {}
+        return {"agreement": round(100 * float(right.mean()), 2)}
 
     def as_selmatch(self, real: ImageSet, seed: int) -> Artefact:
         """Train on real images as SelMatch does, from which Table 1's Random row is."""
@@ -281,20 +299,28 @@ class Pipeline:
     ) -> Path:
         """Evaluate an arm and file a row for each seed; return the results' path.
 
-        seeds: default all of the experiment. Raises InputError for an arm that cannot
+        Rows that are there need no teacher: `measure.filed`. seeds: default all of the
+        experiment. Raises InputError for an arm that cannot
         be measured here, and where its results cannot be filed.
         """
         e = self.experiment
         arm = arms.parse(name, e)  # before a teacher is trained
         check(self, e, name)
-        teacher = self.teacher
-        config = {"teacher_last": teacher.last, "teacher_best": teacher.best}
-        config["teacher_train"] = teacher.train_accuracy
-        if self.evaluator is not teacher:
-            config["evaluator_last"] = self.evaluator.last
+        config = {}
         if arm.protocol:  # a recipe of its own: the experiment's takes no part
             own = presets.evaluation(e.dataset, e.scale, e.ipc)
             config |= {"protocol": arm.protocol, "protocol_epochs": own.epochs}
         if arm.rule:
             config |= {"rule": arm.rule, "rule_source": plugins.source_hash(arm.rule)}
-        return measure(self, e, name, config, command, seeds)
+        if not self.squeeze.here and (path := filed(self, e, name, config, seeds)):
+            return path
+        return measure(self, e, name, config | self._taught(), command, seeds)
+
+    def _taught(self) -> dict:
+        """Return the teacher's accuracies, which every cell files beside its rows."""
+        teacher = self.teacher
+        known = {"teacher_last": teacher.last, "teacher_best": teacher.best}
+        known["teacher_train"] = teacher.train_accuracy
+        if self.evaluator is not teacher:
+            known["evaluator_last"] = self.evaluator.last
+        return known

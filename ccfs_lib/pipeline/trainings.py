@@ -163,8 +163,15 @@ class Trainings:
         """Train as `train.fit` does, resumable and tested: tensors of `after`, figures.
 
         key: names the training. options: seed, label, teacher, watch, make of `fit`.
-        after() runs with the experiment's arithmetic, too.
+        after() runs with the experiment's arithmetic, too. Raises InputError where the
+        environment forbids trainings (CCFS_TRAIN=0).
         """
+        if os.environ.get("CCFS_TRAIN") == "0":
+            label = options.get("label", "a network")
+            raise InputError(
+                f"CCFS_TRAIN is 0, so that nothing is trained, but {label} is not kept "
+                "here and needs a training: unset CCFS_TRAIN"
+            )
         with devices.arithmetic(self.experiment.portable):
             done = fit(
                 network,

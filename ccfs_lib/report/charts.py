@@ -10,7 +10,7 @@ from ccfs_lib.report.style import PALETTE, canvas, drawn, legend, note, short
 from ccfs_lib.report.text import DASH, plain
 from ccfs_lib.statistics import FEW, summary
 
-LETTERS = 64  # of 10.5 points, as many as a figure is wide
+LETTERS = 57  # of 10.5 points, as many as a figure is wide
 MOST = 10  # classes in a confusion matrix: more cannot be read
 # Each scale is one hue from pale to full, so that grey print keeps the order. Orange is
 # for mistakes, blue for what is good when it is much.
@@ -158,7 +158,7 @@ def intervals(
 def _rule(ax, x: float, lines: int, name: str) -> None:
     """Draw a vertical rule beside the marks, with gaps for the texts between them."""
     # In parts of the axis, as its limits are: from y = lines - 0.5 up to -0.75.
-    ends = [y + side for y in range(lines) for side in (-0.2, 0.45)]
+    ends = [y + side for y in range(lines) for side in (-0.2, 0.36)]
     heights = (lines - 0.5 - np.array(ends)) / (lines + 0.25)
     heights = np.insert(heights.clip(0), range(2, len(ends), 2), np.nan)
     style = {"color": PALETTE["grey"], "lw": 1.2, "ls": (0, (4, 3)), "label": name}

@@ -7,37 +7,18 @@ no weights where they are shipped.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ccfs_lib.data import ImageSet
 from ccfs_lib.distill import sre2l
+from ccfs_lib.pipeline.opinion import MOST, kept_opinion, key_of, meta, some
+from ccfs_lib.pipeline.opinion import Opinion as Opinion
+from ccfs_lib.pipeline.opinion import opinion as opinion
 from ccfs_lib.runtime.device import arithmetic
 
 KINDS = ("recovered", "real, training", "real, test")
-MOST = 2000  # images of each kind that the teacher is asked about
-
-
-@dataclass(frozen=True)
-class Opinion:
-    """The teacher's predictions on a set of images, one value per image."""
-
-    confidence: np.ndarray  # percent, of the image's true class
-    right: np.ndarray  # bool, whether that class is its answer
-    entropy: np.ndarray  # bits
-
-
-def some(data: ImageSet, most: int = MOST) -> ImageSet:
-    """Return at most `most` random images (always the same), mixed over the classes.
-
-    Mixed, because batch-norm statistics of a batch of one class are far from those of
-    all classes, whatever the images are like.
-    """
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
-    return data.subset(order[:most])
 
 
 def opinions(stages, recovered: ImageSet) -> dict[str, Opinion]:
@@ -47,45 +28,7 @@ def opinions(stages, recovered: ImageSet) -> dict[str, Opinion]:
     """
     # Seen and unseen real images, for comparison.
     kinds = zip(KINDS, (recovered, stages.train, stages.test), strict=True)
-    return {kind: _kept_opinion(stages, some(data)) for kind, data in kinds}
-
-
-def _kept_opinion(stages, data: ImageSet) -> Opinion:
-    """Compute the teacher's predictions on these images, once."""
-
-    def compute():
-        network = stages.teacher.network
-        with arithmetic(stages.experiment.portable):
-            found = opinion(network, data, stages.device)
-        return {k: torch.from_numpy(v) for k, v in vars(found).items()}, _meta(stages)
-
-    key = _key(stages) | {"images": data.fingerprint}
-    kept = stages.store.get("opinion", key, compute).tensors
-    return Opinion(**{name: values.numpy() for name, values in kept.items()})
-
-
-def _key(stages) -> dict:
-    """Return what a teacher's outputs depend on, as for the explorer's map."""
-    key = {"teacher": stages.teacher.key, "portable": stages.experiment.portable}
-    return key | stages.trainings.arithmetic
-
-
-def _meta(stages) -> dict:
-    """Say whether the weights are those that were trained, or were converted."""
-    return {"weights": stages.teacher.mark or "as trained"}
-
-
-def opinion(network, data: ImageSet, device="cpu") -> Opinion:
-    """Compute confidence (percent, true class), agreement and entropy (bits) per image.
-
-    network: answers uint8 images as (N, C) logits. Doubles: a trained teacher's doubt
-    is often below what 1 minus a float32 can hold.
-    """
-    logs = sre2l.relabel(network, data, device).double().log_softmax(1)
-    confidence = logs.gather(1, data.labels[:, None])[:, 0].exp()
-    entropy = -(logs.exp() * logs).sum(1) / np.log(2)
-    right = logs.argmax(1) == data.labels
-    return Opinion(100 * confidence.numpy(), right.numpy(), entropy.numpy())
+    return {kind: kept_opinion(stages, some(data)) for kind, data in kinds}
 
 
 def distances(stages, recovered: ImageSet, batches: int = 8) -> dict[str, list[float]]:
@@ -101,7 +44,8 @@ def distances(stages, recovered: ImageSet, batches: int = 8) -> dict[str, list[f
     size = min(recipe.batch_size, len(recovered))
     batches = max(1, min(batches, MOST // size))
     sets = dict(zip(KINDS, (recovered, stages.train, stages.test), strict=True))
-    key = _key(stages) | {k: data.fingerprint for k, data in sets.items()}
+    key = key_of(stages, stages.teacher)
+    key |= {kind: data.fingerprint for kind, data in sets.items()}
     key |= {"size": size, "batches": batches, "first_bn": recipe.first_bn}
 
     def compute():
@@ -110,7 +54,7 @@ def distances(stages, recovered: ImageSet, batches: int = 8) -> dict[str, list[f
         kinds["noise"] = _noise(size * batches, recovered.images.shape[1:])
         found = _distances(stages, kinds, size).items()
         tensors = {k: torch.tensor(v, dtype=torch.float64) for k, v in found}
-        return tensors, _meta(stages)
+        return tensors, meta(stages.teacher)
 
     kept = stages.store.get("distance", key, compute).tensors
     return {kind: kept[kind].tolist() for kind in (*KINDS, "noise")}

@@ -46,7 +46,7 @@ from ccfs_lib.report.text import (
     table,
 )
 from ccfs_lib.runtime import paths
-from ccfs_lib.statistics import Difference
+from ccfs_lib.statistics import Difference, difference
 
 PARTS = {"selection": "green", "distilled": "orange"}
 TITLES = {"selection": "selection", "distilled": "distilled images"}
@@ -59,6 +59,7 @@ SEARCHED = {
 # What each part is drawn against: column -> label of its axis.
 BESIDE = {
     "filter": "test accuracy of the first filter (percent)",
+    "agreement": "distilled images that the teacher classifies right (percent)",
     "random": "test accuracy on random images (percent)",
     "ratio": "images of the set per 100 training images",
 }
@@ -76,20 +77,19 @@ class Worth:
     ratio: float  # images of the set per 100 training images
     random: float  # accuracy of the learner on random images, percent
     filter: float  # test accuracy of the first filter, percent; nan: not known here
+    agreement: float  # distilled images whose class the teacher predicts; percent, nan
     selection: Difference  # alpha 0 minus random, points
     distilled: Difference  # CCFS minus alpha 0, points
+    teacher: int = 0  # the seed of its training; images are recovered from each anew
     own: bool = False  # a run of the user's, which is no evidence of the book
 
     @property
     def name(self) -> str:
-        """What a line of a chart is called."""
-        return f"{self.data}: {self.who}{' (your run)' * self.own}"
-
-    @property
-    def who(self) -> str:
-        """Who learns, for how long, and from whose sets."""
-        by = "" if self.maker == self.learner else f", sets of {self.maker}"
-        return f"{self.learner}{by}, {self.epochs} epochs"
+        """Name the data, the learner, and whose sets they are if not its own."""
+        learner, maker = map(forest.network, (self.learner, self.maker))
+        by = "" if self.maker == self.learner else f", sets of {maker}"
+        another = f", teacher {self.teacher + 1}" if self.teacher else ""
+        return f"{self.data}: {learner}{by}{another}{' (your run)' * self.own}"
 
 
 def decompose(rows: pandas.DataFrame) -> list[Worth]:
@@ -98,7 +98,11 @@ def decompose(rows: pandas.DataFrame) -> list[Worth]:
     rows: those of `results.load`, of all runs.
     """
     found = [_worth(made) for made in ladder.sets(rows) if ALPHA0 in set(made["cell"])]
-    return sorted(found, key=lambda w: (w.dataset in SHOWN_ONLY, -w.ratio, w.data))
+    return sorted(found, key=_order)
+
+
+def _order(w: Worth) -> tuple:
+    return w.dataset in SHOWN_ONLY, -w.ratio, w.data, w.teacher
 
 
 def _worth(made: pandas.DataFrame) -> Worth:
@@ -113,9 +117,21 @@ def _worth(made: pandas.DataFrame) -> Worth:
         ratio=100 * float(first["ipc"]) / class_size,
         random=float(np.mean(values(made, "random"))),
         filter=float(first["filter"]),
+        agreement=_agreement(made),
         selection=compare(made, ALPHA0, "random"),
         distilled=compare(made, CCFS, ALPHA0),
+        teacher=int(_first(made, "teacher_seed", 0)),
     )
+
+
+def _first(made: pandas.DataFrame, column: str, default):
+    known = made[column].dropna() if column in made else made.iloc[:0]
+    return known.iloc[0] if len(known) else default
+
+
+def _agreement(made: pandas.DataFrame) -> float:
+    known = values(made, CCFS, "agreement") if "agreement" in made else [math.nan]
+    return float(np.mean(known))
 
 
 def measured() -> list[Worth]:
@@ -138,7 +154,7 @@ def parts(worth: Sequence[Worth]):
             d = getattr(w, part)
             name = f"{w.name}: {TITLES[part]}"
             lines.append(Line(name, d.mean, d.half, (), colour, signed(d.mean)))
-    return intervals(lines, f"points, {PAIRED}", {"nothing": 0.0})
+    return intervals(lines, f"points, {PAIRED}", {"no difference": 0.0})
 
 
 @drawn
@@ -150,6 +166,8 @@ def against(worth: Sequence[Worth]):
         for part, colour in PARTS.items():
             for w in worth:
                 d, x = getattr(w, part), getattr(w, column)
+                if math.isnan(x):
+                    continue  # not known of this run
                 ink = PALETTE[colour]
                 half = 0 if math.isnan(d.half) else d.half
                 fill = "none" if w.dataset in SHOWN_ONLY else ink
@@ -169,26 +187,60 @@ def ledger(worth: Sequence[Worth]) -> Text:
     """Tabulate both parts of every run, and what the chart draws them against."""
     body = [
         [
-            w.data + " (your run)" * w.own,
-            w.who,
+            f"{w.name}, {w.epochs} epochs",
             *(
                 DASH if math.isnan(x) else plain(x)
-                for x in (w.ratio, w.filter, w.random)
+                for x in (w.ratio, w.filter, w.agreement, w.random)
             ),
             bracketed(w.selection),
             bracketed(w.distilled),
-            w.distilled.n_a,
         ]
         for w in worth
     ]
-    head = ["data", "learner", "ratio (%)", "first filter", "on random"]
-    head += ["selection", "distilled part", "seeds"]
+    head = ["learner", "ratio (%)", "first filter", "agreement", "on random"]
+    head += ["selection", "distilled part"]
+    seeds = listed(sorted({count(w.distilled.n_a, "seed") for w in worth}))
     caption = (
         "All runs of this book. Selection: alpha 0 minus random. Distilled part: CCFS "
-        f"minus alpha 0. Points with the 95 % interval, {PAIRED}; the same teacher for "
-        "all of a line."
+        "minus alpha 0. Agreement: distilled images that the learner's teacher "
+        f"classifies right, percent. Points with the 95 % interval, {PAIRED}, of "
+        f"{seeds}; the same teacher for all of a line."
+    )
+    return table(caption, head, body)
+
+
+def teachers(worth: Sequence[Worth]) -> Text:
+    """Tabulate the parts of sets that several teachers made, equal in all else.
+
+    Between teachers: each teacher's mean over its seeds is one value, and the t
+    interval is over these values. It covers what the interval over seeds cannot, the
+    variation of the teacher and of the images recovered from it.
+    """
+    body, groups = [], {}
+    for w in worth:
+        groups.setdefault((replace(w, teacher=0).name, w.epochs), []).append(w)
+    for (name, _), group in groups.items():
+        if len(group) > 1:
+            body += [_between(name, part, group) for part in PARTS]
+    if not body:
+        return Text("No set of this book was made with more than one teacher.")
+    head = ["set and learner", "part", "teachers", "each, over its seeds"]
+    head += ["over the teachers"]
+    caption = (
+        "All sets of this book that several teachers made, equal in all else. Points "
+        f"with the 95 % interval: of each teacher over seeds ({PAIRED}), and over the "
+        "teachers' means."
     )
     return table(caption, head, body, left=2)
+
+
+def _between(name: str, part: str, group: Sequence[Worth]) -> list:
+    each = [getattr(w, part) for w in sorted(group, key=lambda w: w.teacher)]
+    means = [d.mean for d in each]
+    over = difference(means, [0.0] * len(means), paired=True)
+    # With fewer than three teachers a t interval says nothing.
+    shown = bracketed(over) if len(means) > 2 else signed(over.mean)
+    return [name, TITLES[part], len(each), "; ".join(map(bracketed, each)), shown]
 
 
 def searched() -> Text:
@@ -250,7 +302,22 @@ def _crossed(worth: Sequence[Worth]) -> list[str]:
     for w in worth:
         if w.maker != w.learner:
             lines.append(
-                f"{w.data}, sets of {w.maker} learnt by {w.learner}: selection "
-                f"{interval(w.selection)}; distilled part {interval(w.distilled)}."
+                f"{w.name}: selection {interval(w.selection)}; distilled part "
+                f"{interval(w.distilled)}."
             )
+            lines.append(_recognised(w, worth))
     return lines
+
+
+def _recognised(w: Worth, worth: Sequence[Worth]) -> str:
+    """Say how many distilled images a learner's teacher recognises, and their maker's.
+
+    "" where it is not known of both.
+    """
+    home = [v for v in worth if v.learner == v.maker == w.maker and v.data == w.data]
+    if not home or math.isnan(w.agreement + home[0].agreement):
+        return ""
+    return (
+        f"The teacher of {w.learner} classifies {percent(w.agreement, 0)} of these "
+        f"distilled images right, that of {w.maker} {percent(home[0].agreement, 0)}."
+    )

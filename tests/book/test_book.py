@@ -31,8 +31,9 @@ from ccfs_lib.statistics import Difference
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "book"))
-build, checks, execute, findings, generate, pages = map(
-    import_module, ("build", "checks", "execute", "findings", "generate", "pages")
+build, checks, execute, findings, generate, pages, svg = map(
+    import_module,
+    ("build", "checks", "execute", "findings", "generate", "pages", "svg"),
 )
 RUN = {"title": "Small", "scale": "", "committed": False, "parameters": {"ipc": 30}}
 
@@ -336,6 +337,16 @@ def test_photographs_come_before_the_digits():
 # -- prose of pages that are kept in git ----------------------------------------------
 
 
+def test_a_packed_drawing_is_smaller_and_comes_back_whole():
+    rest = "<path d='M 1 2 L 3 4'/>" * 300
+    drawing = f"<svg width='1'><metadata>a,b\n1,2</metadata> {rest}</svg>"
+    packed = svg.pack(drawing)
+    assert len(packed) < len(drawing) / 4 and "a,b\n1,2" in packed
+    assert svg.unpack(packed) == drawing and svg.pack(packed) == packed
+    numbers = "<svg><metadata>a</metadata></svg>"
+    assert svg.unpack(numbers) == numbers
+
+
 def exercise(made):
     """Add an exercise with its answer, which nobody has executed."""
     tags = {"tags": ["exercise"]}
@@ -369,6 +380,50 @@ def test_sync_refuses_a_page_with_other_code(tree):
     edit(tree / "notebooks" / "01_one.ipynb", alter)
     with pytest.raises(InputError, match="small/01_one has other code"):
         execute.sync(["small"], tree)
+
+
+def test_a_replay_trains_nothing_and_keeps_what_would_need_a_training(tree):
+    raising = "raise RuntimeError('CCFS_TRAIN is 0')" + " if ipc == {} else None"
+    source = notebook("print(1)", f"{raising.format(30)}\nx = 'trained'\nx", "print(2)")
+    source.cells.append(v4.new_code_cell("print(x)"))
+    for number, answer in enumerate((raising.format(30), "print(3)"), 1):
+        exercise(source)
+        asked = execute.EXERCISES * (number == 1) + f"**{number}.** Why?"
+        source.cells[-2].source, source.cells[-1].source = asked, answer
+    (tree / "notebooks" / "02_phase.ipynb").unlink()
+    declare(tree, small=RUN | {"committed": True})
+    nbformat.write(source, tree / "notebooks" / "01_one.ipynb")
+    with pytest.raises(InputError, match="cell 4 needs a training"):
+        execute.replay("small", tree)
+    pretend(tree)
+
+    def fill(page):
+        for i, cell in enumerate(page.cells):
+            if cell.cell_type == "code":
+                cell.outputs = [v4.new_output("stream", text=f"old {i}")]
+
+    edit(stored(tree, "01_one"), fill)
+    execute.replay("small", tree)
+    page = nbformat.read(stored(tree, "01_one"), 4)
+    printed = [c.outputs[0].text for c in page.cells if c.get("outputs")]
+    assert printed == ["1\n", "old 3", "2\n", "old 5", "3\n"]
+    (left,) = [c.source for c in page.cells if "Why?" in c.source]
+    assert left == "## Exercises\n\n**1.** Why?"
+    assert "raises-exception" not in str(page)
+    known = json.loads(stored(tree, "01_one").with_name("manifest.json").read_text())
+    assert known["01_one"]["kept"] == [4, 6]
+    assert not list(checks.problems("small", tree))
+
+
+def test_a_replay_stops_at_any_other_error(tree):
+    pretend(tree)
+    declare(tree, small=RUN | {"committed": True})
+    edit(
+        tree / "notebooks" / "01_one.ipynb",
+        lambda n: n.cells.append(v4.new_code_cell("1 / 0")),
+    )
+    with pytest.raises(InputError, match="ZeroDivisionError"):
+        execute.replay("small", tree)
 
 
 def test_an_exercise_makes_no_page_in_git_stale(tree):

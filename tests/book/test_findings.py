@@ -42,7 +42,8 @@ def measure(folder, arm, last, run="digits-ipc20", **config):
         {"seed": i, "last": v, "best": v, "images": 200, "wanted": 200}
         for i, v in enumerate(last)
     ]
-    config = {"dataset": "cifar10", "ipc": 20, "teacher_last": 98.0, **config}
+    config = {"dataset": "cifar10", "ipc": 20, "alpha": 0.2, **config}
+    config["teacher_last"] = 98.0
     config |= {"train": config["dataset"], "scale": "laptop", "network": "convnet"}
     results.write(folder, run, arm, config=config, rows=rows, provenance={})
 
@@ -173,7 +174,7 @@ def test_the_short_text_ends_with_the_controls_that_the_paper_lacks(verdicts, tm
         measure(tmp_path, arm, OURS, run="c-ipc20-on-resnet18", **on)
     measure(tmp_path, CCFS, [70.0, 72.1, 71.0], run="c-ipc20-alpha0", alpha=0.0)
     *_, other, alone, none = verdicts.short(tmp_path).strip().splitlines()
-    assert "[too close to call]" in other and "no part in choosing" in other
+    assert "[too close to call]" in other and "no part in the selection" in other
     assert none.startswith("- [does not hold]{.verdict .no} CCFS with its distilled")
     assert alone.startswith("- [holds]{.verdict .yes} Selection alone (alpha 0) beats")
 

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -93,3 +94,17 @@ def test_modules_and_files_that_prose_names_are_there(place):
     for module, function in re.findall(r"`(\w+)\.(\w+)(?:\([^`]*\))?`", text):
         if (Path(ccfs_lib.__file__).parent / f"{module}.py").exists():
             found(f"{module}.{function}")
+
+
+def test_commands_work_as_typed_after_make_book():
+    """What a shell finds only in .venv/bin comes after the line that activates it."""
+    blocks = re.findall(r"^```bash\n(.*?)^```", README, re.M | re.S)
+    lines = [line for block in blocks for line in block.splitlines()]
+    before, line, after = "\n".join(lines).partition("source .venv/bin/activate\n")
+    assert line
+    words = {text.split()[0] for text in before.splitlines() if text.strip()}
+    assert words == {"make"}
+    commands = set(re.findall(r"^(?!#)(\w\S*)", after, re.M))
+    assert commands == {"papermill", "ccfs"}
+    for name in commands:
+        assert (Path(sys.executable).parent / name).exists(), name

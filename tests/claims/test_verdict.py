@@ -49,6 +49,20 @@ def one(claim, *arms) -> Line:
     return line
 
 
+def test_a_row_with_little_of_its_published_work_loses_no_claim():
+    """Row "cudd" of Table 1 under a budget says what little work gives."""
+    at = {"dataset": "cifar100", "ipc": 50}
+    ours, cudd = arm(CCFS, HIGH, **at), arm("cudd", LOW, **at)
+    assert one("sota-cifar100", ours, cudd).verdict == "holds"
+    for share, word in ((0.05, "too close to call"), (0.1, "holds")):
+        line = one("sota-cifar100", ours, arm("cudd", LOW, share=share, **at))
+        assert line.verdict == word
+        assert ("cudd: less than a tenth" in line.note) == (share < 0.1)
+    # It may win all the same.
+    line = one("sota-cifar100", ours, arm("cudd", [70.0, 71, 72], share=0.01, **at))
+    assert line.verdict == "does not hold" and "tenth" not in line.note
+
+
 # -- one rival -------------------------------------------------------------------------
 
 SIMPLE = "simple-over-hard-misclassified"

@@ -81,6 +81,18 @@ def test_another_seed_is_another_run_with_the_same_teacher(undisturbed):
     assert new == {"train": 2}  # two filters; teacher and distilled images are shared
 
 
+def test_rows_say_how_many_distilled_images_the_teacher_recognises(undisturbed):
+    stages, rows, _ = undisturbed
+    images = stages.distilled(stages.experiment.distilled)
+    logits = sre2l.relabel(stages.teacher.network, images)
+    right = float((logits.argmax(1) == images.labels).double().mean())
+    row = rows["simple-misclassified"]
+    assert row["agreement"] == pytest.approx(100 * right, abs=0.01)
+    assert row["agreement"] == rows["hard-classified"]["agreement"]
+    # No distilled image, or nobody who is asked about it.
+    assert not any("agreement" in rows[arm] for arm in ("random", "ccfs-hard"))
+
+
 def test_rows_of_random_ties_hold_the_scores_themselves(tmp_path):
     """The lot decides who comes first; it is no part of a difficulty."""
     stages = Pipeline(small(ties="random"), Store(tmp_path))
@@ -98,9 +110,7 @@ def test_rows_of_random_ties_hold_the_scores_themselves(tmp_path):
 
 def test_last_is_the_last_epoch_and_best_the_best(tmp_path, monkeypatch):
     e = small(epochs=3)
-    stages = Pipeline(
-        replace(e, recipe=replace(e.recipe, tail=1.0)), Store(tmp_path)
-    )
+    stages = Pipeline(replace(e, recipe=replace(e.recipe, tail=1.0)), Store(tmp_path))
     stages.teacher  # noqa: B018 (tested before the accuracies are ours)
     # The last two of three epochs are tested.
     for seed, course in enumerate(([90.0, 80.0], [70.0, 85.0])):
@@ -670,3 +680,31 @@ def test_another_network_is_trained_on_the_same_set(tmp_path, counted):
     made = [r["recipe"]["network"] for r in stages.store.entries("train")]
     assert made.count("convnet-8") == 1
     assert rows[SOME[0]]["images"] > 10
+
+
+def test_filed_rows_are_shown_without_a_teacher(house, monkeypatch):
+    """A chapter of shipped results once trained a teacher before it read them."""
+    measured = small(seeds=2, portable=False)
+    path = Pipeline(measured, Store(house / "one")).measure("random")
+    before = path.read_bytes()
+
+    def refuse(*_, **__):
+        raise AssertionError("something was trained")
+
+    monkeypatch.setattr(Trainings, "fit", refuse)
+    elsewhere = Store(house / "two")
+    assert Pipeline(measured, elsewhere).measure("random") == path
+    assert path.read_bytes() == before
+    for other in (
+        replace(measured, seeds=3),  # a row that is missing
+        replace(measured, recipe=replace(measured.recipe, lr=0.3)),
+        small(seeds=2),  # portable: repeated
+    ):
+        with pytest.raises(AssertionError, match="trained"):
+            Pipeline(other, elsewhere).measure("random")
+
+
+def test_nothing_is_trained_where_it_is_forbidden(house, monkeypatch):
+    monkeypatch.setenv("CCFS_TRAIN", "0")
+    with pytest.raises(InputError, match=r"CCFS_TRAIN is 0.*teacher 0"):
+        _ = Pipeline(small(), Store(house / "none")).teacher

@@ -846,7 +846,24 @@ def test_figures_have_captions_and_descriptions(path):
         assert figure <= (len(options.get("image", {}).get("alt", "")) > 40), (
             cell.source
         )
-    assert "/home/" not in json.dumps(notebook) and "/work/" not in json.dumps(notebook)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        p
+        for d in ("notebooks", "book/runs")
+        for p in sorted((ROOT / d).rglob("*.ipynb"))
+    ],
+    ids=lambda path: "-".join(path.parts[-2:]),
+)
+def test_a_page_holds_no_warning_and_no_path_of_the_machine_that_executed_it(path):
+    cells = nbformat.read(path, 4).cells
+    outputs = [o for cell in cells for o in cell.get("outputs", [])]
+    assert [o.text for o in outputs if o.get("name") == "stderr"] == []
+    text = json.dumps(cells)
+    for place in ("/home/", "/work/", "/root/"):
+        assert place not in text, place
 
 
 # -- what a reader stumbled over -------------------------------------------------------
