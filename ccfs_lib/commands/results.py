@@ -69,8 +69,17 @@ def _line(run: str, arm: str, rows) -> str:
     seeds = "seed" if s.n == 1 else "seeds"
     return (
         f"{run:24} {arm:22} last {s.mean:5.2f} {spread:18} best {best.mean:5.2f}  "
-        f"{s.n} {seeds}"
+        f"{s.n} {seeds}{_short(rows)}"
     )
+
+
+def _short(rows) -> str:
+    """Say how large sets are that are smaller than wanted: classes may lack images."""
+    if not {"images", "wanted"} <= set(rows):
+        return ""
+    part = rows[["images", "wanted"]].dropna()
+    share = part["images"].sum() / max(part["wanted"].sum(), 1)
+    return f", {100 * share:.1f} % of the images wanted" if 0 < share < 1 else ""
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,8 @@ class Sweep(Long):
     """strategies (fine-coarse) and controls"""
     workers: int = 0
     """trainings at once; 0 = one per core, or six on a GPU"""
+    again: bool = False
+    """compute also what is filed in the results already"""
 
     def __call__(self) -> None:
         """Run and print the table."""
@@ -91,12 +93,13 @@ class Sweep(Long):
         if self.dry_run:  # before `afford`: whoever asks for the price may have it
             from ccfs_lib.commands.forecast import forecast
 
-            return print_forecast(experiments, forecast(experiments, self.arms))
+            lines = forecast(experiments, self.arms, again=self.again)
+            return print_forecast(experiments, lines)
         afford(experiments, self.anyway)
         # Only now: torch takes seconds, and a mistake is reported without it.
         from ccfs_lib.sweep import sweep
 
-        options = {"workers": self.workers, "command": command()}
+        options = {"workers": self.workers, "command": command(), "again": self.again}
         each(
             experiments,
             self.time_limit,
@@ -117,6 +120,8 @@ class Match(Long):
     """selmatch, two-shot, reverse, ccfs-mtt"""
     workers: int = 0
     """trainings at once; 0 = one per core, or six on a GPU"""
+    again: bool = False
+    """compute also what is filed in the results already"""
     ship: bool = False
     """copy the distilled sets of finished runs to data/artefacts; train nothing"""
 
@@ -137,7 +142,8 @@ class Match(Long):
         if self.dry_run:
             from ccfs_lib.commands.forecast import forecast_matching
 
-            return print_forecast(runs, forecast_matching(runs, self.arms))
+            lines = forecast_matching(runs, self.arms, self.again)
+            return print_forecast(runs, lines)
         if self.ship:
             from ccfs_lib.commands.ship import adopt, ship_matches
 
@@ -149,7 +155,7 @@ class Match(Long):
         afford([run.experiment for run in runs], self.anyway)
         from ccfs_lib.sweep import match
 
-        options = {"workers": self.workers, "command": command()}
+        options = {"workers": self.workers, "command": command(), "again": self.again}
         each(
             runs,
             self.time_limit,

@@ -5,6 +5,7 @@ Read here without torch for the first check of an experiment, and by
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def of_seed(path: str | Path, seed: int) -> Path:
     whose name ends in seed2.json. Raises InputError unless there is exactly one.
     """
     path = Path(path).expanduser()
-    if not path.is_dir():
+    if not os.path.isdir(path):  # False, too, for a name that is none
         return path
     found = sorted(path.glob(f"*seed{seed}.json"))
     if len(found) != 1:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # Settings that may name a user's function, whose text then belongs to the results. Of
 # data it does not: their fingerprints are there.
 NAMES = ("network", "teacher_network", "evaluation_network", "matcher", "score")
+# Of a configuration, what is known only when a teacher is trained.
+TEACHERS = ("teacher_last", "teacher_best", "teacher_train", "evaluator_last")
 EVALUATION = 999  # training seeds are 1000 * seed + phase; this "phase" is the test
 
 
@@ -45,6 +47,7 @@ def measure(
     config: dict,
     command: str | None,
     seeds: Sequence[int] | None = None,
+    again: bool = False,
 ) -> Path:
     """Evaluate an arm and file a row for each seed as soon as it is known.
 
@@ -53,17 +56,13 @@ def measure(
 
     pipeline: has `evaluate`, `experiment`, `trainings`. settings: what names the run
     and is filed (an Experiment, a Motivation). config: what is filed besides. seeds:
-    default all of the experiment.
+    default all of the experiment. again: rows that are there are replaced.
     """
     e, t = pipeline.experiment, pipeline.trainings
-    config = settings.hashed() | {"arm": arm, "seeds": e.seeds} | config
-    config |= _fingerprints(t) | given(pipeline, settings)
-    sources = plugins.sources((k, config[k]) for k in NAMES if k in config)
-    config |= {"sources": sources} if sources else {}
-    cell = _cell(arm)
-    place = paths.filed(settings.run), settings.run, cell
+    config = _config(pipeline, settings, arm) | config
+    place = paths.filed(settings.run), settings.run, _cell(arm)
     results.check_images(*place[:2], _fingerprints(t))
-    known = set() if e.portable else results.seeds(*place, config)
+    known = set() if again or e.portable else results.seeds(*place, config)
     todo = [seed for seed in seeds or range(e.seeds) if seed not in known]
     for seed in progress(todo, arm, "seed"):
         results.write(
@@ -72,7 +71,36 @@ def measure(
             rows=[pipeline.evaluate(arm, seed)],
             provenance=results.provenance(t.device, command),
         )
-    return place[0] / settings.run / f"{cell}.json"
+    return results_path(settings, arm)
+
+
+def filed(pipeline, settings, arm: str, config: dict) -> set[int]:
+    """List the seeds of the experiment whose rows are filed; nothing is trained.
+
+    They were measured with equal settings, files and images. The teacher's accuracies,
+    which follow from these, are not compared. Of a portable run none is: it is cheap,
+    and has to repeat. Arguments as for `measure`.
+    """
+    if pipeline.experiment.portable:
+        return set()
+    place = paths.filed(settings.run), settings.run, _cell(arm)
+    config = _config(pipeline, settings, arm) | config
+    known = results.seeds(*place, config, aside=TEACHERS)
+    return known & set(range(pipeline.experiment.seeds))
+
+
+def results_path(settings, arm: str) -> Path:
+    """Return the file of an arm's rows, there or not."""
+    return paths.filed(settings.run) / settings.run / f"{_cell(arm)}.json"
+
+
+def _config(pipeline, settings, arm: str) -> dict:
+    """List what the rows of an arm depend on: settings, files and images."""
+    e, t = pipeline.experiment, pipeline.trainings
+    config = settings.hashed() | {"arm": arm, "seeds": e.seeds}
+    config |= _fingerprints(t) | given(pipeline, settings)
+    sources = plugins.sources((k, config[k]) for k in NAMES if k in config)
+    return config | ({"sources": sources} if sources else {})
 
 
 def _cell(arm: str) -> str:
