@@ -41,7 +41,12 @@ class Long:
     """fetch a data set that is not there from its official address"""
 
     def begin(self, runs: list) -> None:
-        """Say what is run, and allow downloads where they are asked for."""
+        """Say what is run, and allow downloads where they are asked for.
+
+        Raises InputError where the cache cannot be written: all would be trained again
+        by every worker, and lost.
+        """
+        paths.writable(paths.cache(), "cache", folder=True)
         if self.download:
             os.environ["CCFS_DOWNLOAD"] = "1"  # workers read it, too
         print_settings(runs, self.verbose)
@@ -175,7 +180,7 @@ class Squeeze(Long):
         check(("teacher",), self.time_limit)
         experiment, out = self.choice.experiment(), self.out
         if out is not None:
-            out = out.expanduser()
+            out = paths.expanded(out)
             paths.writable(out, "out", folder=True)
         self.begin([experiment])
         if self.dry_run:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ccfs_lib.errors import InputError
+from ccfs_lib.runtime import paths
 
 # What a file that is something else makes json raise.
 READING = (OSError, ValueError, LookupError, TypeError, RecursionError)
@@ -55,7 +56,7 @@ def of_seed(path: str | Path, seed: int) -> Path:
     A folder holds a selection for each seed, as data/selected does: of seed 2 the one
     whose name ends in seed2.json. Raises InputError unless there is exactly one.
     """
-    path = Path(path).expanduser()
+    path = paths.expanded(path)
     if not os.path.isdir(path):  # False, too, for a name that is none
         return path
     found = sorted(path.glob(f"*seed{seed}.json"))

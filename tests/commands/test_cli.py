@@ -293,6 +293,16 @@ def test_a_home_folder_is_one_everywhere(house, monkeypatch, capsys):
     assert ccfs(monkeypatch, capsys, *words, "--score", "~/s.npy")[0] == 0
 
 
+@pytest.mark.parametrize("cache", ["/proc/cache", __file__, f"{__file__}/below"])
+@pytest.mark.parametrize("words", [["sweep"], ["match"], ["squeeze", "--dry-run"]])
+def test_a_cache_that_cannot_be_written_is_told_first(
+    house, monkeypatch, capsys, cache, words
+):
+    monkeypatch.setenv("CCFS_CACHE", cache)
+    code, out, err = ccfs(monkeypatch, capsys, *words)
+    assert code == 2 and not out and err.startswith(f"ccfs: cache is '{cache}', but ")
+
+
 def test_a_teachers_view_of_given_images_is_printed_before_training(
     inside, monkeypatch, capsys, tmp_path, recwarn
 ):
