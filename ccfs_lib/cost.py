@@ -14,7 +14,7 @@ import torch
 
 from ccfs_lib import networks
 from ccfs_lib.experiment import KNOWN, Experiment, Motivation, Recipe
-from ccfs_lib.runtime.device import own_stream, place
+from ccfs_lib.runtime.device import cast, own_stream, place
 from ccfs_lib.runtime.engines import Graph, engine
 from ccfs_lib.select import quotas
 from ccfs_lib.step import Step
@@ -51,6 +51,7 @@ class Stage:
     passes: int
     forwards: int
     network: str  # through which they pass
+    precision: str = "fp32"  # in which
 
     @property
     def work(self) -> int:
@@ -70,22 +71,22 @@ def stages(experiment: Experiment, data: Size | None = None) -> list[Stage]:
         for loss in (e.filter_loss or e.recipe.loss, e.recipe.loss)
     )
     teacher, student = e.teacher_network, e.network
-    last = e.evaluation_network or student
+    last, how = e.evaluation_network or student, e.recipe.precision
+    seen = data.train * e.teacher.epochs
     recovered = e.distilled * data.classes * e.distillation.iterations
     todo = [
-        Stage("teacher", data.train * e.teacher.epochs, 3, teacher),
+        Stage("teacher", seen, 3, teacher, e.teacher.precision),
         Stage("recovery", recovered, 2, teacher),
     ]
     count = e.distilled * data.classes
     for phase, quota in enumerate(quotas(e.real, e.curricula) if e.real else [], 1):
-        todo.append(
-            Stage(f"filter {phase}", count * e.recipe.epochs, filtering, student)
-        )
-        todo.append(Stage(f"selection {phase}", data.train if count else 0, 1, student))
+        passes, seen = count * e.recipe.epochs, data.train if count else 0
+        todo.append(Stage(f"filter {phase}", passes, filtering, student, how))
+        todo.append(Stage(f"selection {phase}", seen, 1, student, how))
         count += quota * data.classes
-    todo.append(Stage("evaluation", count * e.recipe.epochs, step, last))
+    todo.append(Stage("evaluation", count * e.recipe.epochs, step, last, how))
     tested = sum(e.recipe.tests_at(epoch) for epoch in range(e.recipe.epochs))
-    return [*todo, Stage("tests", data.test * tested, 1, last)]
+    return [*todo, Stage("tests", data.test * tested, 1, last, how)]
 
 
 def matching(motivation: Motivation, data: Size) -> list[Stage]:
@@ -123,9 +124,11 @@ def seconds(
 def timed(todo: list[Stage], side: int, device: str = "cpu") -> dict[str, float]:
     """Estimate seconds of each of these stages on images of `side` pixels."""
     # What only looks is timed apart: a backward pass is dearer than two forward ones.
-    kinds = {(s.network, s.forwards > 1) for s in todo}
-    rates = {kind: _rate(kind[0], side, device, kind[1]) for kind in kinds}
-    return {s.name: s.work / rates[s.network, s.forwards > 1] for s in todo}
+    kinds = {s.name: (s.network, s.forwards > 1, s.precision) for s in todo}
+    rates = {
+        kind: _rate(kind[0], side, device, *kind[1:]) for kind in set(kinds.values())
+    }
+    return {s.name: s.work / rates[kinds[s.name]] for s in todo}
 
 
 def rate(network: str, side: int, device: str) -> float:
@@ -135,7 +138,12 @@ def rate(network: str, side: int, device: str) -> float:
 
 @cache
 def _rate(
-    name: str, size: int, device: str, training: bool = True, budget: float = 0.5
+    name: str,
+    size: int,
+    device: str,
+    training: bool = True,
+    precision: str = "fp32",
+    budget: float = 0.5,
 ) -> float:
     """Measure forward images per second, after a warm-up; of one core, on a CPU.
 
@@ -149,7 +157,9 @@ def _rate(
     torch.set_num_threads(1 if cpu else threads)
     try:
         with own_stream(device):
-            work, once = (_step if training else _forward)(name, size, device)
+            work, once = (_step if training else _forward)(
+                name, size, device, precision
+            )
             end = time.perf_counter() + budget
             while time.perf_counter() < end or fastest == float("inf"):
                 start = clock()
@@ -160,7 +170,9 @@ def _rate(
     return work / max(fastest, 1e-9)
 
 
-def _step(name: str, size: int, device: str) -> tuple[int, Callable[[], None]]:
+def _step(
+    name: str, size: int, device: str, precision: str = "fp32"
+) -> tuple[int, Callable[[], None]]:
     """Make a warmed-up distillation step, and count the forward images it is worth."""
     student, teacher = (
         place(networks.build(name, 10, size, seed=seed), device) for seed in (0, 1)
@@ -172,7 +184,7 @@ def _step(name: str, size: int, device: str) -> tuple[int, Callable[[], None]]:
     batch = torch.arange(count, device=device)
     shape = len(batch), 3, size, size
     images = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
-    recipe = Recipe(epochs=1, batch_size=len(batch))
+    recipe = Recipe(epochs=1, batch_size=len(batch), precision=precision)
     draw = torch.Generator(device).manual_seed(0)
     step = Step(student, images, batch % 10, recipe, draw, teacher.eval())
     step.begin(0)
@@ -187,7 +199,9 @@ def _step(name: str, size: int, device: str) -> tuple[int, Callable[[], None]]:
     return 4 * len(batch), once
 
 
-def _forward(name: str, size: int, device: str) -> tuple[int, Callable[[], None]]:
+def _forward(
+    name: str, size: int, device: str, precision: str = "fp32"
+) -> tuple[int, Callable[[], None]]:
     """Make a warmed-up forward pass; return it and its number of images."""
     network = place(networks.build(name, 10, size, seed=0), device).eval()
     # A CPU likes a batch that stays in its cache, a GPU one that fills it.
@@ -196,7 +210,9 @@ def _forward(name: str, size: int, device: str) -> tuple[int, Callable[[], None]
 
     @torch.inference_mode()
     def once():
-        network(batch).sum().item()  # waits for the device
+        with cast(device, precision):
+            logits = network(batch)
+        logits.sum().item()  # waits for the device
 
     once()
     return len(batch), once

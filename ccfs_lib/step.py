@@ -56,7 +56,8 @@ class Step:
         watch=None,
     ):
         self.network, self.teacher, self.watch = network, teacher, watch
-        self.forward = network  # what is called; a compiled one shares the weights
+        # What is called; engines put in their place what shares the weights.
+        self.forward, self.answer = network, teacher
         self.images, self.labels = images, labels
         self.recipe, self.generator = recipe, generator
         self.total = torch.zeros((), device=images.device)
@@ -83,7 +84,7 @@ class Step:
         if self.recipe.loss == "hard":
             return F.cross_entropy(logits.float(), labels), logits
         with torch.no_grad(), cast(x.device, self.recipe.precision):
-            soft = self.teacher(x)
+            soft = self.answer(x)
         return kd_loss(logits.float(), soft.float(), self.recipe.temperature), logits
 
     def view(self, batch: Tensor) -> Tensor:

@@ -11,7 +11,13 @@ from pathlib import Path
 from ccfs_lib.arms import CONTROLS, STRATEGIES, parse
 from ccfs_lib.experiment import Experiment, Motivation
 from ccfs_lib.experiment.section3 import ARMS
-from ccfs_lib.runtime.workers import completed, executor, run_all, worker_count
+from ccfs_lib.runtime.workers import (
+    completed,
+    executor,
+    is_shared,
+    run_all,
+    worker_count,
+)
 
 
 def sweep(
@@ -41,7 +47,7 @@ def sweep(
     deadline = None if time_limit is None else time.monotonic() + time_limit
     pipeline = Pipeline(experiment, deadline=deadline)
     if threads is None:
-        threads = pipeline.device == "cuda"
+        threads = is_shared(pipeline.device)
     most = max((parse(arm).distilled(experiment) for arm in arms), default=0)
     with executor(worker_count(workers, threads), threads) as pool:
         # What every cell needs comes first: workers would only wait for each other.
@@ -70,7 +76,7 @@ def match(
     deadline = None if time_limit is None else time.monotonic() + time_limit
     pipeline = Section3Pipeline(motivation, deadline=deadline)
     shared = motivation, deadline
-    threads = pipeline.device == "cuda"
+    threads = is_shared(pipeline.device)
     with executor(worker_count(workers, threads), threads) as pool:
         _ = pipeline.train, pipeline.test, pipeline.difficulty  # as in `_prepare`
         pipeline.check(arms)

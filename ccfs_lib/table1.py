@@ -20,7 +20,7 @@ from ccfs_lib.experiment import STRICT, Experiment, Positive, checked
 from ccfs_lib.experiment.settings import Setting, settings
 from ccfs_lib.runtime import plugins
 from ccfs_lib.runtime.progress import progress
-from ccfs_lib.runtime.workers import executor, worker_count
+from ccfs_lib.runtime.workers import executor, is_shared, worker_count
 
 # selmatch: hard labels (soft ones where a method has its own), SelMatch's evaluation.
 # teacher: distillation by CCFS's teacher and recipe. squeeze: the teacher's training.
@@ -200,7 +200,7 @@ def run(
     table = Table1Pipeline(experiment, choices, deadline=deadline)
     job = _Run(table, asked, command, say)
     job.check()
-    threads = table.device == "cuda"
+    threads = is_shared(table.device)
     with executor(worker_count(workers, threads), threads) as pool:
         job.work(pool, [(_share, *task) for task in table.shared(job.rows())])
         job.work(pool, job.tasks())
@@ -264,12 +264,12 @@ class _Run:
         self.paths[path] = None
 
 
-def _share(experiment, choices, deadline, stage: str, number: int) -> str:
+def _share(experiment, choices, deadline, stage: str, *which: int) -> str:
     """Compute what several rows need into the store; a row that fails tells why."""
     from ccfs_lib.pipeline.table1 import Table1Pipeline
 
     table = Table1Pipeline(experiment, choices, deadline=deadline)
-    return _sentence(lambda: table.share(stage, number))
+    return _sentence(lambda: table.share(stage, *which))
 
 
 def _cell(experiment, choices, deadline, row: Row, protocol: str, seed: int) -> str:

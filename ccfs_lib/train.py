@@ -21,11 +21,12 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Recipe
 from ccfs_lib.runtime import memory
 from ccfs_lib.runtime.checkpoint import Checkpoint, pack, unpack
-from ccfs_lib.runtime.device import cast, later, place, settle
+from ccfs_lib.runtime.device import cast, later, place, sent, settle
 from ccfs_lib.runtime.engines import Graph
 from ccfs_lib.runtime.engines import engine as _engine
 from ccfs_lib.runtime.progress import progress
-from ccfs_lib.runtime.queue import WAIT, Queue, drain
+from ccfs_lib.runtime.queue import WAIT, Steps, drain
+from ccfs_lib.runtime.queue import here as queue_here
 from ccfs_lib.step import Step
 
 
@@ -71,7 +72,7 @@ def fit(
     """
     if recipe.loss == "kd" and teacher is None:
         raise InputError("teacher is None, but loss='kd' needs a teacher network")
-    start = _remember(network, watch) if Queue.current else None
+    start = _remember(network, watch) if queue_here() else None
 
     def steps():
         if start is not None:
@@ -276,7 +277,6 @@ def _chunk(device: str | torch.device) -> int:
     return 64 if torch.device(device).type == "cpu" else 1024
 
 
-@torch.inference_mode()
 def predict(
     network: nn.Module,
     images: Tensor,
@@ -284,12 +284,21 @@ def predict(
     precision: str = "fp32",
 ) -> Tensor:
     """Compute logits, float (N, C) on the CPU, of plain uint8 images (N, 3, H, W)."""
+    given = network, images, device, precision
+    return drain(lambda: predicting(*given), device=device, label="predict")
+
+
+@torch.inference_mode()
+def predicting(network: nn.Module, images: Tensor, device, precision: str) -> Steps:
+    """Predict as `predict` does, a chunk at each ``next``: a job of a queue."""
     network = place(network, device).eval()
     out = []
     for chunk in images.split(_chunk(device)):
-        x = chunk.to(device).float().div_(255)
+        x = sent(chunk, device).float().div_(255)
         with cast(device, precision):
             out.append(network(x.contiguous(memory_format=torch.channels_last)))
+        yield
+    yield WAIT
     return torch.cat(out).float().cpu()
 
 

@@ -1,5 +1,7 @@
 """The price of an experiment, against sums done by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -39,10 +41,11 @@ def test_seconds_are_work_over_rate(monkeypatch):
         assert found[stage.name] == stage.work / 100
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("training", [True, False])
-def test_rate_is_measured(training):
-    threads = torch.get_num_threads()
-    assert 1 < cost._rate("convnet-8", 8, "cpu", training, budget=0.05) < 1e8
+def test_rate_is_measured(training, precision):
+    threads, how = torch.get_num_threads(), {"precision": precision, "budget": 0.05}
+    assert 1 < cost._rate("convnet-8", 8, "cpu", training, **how) < 1e8
     assert torch.get_num_threads() == threads
 
 
@@ -64,12 +67,19 @@ def test_a_whole_step_is_timed_of_as_many_images_as_take_a_second(name, images):
 
 
 def test_what_looks_and_what_trains_are_timed_apart(monkeypatch):
-    monkeypatch.setattr(cost, "_rate", lambda *a: 100.0 if a[3] else 1000.0)
+    rate = {True: 100.0, False: 1000.0}
+    monkeypatch.setattr(cost, "_rate", lambda *a: rate[a[3]] * (1 + (a[4] == "bf16")))
     experiment = preset("digits")
     found = cost.seconds(experiment)
     for stage in cost.stages(experiment):
         looks = stage.name.startswith(("selection", "tests"))
         assert found[stage.name] == stage.work / (1000 if looks else 100)
+    # What trains in bfloat16 is timed in it; a recovery never does.
+    half = replace(experiment, recipe=replace(experiment.recipe, precision="bf16"))
+    faster = cost.seconds(half)
+    for name, seconds in found.items():
+        same = name in ("teacher", "recovery")
+        assert faster[name] == pytest.approx(seconds if same else seconds / 2)
 
 
 @pytest.mark.parametrize(

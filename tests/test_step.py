@@ -7,12 +7,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ccfs_lib import networks
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Recipe
+from ccfs_lib.runtime.device import place
 from ccfs_lib.runtime.engines import engine, graph_of
-from ccfs_lib.step import Step
+from ccfs_lib.runtime.halves import Halves
+from ccfs_lib.step import Step, make_optimiser
 from ccfs_lib.train import fit
 
 RECIPE = Recipe(epochs=2, batch_size=32, lr=0.05, warmup_epochs=0)
@@ -96,6 +100,7 @@ def test_compiled_is_plain_within_a_tolerance(
 ):
     # Kernels that another process compiled for AVX512 are wrong under conftest's AVX2.
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    counters.clear()
     seen = {}
     for way in ("plain", "compile"):
         step = new_step(some, teacher=digits_teacher)
@@ -109,6 +114,67 @@ def test_compiled_is_plain_within_a_tolerance(
     pairs = zip(*(step.gradients for step in seen.values()), strict=True)
     for plain, compiled in pairs:
         torch.testing.assert_close(plain, compiled, rtol=1e-3, atol=1e-5)
+    # Student and teacher were compiled; the next training of their shape has both.
+    forms = counters["stats"]["unique_graphs"]
+    assert forms == 2
+    alike = networks.build("convnet-16-32", 10, 8, seed=7)  # as digits_teacher is
+    other = new_step(some, teacher=place(alike, "cpu").eval())
+    run = engine(other, "compile")
+    run(torch.arange(32))
+    run(torch.arange(22))  # a short batch is not worth a form
+    assert counters["stats"]["unique_graphs"] == forms
+
+
+@pytest.mark.parametrize("name", ["convnet-8-16", "resnet10-w4"])
+def test_weights_cast_by_one_copy_have_the_bits_of_autocast(some, name):
+    recipe, ways = replace(RECIPE, precision="bf16"), ("plain", "cast")
+    teacher = networks.build(name, 10, 8, seed=9)
+    done = {}
+    for way in ways:
+        network = networks.build(name, 10, 8, seed=0)
+        how = {"seed": 3, "teacher": teacher, "test": some, "engine": way}
+        done[way] = fit(network, some, recipe, **how)
+    one, other = done.values()
+    assert difference(one.network, other.network) == 0
+    assert (one.losses, one.curve) == (other.losses, other.curve)
+    for loss in ("kd", "hard"):  # and float32 is what it was
+        steps = [
+            new_step(some, replace(RECIPE, loss=loss), teacher=teacher) for _ in "ab"
+        ]
+        for step, way in zip(steps, ways, strict=True):
+            engine(step, way)(torch.arange(32))
+        assert difference(steps[0].network, steps[1].network) == 0
+
+
+class Casts(TorchDispatchMode):
+    """Counts copies to another type, one by one and together."""
+
+    alone, together = 0, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        self.alone += name == "_to_copy"
+        self.together += name == "_foreach_copy_"
+        return function(*args, **(kwargs or {}))
+
+
+def test_one_copy_takes_the_place_of_a_cast_for_each_weight(some):
+    teacher = networks.build("resnet10-w4", 10, 8, seed=9).eval()
+    counts = {}
+    for way in ("plain", "cast"):
+        recipe = replace(RECIPE, precision="bf16")
+        step = new_step(some, recipe, teacher=teacher)
+        step.network = step.forward = networks.build("resnet10-w4", 10, 8, seed=0)
+        step.optimiser = make_optimiser(step.network, recipe, torch.device("cpu"))
+        run = engine(step, way)
+        run(torch.arange(32))
+        with Casts() as counts[way]:
+            run(torch.arange(32))
+    weights = len(Halves(teacher).full)
+    assert weights == 14  # 12 convolutions, and the classifier's two
+    assert counts["plain"].together == 0 and counts["cast"].together == 2
+    # The student's there and back, the teacher's there.
+    assert counts["plain"].alone - counts["cast"].alone == 3 * weights
 
 
 def test_trainings_side_by_side_keep_the_bits_of_each_alone(some, digits_teacher):

@@ -378,3 +378,17 @@ def test_dry_run_says_what_would_be_left_out(house, mini):
     e = mini(score=str(house / "nothing.npy"))
     text = table1_price.price(e, ("random", "forgetting"), Choices())
     assert "Forgetting would be left out" in text and "  random " in text
+
+
+def test_what_rows_share_is_no_more_than_they_need(quick):
+    """CCFS recovers alpha x IPC images of a class, CDA all of them."""
+    e, classes = quick.experiment, quick.train.num_classes
+
+    def images(*names):
+        tasks = quick.shared([BY_NAME[name] for name in names])
+        batches = quick.pipeline.recover.batches(max(t[2] for t in tasks if t[2:]))
+        return sum(len(batches[t[1]]) for t in tasks if t[0] == "recover")
+
+    assert images("ccfs") == e.distilled * classes < e.ipc * classes
+    assert images("cda", "ccfs") == images("cda") == e.ipc * classes
+    assert not [t for t in quick.shared([BY_NAME["random"]]) if t[0] == "recover"]

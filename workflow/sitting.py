@@ -5,7 +5,8 @@
 The machine is bare: no network, a command of ten minutes, files of 16 MB that come
 back. A plan lists runs in order of worth. Five seconds of calibration and the forecast
 decide which cells fit; they train side by side in one queue, the first of the plan
-first. A finished cell is filed at once. What is worth keeping goes into pieces below
+first. A finished cell is filed at once. At the end papermill executes a chapter with
+what is finished (its kernel: `wheels.py`). What is worth keeping goes into pieces below
 15 MB with a manifest, and the next sitting continues there (``--from``).
 """
 
@@ -14,6 +15,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tarfile
 import tempfile
@@ -28,7 +30,7 @@ HERE = Path(__file__).parent
 PLAN = HERE / "sittings" / "h100.yaml"
 HOME = Path(tempfile.gettempdir()) / "ccfs-sitting"  # a warm machine continues here
 MOST = 15_000_000  # bytes of a piece
-PIECES = 8  # files that come back
+FILES = 8  # that come back: pieces, manifest, rows and speed table
 TEACHER = "teacher"  # in place of an arm: teacher and distilled images alone
 clock = time.monotonic
 
@@ -38,12 +40,14 @@ clock = time.monotonic
 
 @dataclass(frozen=True)
 class Item:
-    """One entry of a plan: a speed table, or arms x seeds of an experiment."""
+    """One entry of a plan: a speed table, arms x seeds of an experiment, a chapter."""
 
     name: str
     arms: tuple[str, ...] = ()
     experiment: object = None  # None: a speed table
     speed: dict = field(default_factory=dict)
+    chapter: str = ""  # a notebook's name, to be executed with these settings
+    settings: dict = field(default_factory=dict)
 
 
 def read_plan(path: Path) -> list[Item]:
@@ -56,6 +60,7 @@ def read_plan(path: Path) -> list[Item]:
 
     from ccfs_lib.arms import parse
     from ccfs_lib.errors import InputError
+    from ccfs_lib.experiment import preset
 
     lines = path.read_text("utf-8").splitlines()
     text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
@@ -70,12 +75,40 @@ def read_plan(path: Path) -> list[Item]:
         if "speed" in settings:
             items.append(Item(name, speed=settings["speed"]))
             continue
+        chapter = settings.pop("chapter", "")
+        if chapter:
+            settings = dict(_named(entries, settings["of"]))
+            _notebook(chapter)
         arms = tuple(settings.pop("arms"))
         e = experiment(settings)
+        if chapter and preset(**settings) != e:
+            raise InputError(
+                f"of is {entry['of']!r}, whose settings are another experiment in a "
+                "notebook: name the fields of recipes one by one (teacher_epochs, ...)"
+            )
         for arm in set(arms) - {TEACHER}:
             parse(arm, e)
-        items.append(Item(name, arms, e))
+        items.append(Item(name, arms, e, {}, chapter, settings))
     return items
+
+
+def _named(entries: list[dict], name: str) -> dict:
+    """Return the settings of the entry of a plan that has this name."""
+    from ccfs_lib.errors import InputError
+
+    for entry in entries:
+        if entry["name"] == name and "arms" in entry:
+            return {k: v for k, v in entry.items() if k != "name"}
+    raise InputError(f"of is {name!r}, but the plan has no experiment of that name")
+
+
+def _notebook(chapter: str) -> Path:
+    from ccfs_lib.errors import InputError
+
+    path = HERE.parent / "notebooks" / f"{chapter}.ipynb"
+    if not path.is_file():
+        raise InputError(f"chapter is {chapter!r}, but there is no {path}")
+    return path
 
 
 def available(items: list[Item]) -> list[Item]:
@@ -253,7 +286,8 @@ def calibrate(items: list[Item], most: int, seconds: float = 5.0) -> float:
     if e is None:
         return 1.0
     size = e.image_size or cost.size(e).side
-    alone = cost._rate(e.network, size, _device())  # forward images; a step has four
+    # Forward images; a step has four.
+    alone = cost._rate(e.network, size, _device(), True, e.recipe.precision)
     how = e.network, size, e.recipe.batch_size, e.recipe.precision, most, seconds
     return max(4 * measured(*how) / alone, 0.1)
 
@@ -320,6 +354,44 @@ def file(cell: Cell, row: dict, out: Path, command: str) -> None:
         Pipeline(e).measure(arm, command)
 
 
+def execute(item: Item, folder: Path, seconds: float) -> str:
+    """Execute a chapter with the arms that are finished; return what kept it from it.
+
+    The page goes to `folder`. Nothing is trained: what is not finished is not shown.
+    """
+    done, e = finished(item.experiment, item.arms), item.experiment
+    whole = [a for a in item.arms if all((a, n) in done for n in range(e.seeds))]
+    if not whole:
+        return f"{item.chapter}: no arm of {e.run} has all its seeds"
+    if seconds <= 0:
+        return f"{item.chapter}: time is up"
+    folder.mkdir(parents=True, exist_ok=True)
+    notebook, page = _notebook(item.chapter), folder / f"{item.chapter}.ipynb"
+    command = [sys.executable, "-m", "papermill", str(notebook), str(page)]
+    command += ["--kernel", "python3", "--no-progress-bar", "--cwd", str(HERE.parent)]
+    command += ["-y", json.dumps(item.settings | {"arms": " ".join(whole)})]
+    try:
+        how = {"capture_output": True, "text": True, "timeout": seconds}
+        run = subprocess.run(command, env=_for_a_kernel(folder), **how)
+    except subprocess.TimeoutExpired:
+        return f"{item.chapter}: {seconds:.0f} s were not enough"
+    last = (run.stderr.strip().splitlines() or ["no reason was given"])[-1]
+    return f"{item.chapter}: {last}" if run.returncode else ""
+
+
+def _for_a_kernel(folder: Path) -> dict[str, str]:
+    """Return the environment of a kernel: this library, and no files at home."""
+    paths = [str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    away = folder.parent.parent / "jupyter"
+    names = "IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"
+    away.mkdir(parents=True, exist_ok=True)
+    return {
+        **os.environ,
+        **dict.fromkeys(names, str(away)),
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
+
+
 # -- what is kept ----------------------------------------------------------------------
 
 
@@ -377,8 +449,9 @@ def _teacher(pipeline, folder: Path) -> None:
 def pack(folder: Path, out: Path) -> tuple[dict[str, str], list[str]]:
     """Put the files below `folder` into tar pieces below 15 MB, the smallest first.
 
-    Results, indices and answers are small; so what does not fit into eight pieces is
-    images and weights. Returns piece -> SHA-256, and the files that were left out.
+    Results, indices and answers are small; so what does not fit into the pieces that
+    come back, beside what else lies in `out`, is images and weights. Returns piece ->
+    SHA-256, and the files that were left out.
     """
     files = sorted((p for p in folder.rglob("*") if p.is_file()), key=_size)
     groups: list[list[Path]] = [[]]
@@ -392,9 +465,11 @@ def pack(folder: Path, out: Path) -> tuple[dict[str, str], list[str]]:
             groups, used = [*groups, []], 10_240
         groups[-1].append(path)
         used += need
-    left += [str(p.relative_to(folder)) for group in groups[PIECES:] for p in group]
+    other = {p.name for p in out.iterdir() if not p.name.startswith("piece-")}
+    most = FILES - len(other | {"manifest.json"})
+    left += [str(p.relative_to(folder)) for group in groups[most:] for p in group]
     sums = {}
-    for number, group in enumerate(groups[:PIECES]):
+    for number, group in enumerate(groups[:most]):
         path = out / f"piece-{number}.tar"
         with tarfile.open(path, "w") as tar:
             for file in group:
@@ -506,16 +581,22 @@ def sit(args: argparse.Namespace) -> dict:
     items = available(read_plan(args.plan))
     if args.given:
         restore(unpacked(args.given, home), items)
+    chapters = [item for item in items if item.chapter]
+    items = [item for item in items if not item.chapter]
+    last = end - args.reserve - args.chapter * len(chapters)
     for item in items:
         if item.experiment is None:
-            speed_table(item, out, end - args.reserve)
+            speed_table(item, out, last)
     speed_up = calibrate(items, args.together, args.calibration)
     cells, shared = price(items, speed_up)
-    chosen = choose(cells, shared, end - args.reserve - clock())
+    chosen = choose(cells, shared, last - clock())
     say(f"{len(cells)} cells are missing, {len(chosen)} of them fit")
     command = " ".join(["sitting.py", *sys.argv[1:]])
-    failed = work(chosen, end - args.reserve, args.together, out, command)
+    failed = work(chosen, last, args.together, out, command)
     keep(items, home / "kept")
+    for item in chapters:
+        left = end - args.reserve / 2 - clock()  # the rest is for packing
+        failed += filter(None, [execute(item, home / "kept" / "chapters", left)])
     pieces, left_out = pack(home / "kept", out)
     missing, shared = price(items, speed_up)
     manifest = {"pieces": pieces, "left_out": left_out, "failed": failed}
@@ -544,6 +625,8 @@ def parsed(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--sheets", type=Path, help="data sets as WebP sheets, scores")
     parser.add_argument("--together", type=int, default=6, help="trainings at once")
     parser.add_argument("--calibration", type=float, default=5.0, help="seconds")
+    text = "seconds for each chapter of the plan"
+    parser.add_argument("--chapter", type=float, default=45.0, help=text)
     text = "seconds at the end for checkpoints, packing and writing"
     parser.add_argument("--reserve", type=float, default=40.0, help=text)
     parser.add_argument("--home", type=Path, default=HOME, help="cache of the sitting")

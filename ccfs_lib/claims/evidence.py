@@ -23,8 +23,9 @@ UNTESTED = "not tested here"
 MIXED = "mixed"
 # Data that illustrate the method: no evidence for or against the paper's claims.
 SHOWN_ONLY = {"digits"}
-# The settings that determine a teacher or a set of experts; its seed is fixed.
-SOURCE = ("train", "test", "teacher_network", "teacher", "matcher", "experts", "expert")
+# The settings that determine a teacher or a set of experts.
+SOURCE = ("train", "test", "teacher_network", "teacher", "teacher_seed")
+SOURCE += ("matcher", "experts", "expert")
 
 
 class Badge(NamedTuple):

@@ -90,8 +90,13 @@ class Sweep(Long):
         self.begin(experiments)
         if self.dry_run:  # before `afford`: whoever asks for the price may have it
             from ccfs_lib.commands.forecast import forecast
+            from ccfs_lib.commands.suggest import suggestions
 
-            return print_forecast(experiments, forecast(experiments, self.arms))
+            lines = forecast(experiments, self.arms)
+            print_forecast(experiments, lines)
+            for sentence in suggestions(lines, self.arms):
+                print(sentence)
+            return
         afford(experiments, self.anyway)
         # Only now: torch takes seconds, and a mistake is reported without it.
         from ccfs_lib.sweep import sweep

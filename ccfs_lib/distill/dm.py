@@ -24,6 +24,7 @@ from ccfs_lib.distill.pixels import (
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment.condense import Distribution
 from ccfs_lib.runtime.checkpoint import Checkpoint
+from ccfs_lib.runtime.queue import WAIT, Steps
 
 
 def distill(
@@ -51,7 +52,7 @@ def distill(
     learner = Learner(values, {"pixels": recipe.lr_img}, {"pixels": recipe.momentum})
     labels = begin.labels.to(values["pixels"].device)
 
-    def one(iteration: int) -> float:
+    def one(iteration: int) -> Steps:
         generator = seeded(seed, iteration)
         embed = fresh(seed * 1_000_003 + iteration)
         batch = real_batch(train, recipe.batch_real, generator)
@@ -62,6 +63,7 @@ def distill(
             there = means(embed, real, train.labels[batch].to(labels.device), draws)
         apart = (means(embed, pixels, labels, draws) - there).square().sum()
         learner.step({"pixels": torch.autograd.grad(apart, pixels)[0]})
+        yield WAIT
         return apart.item()
 
     losses = learn(

@@ -25,6 +25,7 @@ from ccfs_lib.distill.pixels import (
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment.condense import Gradients
 from ccfs_lib.runtime.checkpoint import Checkpoint
+from ccfs_lib.runtime.queue import WAIT, Steps
 
 
 def distill(
@@ -61,18 +62,20 @@ def distill(
     learner = Learner(values, {"pixels": recipe.lr_img}, {"pixels": recipe.momentum})
     labels = begin.labels.to(values["pixels"].device)
 
-    def one(iteration: int) -> float:
+    def one(iteration: int) -> Steps:
         generator = seeded(seed, iteration)
         flat = fresh(seed * 1_000_003 + iteration)
         theta, total = flat.start, 0.0
         for outer in range(recipe.outer):
-            slope, loss = _match(
+            slope, loss = yield from _match(
                 flat, theta, values["pixels"], labels, train, recipe, generator
             )
             learner.step({"pixels": slope})
             total += loss
             if outer + 1 < recipe.outer:
-                theta = _train(flat, theta, values["pixels"], labels, recipe, generator)
+                theta = yield from _train(
+                    flat, theta, values["pixels"], labels, recipe, generator
+                )
         return total / recipe.outer
 
     losses = learn(
@@ -96,11 +99,11 @@ def distance(flat: Flat, one: Tensor, other: Tensor) -> Tensor:
     return total
 
 
-def _match(flat, theta, pixels, labels, train, recipe, generator):
+def _match(flat, theta, pixels, labels, train, recipe, generator) -> Steps:
     """Compute d distance / d pixels, summed over classes, and the mean distance."""
     draws = dm.class_draws(train, recipe.dsa, generator)
     batch = dm.real_batch(train, recipe.batch_real, generator)
-    slopes, total = torch.zeros_like(pixels), 0.0
+    slopes, distances = torch.zeros_like(pixels), []
     for c in range(train.num_classes):
         index = (labels == c).nonzero()[:, 0]
         real = flat.normalised(train.images[batch[train.labels[batch] == c]])
@@ -116,12 +119,14 @@ def _match(flat, theta, pixels, labels, train, recipe, generator):
         (pull,) = torch.autograd.grad(loss, leaf, create_graph=True)
         apart = distance(flat, pull, target)
         slopes[index] = torch.autograd.grad(apart, x)[0]
-        total += apart.item()
-    return slopes, total / train.num_classes
+        distances.append(apart.detach())
+        yield
+    yield WAIT
+    return slopes, sum(d.item() for d in distances) / train.num_classes
 
 
-def _train(flat, theta, pixels, labels, recipe, generator) -> Tensor:
-    """Train the network on the synthetic images, `recipe.inner` epochs."""
+def _train(flat, theta, pixels, labels, recipe, generator) -> Steps:
+    """Train the network on the synthetic images, `recipe.inner` epochs: steps."""
     # Here one operation for a mixed batch, with numbers for each image.
     views = recipe.dsa and replace(recipe.dsa, choice="batch", siamese=False)
     for _ in range(recipe.inner):
@@ -131,4 +136,5 @@ def _train(flat, theta, pixels, labels, recipe, generator) -> Tensor:
             x = x if views is None else augment(x, views, generator)
             slope, _ = flat.descent(theta, x, labels[batch])
             theta = theta - recipe.lr_net * slope
+            yield
     return theta

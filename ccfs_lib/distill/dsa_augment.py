@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ccfs_lib.experiment import Strengths
 from ccfs_lib.experiment.strengths import OPS as OPS
+from ccfs_lib.runtime.device import sent
 
 
 class Draws(NamedTuple):
@@ -31,7 +32,8 @@ class Draws(NamedTuple):
     def to(self, like: Tensor) -> "Draws":
         """Move to another tensor's device, floats to its type."""
         kinds = [like.dtype if x.is_floating_point() else x.dtype for x in self]
-        return Draws(*(x.to(like.device, k) for x, k in zip(self, kinds, strict=True)))
+        typed = (x.to(dtype=kind) for x, kind in zip(self, kinds, strict=True))
+        return Draws(*(sent(x, like.device) for x in typed))
 
 
 def draw(count: int, height: int, width: int, strengths: Strengths, generator) -> Draws:
@@ -43,10 +45,10 @@ def draw(count: int, height: int, width: int, strengths: Strengths, generator) -
     n = 1 if strengths.siamese else count
     place = {"generator": generator, "device": generator.device}
     kinds = n if strengths.choice == "image" else 1
-    chosen = [OPS.index(op) for op in strengths.ops]
-    known = torch.tensor(chosen, device=generator.device)
-    drawn = known[torch.randint(len(known), (kinds,), **place)].expand(n)
-    color, crop, cutout, flip, scale, rotate = (drawn == i for i in range(len(OPS)))
+    drawn = torch.randint(len(strengths.ops), (kinds,), **place).expand(n)
+    color, crop, cutout, flip, scale, rotate = (
+        _is_drawn(drawn, op, strengths.ops) for op in OPS
+    )
     # Every number is drawn for every image: what one image gets does not depend on
     # which operations the others got.
     u = torch.rand(9, n, dtype=torch.float64, **place)
@@ -77,6 +79,16 @@ def draw(count: int, height: int, width: int, strengths: Strengths, generator) -
         crop | mirror | scale | rotate,
         _hole(u[7], u[8], height, width, strengths.cutout) * cutout[:, None],
     )
+
+
+def _is_drawn(drawn: Tensor, op: str, ops: tuple[str, ...]) -> Tensor:
+    """Return bool (n,): whether places in `ops`, int (n,), are those of `op`."""
+    # By numbers, not by a tensor of them: a copy from the host cannot be captured.
+    hits = torch.zeros_like(drawn, dtype=torch.bool)
+    for place, name in enumerate(ops):
+        if name == op:
+            hits = hits | (drawn == place)
+    return hits
 
 
 def apply(images: Tensor, draws: Draws) -> Tensor:

@@ -20,7 +20,10 @@ from ccfs_lib.distill.functional import Flat
 from ccfs_lib.errors import InputError, TimeUp
 from ccfs_lib.experiment import ExpertRecipe, Strengths, essential
 from ccfs_lib.runtime import plugins
+from ccfs_lib.runtime.device import sent
 from ccfs_lib.runtime.progress import progress
+from ccfs_lib.runtime.queue import WAIT, Steps, drain
+from ccfs_lib.runtime.workers import beside
 from ccfs_lib.store import Store
 
 COUNT = 100  # experts of a published buffer
@@ -54,11 +57,9 @@ def buffer(
     whiten = zca.fitted(store, train) if recipe.zca else None
     empty = Buffer((), identity, whiten)
     flat = Flat(empty.network(0), device)
-    kept = []
-    for seed in progress(numbers, "experts", "expert"):
-        key = identity | {"seed": FIRST_SEED + seed}
 
-        def compute(seed=seed):
+    def expert(seed: int) -> Tensor:
+        def compute():
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeUp(
                     f"experts: time is up after {seed}; the same command continues"
@@ -68,8 +69,12 @@ def buffer(
             states, losses = trajectory(flat, start, train, recipe, seed)
             return {"states": states}, {"losses": losses}
 
-        kept.append(store.get("expert", key, compute).tensors["states"])
-    return Buffer(tuple(kept), identity, whiten)
+        key = identity | {"seed": FIRST_SEED + seed}
+        return store.get("expert", key, compute).tensors["states"]
+
+    done = beside(expert, numbers, str(device))
+    states = dict(progress(done, "experts", "expert", total=len(numbers)))
+    return Buffer(tuple(states[n] for n in numbers), identity, whiten)
 
 
 def described(
@@ -103,6 +108,15 @@ def trajectory(
 
     Returns its states (E + 1, P), on the CPU in the recipe's type, and mean losses.
     """
+    given = flat, start, train, recipe, seed
+    label = f"expert {seed}"
+    return drain(lambda: course(*given), device=start.device, label=label)
+
+
+def course(
+    flat: Flat, start: Tensor, train: ImageSet, recipe: ExpertRecipe, seed: int
+) -> Steps:
+    """Train as `trajectory` does, a step at each ``next``: a job of a queue."""
     kind = getattr(torch, recipe.kept)
     generator = torch.Generator().manual_seed(seed)
     images, labels = flat.normalised(train.images), train.labels.to(start.device)
@@ -111,7 +125,8 @@ def trajectory(
     states[0] = theta
     for epoch in progress(range(recipe.epochs), f"expert {seed}", "epoch"):
         total = torch.zeros((), device=start.device)
-        order = torch.randperm(len(train), generator=generator).to(start.device)
+        order = torch.randperm(len(train), generator=generator)
+        order = sent(order, start.device)
         for batch in order.split(recipe.batch_size):
             x = images[batch]
             if recipe.dsa is not None:
@@ -119,6 +134,8 @@ def trajectory(
             slope, loss = flat.descent(theta, x, labels[batch])
             theta = theta - recipe.lr * slope
             total += loss * len(batch)
+            yield
+        yield WAIT
         states[epoch + 1] = theta
         losses.append(total.item() / len(train))
         if not math.isfinite(losses[-1]):

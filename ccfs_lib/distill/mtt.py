@@ -28,6 +28,8 @@ from ccfs_lib.distill.initial import soft_labels
 from ccfs_lib.distill.pixels import Distilled, Learner, finished, learn, seeded
 from ccfs_lib.experiment import Matching
 from ccfs_lib.runtime.checkpoint import Checkpoint
+from ccfs_lib.runtime.queue import WAIT, Steps
+from ccfs_lib.runtime.queue import finished as ended
 from ccfs_lib.store import Store
 from ccfs_lib.store import key as store_key
 
@@ -73,6 +75,12 @@ def matching(
     without `recompute` every step's, for a little less time. Source: MTT Eq. 2; the
     sum above, which is exact.
     """
+    given = flat, start, target, images, targets, lr, plan, recompute
+    return ended(unrolled(*given))
+
+
+def unrolled(flat, start, target, images, targets, lr, plan, recompute=True) -> Steps:
+    """Match as `matching` does, an inner step at each ``next``."""
     theta, steps = start, []
     for inner in plan:
         if recompute:
@@ -83,6 +91,7 @@ def matching(
             steps.append(_pulled(flat, theta, images, targets, inner))
             slope = steps[-1][-1].detach()
         theta = theta - lr * slope
+        yield
     apart = (target - start).square().sum()
     gap = theta - target
     along = 2 * gap / apart
@@ -99,6 +108,7 @@ def matching(
         for_targets.index_add_(0, inner.index, for_y * -lr)
         for_lr -= slope.detach() @ along
         along = along - lr * curve
+        yield
     return Slopes(gap.square().sum() / apart, for_images, for_targets, for_lr)
 
 
@@ -165,14 +175,16 @@ def distill(
         values["labels"] = soft_labels(begin, buffer, device).to(images)
     learner = Learner(values, rates, momenta)
 
-    def one(iteration: int) -> float:
+    def one(iteration: int) -> Steps:
         generator = seeded(seed, iteration)
         images[:count] = values["pixels"]
         if "labels" in values:
             labels[:count] = values["labels"].softmax(1)
         ends = _ends(buffer, recipe, iteration, generator, flat.start)
         steps = plan(len(images), images.shape[2], recipe, generator, device)
-        slopes = matching(flat, *ends, images, labels, values["lr"], steps, recompute)
+        given = images, labels, values["lr"], steps, recompute
+        slopes = yield from unrolled(flat, *ends, *given)
+        yield WAIT
         loss = slopes.loss.item()
         if recipe.skip_above is None or loss <= recipe.skip_above:
             learner.step(_by_name(slopes, values, count))

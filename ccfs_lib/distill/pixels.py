@@ -12,6 +12,7 @@ from ccfs_lib import networks
 from ccfs_lib.data import ImageSet, channel_stats
 from ccfs_lib.runtime.checkpoint import Checkpoint
 from ccfs_lib.runtime.progress import progress
+from ccfs_lib.runtime.queue import Steps, drain, here
 
 
 @dataclass
@@ -66,7 +67,7 @@ class Learner:
 def learn(
     learner: Learner,
     iterations: int,
-    one: Callable[[int], float],
+    one: Callable[[int], Steps],
     *,
     keep: tuple[int, ...] = (),
     checkpoint: Checkpoint | None = None,
@@ -74,11 +75,26 @@ def learn(
 ) -> list[float]:
     """Run ``one(iteration)``, which moves the learner and returns its loss.
 
-    All that `one` draws must follow from the iteration's number: then a run continued
-    from its checkpoint gives the same bits on a CPU. keep: iterations after which the
-    values are kept. Returns the losses. Raises FloatingPointError for a loss that is
-    not finite, TimeUp at the checkpoint's deadline.
+    one: a generator, a job of `runtime.queue`, that waits (WAIT) before it reads its
+    loss. All that it draws must follow from the iteration's number: then a run
+    continued from its checkpoint gives the same bits on a CPU. keep: iterations after
+    which the values are kept. Returns the losses. Raises FloatingPointError for a loss
+    that is not finite, TimeUp at the checkpoint's deadline.
     """
+    begun = {k: v.clone() for k, v in learner.state().items()} if here() else {}
+
+    def steps() -> Steps:
+        learner.kept.clear()
+        learner.restore(begun)
+        return learning(learner, iterations, one, keep, checkpoint, label)
+
+    deadline = None if checkpoint is None else checkpoint.deadline
+    device = next(iter(learner.values.values())).device
+    return drain(steps, device=device, label=label, deadline=deadline)
+
+
+def learning(learner, iterations, one, keep, checkpoint, label) -> Steps:
+    """Learn as `learn` does: a job of a queue."""
     losses: list[float] = []
     if checkpoint is not None and (saved := checkpoint.load()):
         learner.restore(saved[0])
@@ -88,7 +104,7 @@ def learn(
     todo = range(len(losses), iterations)
     bar = progress(todo, label, "it", initial=len(losses), total=iterations)
     for iteration in bar:
-        losses.append(one(iteration))
+        losses.append((yield from one(iteration)))
         if not math.isfinite(losses[-1]):
             raise FloatingPointError(
                 f"{label}: the loss is {losses[-1]} in iteration {iteration + 1}; "

@@ -285,9 +285,9 @@ class Experiment:
     ] = False
     # A compiled network has other last bits; plain steps and graphs have the same.
     engine: Annotated[
-        Literal["", "plain", "graph", "compile"],
+        Literal["", "plain", "graph", "cast", "compile"],
         Setting(
-            "how steps are run: plain, graph or compile; default by device",
+            "how steps are run: plain, graph, cast or compile; default by device",
             "teacher",
             later=True,
         ),

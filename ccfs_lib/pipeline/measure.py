@@ -8,6 +8,7 @@ from ccfs_lib import results
 from ccfs_lib.data import ImageSet, files
 from ccfs_lib.runtime import paths, plugins
 from ccfs_lib.runtime.progress import progress
+from ccfs_lib.runtime.workers import beside
 from ccfs_lib.store import Artefact
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def measure(
     """Evaluate an arm and file a row for each seed as soon as it is known.
 
     Rows that are there, of equal settings and images, are left as they are, but for a
-    portable run: that is cheap, and has to repeat. Returns the path of the results.
+    portable run: that is cheap, and has to repeat. On a GPU the seeds run side by side,
+    as those of a sweep do. Returns the path of the results.
 
     pipeline: has `evaluate`, `experiment`, `trainings`. settings: what names the run
     and is filed (an Experiment, a Motivation). config: what is filed besides. seeds:
@@ -63,11 +65,12 @@ def measure(
     results.check_images(*place[:2], _fingerprints(t))
     known = set() if e.portable else results.seeds(*place, config)
     todo = [seed for seed in seeds or range(e.seeds) if seed not in known]
-    for seed in progress(todo, arm, "seed"):
+    done = beside(lambda seed: pipeline.evaluate(arm, seed), todo, t.device)
+    for _, measured in progress(done, arm, "seed", total=len(todo)):
         results.write(
             *place,
             config=config,
-            rows=[pipeline.evaluate(arm, seed)],
+            rows=[measured],
             provenance=results.provenance(t.device, command),
         )
     return place[0] / settings.run / f"{place[2]}.json"

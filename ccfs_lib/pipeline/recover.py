@@ -13,6 +13,7 @@ from ccfs_lib.pipeline.squeeze import Squeeze
 from ccfs_lib.pipeline.trainings import Trainings
 from ccfs_lib.runtime.device import arithmetic
 from ccfs_lib.runtime.progress import progress
+from ccfs_lib.runtime.workers import beside
 from ccfs_lib.train import predict
 
 
@@ -32,9 +33,12 @@ class Recover:
         if e.distilled_from:
             return self._given(per_class)
         todo = self.batches(per_class)
-        done = [self.batch(per_class, i) for i in progress(todo, "recover", "batch")]
+        device = self.trainings.device
+        done = beside(lambda number: self.batch(per_class, number), todo, device)
+        done = dict(progress(done, "recover", "batch", total=len(todo)))
         name = f"{e.distillation.method} x{per_class}"
-        return sre2l.assemble(done, todo.values(), train.classes, name)
+        images = [done[number] for number in todo]
+        return sre2l.assemble(images, todo.values(), train.classes, name)
 
     def check(self) -> None:
         """Raise InputError where given images cannot be those of these classes.

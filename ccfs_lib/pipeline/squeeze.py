@@ -19,6 +19,7 @@ from ccfs_lib.experiment.datasets import score_file
 from ccfs_lib.pipeline.trainings import Trainings
 from ccfs_lib.runtime import plugins, weights
 from ccfs_lib.runtime.device import arithmetic, place
+from ccfs_lib.runtime.workers import beside
 from ccfs_lib.store import Artefact, Store
 from ccfs_lib.store import key as store_key
 from ccfs_lib.train import accuracy, predict
@@ -192,9 +193,10 @@ class Squeeze:
         if e.score == "logits":
             return None
         if e.score == "forgetting":
-            runs = [self.run(seed).tensors for seed in self.seeds]
+            runs = dict(beside(self.run, self.seeds, t.device))
+            counted = [runs[seed].tensors for seed in self.seeds]
             return scores.forgetting(
-                [(r["events"].int().numpy(), r["learned"].numpy()) for r in runs]
+                [(r["events"].int().numpy(), r["learned"].numpy()) for r in counted]
             )
         if plugins.named(e.score):
             return self._rated()

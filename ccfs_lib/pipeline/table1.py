@@ -4,14 +4,14 @@ What is an arm of `Pipeline` already (Random, CDA, CCFS) is evaluated and filed 
 arm. Teacher, scores, recovered images and experts are those of all other commands.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from ccfs_lib import coresets, cost
+from ccfs_lib import arms, coresets, cost
 from ccfs_lib import table1 as rows
 from ccfs_lib.distill.pixels import Space
 from ccfs_lib.errors import InputError
@@ -124,15 +124,14 @@ class Table1Pipeline:
 
         return self.store.get("rate", key, compute).meta["forwards"]
 
-    def shared(self, chosen: list[Row]) -> list[tuple[str, int]]:
+    def shared(self, chosen: list[Row]) -> list[tuple]:
         """List what these rows need and others, too, as arguments of `share`."""
         wanted = {need for row in chosen for need in row.needs}
         seeds = self.pipeline.squeeze.seeds  # the second panel needs the first of all
         seeds = seeds if "squeeze" in wanted else seeds[:1]
         todo = [("squeeze", seed) for seed in seeds]
         if "recover" in wanted:
-            every = self.pipeline.recover.batches(self.experiment.ipc)
-            todo += [("recover", number) for number in every]
+            todo += self._recovered(chosen)
         for method in ("mtt", "datm", "selmatch"):
             if "experts" in wanted and method in {row.name for row in chosen}:
                 run = recipes.matching(self.experiment, method)
@@ -140,13 +139,21 @@ class Table1Pipeline:
                 break  # at most scales all three have the same
         return todo
 
-    def share(self, stage: str, number: int) -> None:
+    def _recovered(self, chosen: list[Row]) -> Iterator[tuple[str, int, int]]:
+        """Yield the batches of images that these rows need: CCFS few, CDA all."""
+        e = self.experiment
+        named = [arm for row in chosen if "recover" in row.needs for _, arm in row.arms]
+        most = max(arms.parse(arm).distilled(e) for arm in named)
+        for number in self.pipeline.recover.batches(most):
+            yield "recover", number, most
+
+    def share(self, stage: str, number: int, per_class: int = 0) -> None:
         """Compute one part of what rows share into the store."""
         if stage == "squeeze":
             if not self.experiment.teacher_from:
                 self.pipeline.squeeze.run(number)
         elif stage == "recover":
-            self.pipeline.recover.batch(self.experiment.ipc, number)
+            self.pipeline.recover.batch(per_class, number)
         else:
             self.section3(stage).experts(range(number, number + 1))
 

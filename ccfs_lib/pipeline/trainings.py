@@ -141,6 +141,7 @@ class Trainings:
             key["final_lr"] = "of the last epoch"
         if self.experiment.engine == "compile":
             key["engine"] = "compile"
+            key["compiled"] = "full batches, teacher too"  # once the student alone
         # Of a network of the user's, the text as well.
         return key | plugins.sources([("source", network)]) | self.arithmetic
 

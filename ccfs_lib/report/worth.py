@@ -46,7 +46,7 @@ from ccfs_lib.report.text import (
     table,
 )
 from ccfs_lib.runtime import paths
-from ccfs_lib.statistics import Difference
+from ccfs_lib.statistics import Difference, difference
 
 PARTS = {"selection": "green", "distilled": "orange"}
 TITLES = {"selection": "selection", "distilled": "distilled images"}
@@ -59,7 +59,7 @@ SEARCHED = {
 # What each part is drawn against: column -> label of its axis.
 BESIDE = {
     "filter": "test accuracy of the first filter (percent)",
-    "agreement": "distilled images that the learner's teacher classifies right (%)",
+    "agreement": "distilled images that the teacher classifies right (percent)",
     "random": "test accuracy on random images (percent)",
     "ratio": "images of the set per 100 training images",
 }
@@ -80,6 +80,7 @@ class Worth:
     agreement: float  # distilled images whose class the teacher predicts; percent, nan
     selection: Difference  # alpha 0 minus random, points
     distilled: Difference  # CCFS minus alpha 0, points
+    teacher: int = 0  # the seed of its training; images are recovered from each anew
     own: bool = False  # a run of the user's, which is no evidence of the book
 
     @property
@@ -87,7 +88,8 @@ class Worth:
         """Name the data, the learner, and whose sets they are if not its own."""
         learner, maker = map(forest.network, (self.learner, self.maker))
         by = "" if self.maker == self.learner else f", sets of {maker}"
-        return f"{self.data}: {learner}{by}{' (your run)' * self.own}"
+        another = f", teacher {self.teacher + 1}" if self.teacher else ""
+        return f"{self.data}: {learner}{by}{another}{' (your run)' * self.own}"
 
 
 def decompose(rows: pandas.DataFrame) -> list[Worth]:
@@ -96,7 +98,11 @@ def decompose(rows: pandas.DataFrame) -> list[Worth]:
     rows: those of `results.load`, of all runs.
     """
     found = [_worth(made) for made in ladder.sets(rows) if ALPHA0 in set(made["cell"])]
-    return sorted(found, key=lambda w: (w.dataset in SHOWN_ONLY, -w.ratio, w.data))
+    return sorted(found, key=_order)
+
+
+def _order(w: Worth) -> tuple:
+    return w.dataset in SHOWN_ONLY, -w.ratio, w.data, w.teacher
 
 
 def _worth(made: pandas.DataFrame) -> Worth:
@@ -114,7 +120,13 @@ def _worth(made: pandas.DataFrame) -> Worth:
         agreement=_agreement(made),
         selection=compare(made, ALPHA0, "random"),
         distilled=compare(made, CCFS, ALPHA0),
+        teacher=int(_first(made, "teacher_seed", 0)),
     )
+
+
+def _first(made: pandas.DataFrame, column: str, default):
+    known = made[column].dropna() if column in made else made.iloc[:0]
+    return known.iloc[0] if len(known) else default
 
 
 def _agreement(made: pandas.DataFrame) -> float:
@@ -154,6 +166,8 @@ def against(worth: Sequence[Worth]):
         for part, colour in PARTS.items():
             for w in worth:
                 d, x = getattr(w, part), getattr(w, column)
+                if math.isnan(x):
+                    continue  # not known of this run
                 ink = PALETTE[colour]
                 half = 0 if math.isnan(d.half) else d.half
                 fill = "none" if w.dataset in SHOWN_ONLY else ink
@@ -193,6 +207,40 @@ def ledger(worth: Sequence[Worth]) -> Text:
         f"{seeds}; the same teacher for all of a line."
     )
     return table(caption, head, body)
+
+
+def teachers(worth: Sequence[Worth]) -> Text:
+    """Tabulate the parts of sets that several teachers made, equal in all else.
+
+    Between teachers: each teacher's mean over its seeds is one value, and the t
+    interval is over these values. It covers what the interval over seeds cannot, the
+    variation of the teacher and of the images recovered from it.
+    """
+    body, groups = [], {}
+    for w in worth:
+        groups.setdefault((replace(w, teacher=0).name, w.epochs), []).append(w)
+    for (name, _), group in groups.items():
+        if len(group) > 1:
+            body += [_between(name, part, group) for part in PARTS]
+    if not body:
+        return Text("No set of this book was made with more than one teacher.")
+    head = ["set and learner", "part", "teachers", "each, over its seeds"]
+    head += ["over the teachers"]
+    caption = (
+        "All sets of this book that several teachers made, equal in all else. Points "
+        f"with the 95 % interval: of each teacher over seeds ({PAIRED}), and over the "
+        "teachers' means."
+    )
+    return table(caption, head, body, left=2)
+
+
+def _between(name: str, part: str, group: Sequence[Worth]) -> list:
+    each = [getattr(w, part) for w in sorted(group, key=lambda w: w.teacher)]
+    means = [d.mean for d in each]
+    over = difference(means, [0.0] * len(means), paired=True)
+    # With fewer than three teachers a t interval says nothing.
+    shown = bracketed(over) if len(means) > 2 else signed(over.mean)
+    return [name, TITLES[part], len(each), "; ".join(map(bracketed, each)), shown]
 
 
 def searched() -> Text:
@@ -257,4 +305,19 @@ def _crossed(worth: Sequence[Worth]) -> list[str]:
                 f"{w.name}: selection {interval(w.selection)}; distilled part "
                 f"{interval(w.distilled)}."
             )
+            lines.append(_recognised(w, worth))
     return lines
+
+
+def _recognised(w: Worth, worth: Sequence[Worth]) -> str:
+    """Say how many distilled images a learner's teacher recognises, and their maker's.
+
+    "" where it is not known of both.
+    """
+    home = [v for v in worth if v.learner == v.maker == w.maker and v.data == w.data]
+    if not home or math.isnan(w.agreement + home[0].agreement):
+        return ""
+    return (
+        f"The teacher of {w.learner} classifies {percent(w.agreement, 0)} of these "
+        f"distilled images right, that of {w.maker} {percent(home[0].agreement, 0)}."
+    )

@@ -85,6 +85,16 @@ def cast(device: str | torch.device, precision: str):
     )
 
 
+def has_bf16(device: str | torch.device) -> bool:
+    """Check whether the device multiplies bfloat16 itself, not by float32.
+
+    A GPU from Ampere on, a CPU with AVX512-BF16 or AMX.
+    """
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 @contextmanager
 def own_stream(device: str | torch.device):
     """Open a CUDA stream for one training; nothing on a CPU.
@@ -106,6 +116,16 @@ def settle(device: str | torch.device) -> None:
     """Wait until what was moved to the device is there, for other streams, too."""
     if torch.device(device).type == "cuda":
         torch.cuda.current_stream(device).synchronize()
+
+
+def sent(value: torch.Tensor, device: str | torch.device) -> torch.Tensor:
+    """Begin to copy a CPU tensor to the device: valid for what follows on the stream.
+
+    To a GPU out of pinned memory, which nothing waits for; else it is `Tensor.to`.
+    """
+    if torch.device(device).type == "cuda" and value.device.type == "cpu":
+        value = value.pin_memory()
+    return value.to(device, non_blocking=True)
 
 
 def later(value: torch.Tensor) -> torch.Tensor:

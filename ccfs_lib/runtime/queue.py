@@ -18,7 +18,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError, Future
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -46,14 +46,30 @@ def drain(
     """Run the generator that `make` returns to its end; return what it returns.
 
     In the open `Queue` if there is one, side by side with what other threads drain;
-    else here. make: may be called again, when memory ran out beside other jobs, and has
-    to begin anew then. deadline: `time.monotonic()` from which a waiting job is not
-    begun. Raises what the generator raises, and TimeUp for the deadline.
+    else here, and here too where a job itself asks. make: may be called again, when
+    memory ran out beside other jobs, and has to begin anew then. deadline:
+    `time.monotonic()` from which a waiting job is not begun. Raises what the generator
+    raises, and TimeUp for the deadline.
     """
-    if Queue.current is not None:
-        return Queue.current.submit(Job(make, device, label, deadline)).result()
+    queue = here()
+    if queue is not None:
+        return queue.submit(Job(make, device, label, deadline)).result()
+    if Queue.current is not None and Queue.current.thread is threading.current_thread():
+        return finished(make())  # on the stream of the job that asks
     with own_stream(device):
         return finished(make())
+
+
+def here() -> "Queue | None":
+    """Return the queue that takes this thread's jobs: its cell's, else the open one.
+
+    A cell keeps its queue also when that is closed: what an interruption left running
+    may begin nothing further. None in the launching thread, which cannot wait for
+    itself.
+    """
+    queue = getattr(_here, "queue", None) or Queue.current
+    launches = queue is not None and queue.thread is threading.current_thread()
+    return None if launches else queue
 
 
 def finished(steps: Steps):
@@ -66,13 +82,14 @@ def finished(steps: Steps):
 
 
 @contextmanager
-def ranked(rank: int):
-    """Give this thread's jobs a rank: lower ones are taken first."""
-    before, _here.rank = getattr(_here, "rank", 0), rank
+def ranked(rank: int, queue: "Queue | None" = None):
+    """Give this thread's jobs a rank, lower ones are taken first, and a queue."""
+    before = getattr(_here, "rank", 0), getattr(_here, "queue", None)
+    _here.rank, _here.queue = rank, queue
     try:
         yield
     finally:
-        _here.rank = before
+        _here.rank, _here.queue = before
 
 
 class Job:
@@ -131,17 +148,32 @@ class Job:
         except BaseException as error:
             self.error, self.over = error, True
 
+    def _wait(self) -> None:
+        """Wait for the device to finish what the job has enqueued."""
+        if self.stream is not None:
+            self.stream.synchronize()
+
     def ran_out(self) -> bool:
         """Check whether the job ended because memory ran out."""
         return self.error is not None and memory.ran_out(self.error)
 
     def drop(self) -> None:
-        """Free what the generator holds: graphs, weights, memory of the device."""
+        """Free what the generator holds: graphs, weights, memory of the device.
+
+        Not before the device is done with it: others may get that memory.
+        """
+        with suppress(RuntimeError):
+            self._wait()
         self.steps = self.error = None
         self.events.clear()
 
     def finish(self) -> None:
-        """Hand the result, or the error, to whoever waits for it."""
+        """Hand the result, or the error, to whoever waits for it.
+
+        The result is complete: whoever reads it does so on another stream.
+        """
+        with self._caught():
+            self._wait()
         error, value = self.error, self.value
         self.drop()
         if error is not None:
@@ -177,12 +209,16 @@ class Queue:
         return self
 
     def __exit__(self, *_) -> None:
+        self.close()
         Queue.current = None
+        sys.setswitchinterval(self.interval)
+
+    def close(self) -> None:
+        """Take no more jobs and end those that run: who waits gets CancelledError."""
         with self.changed:
             self.closed = True
             self.changed.notify_all()
         self.thread.join()
-        sys.setswitchinterval(self.interval)
 
     def submit(self, job: Job) -> Future:
         """Take a job in; its future has the result."""

@@ -27,6 +27,8 @@ from pathlib import Path
 from ccfs_lib.errors import InputError, plainly
 from ccfs_lib.runtime.progress import progress
 
+# Devices that the trainings of one process share: there a cell is a thread.
+SHARED = {"cuda"}
 # Trainings side by side on one GPU. Of ResNet-18 on an H100 three do 94 % of what six
 # do, ten no more than six.
 TOGETHER = 6
@@ -44,6 +46,11 @@ def worker_count(workers: int, threads: bool) -> int:
     return workers or (TOGETHER if threads else os.cpu_count() or 1)
 
 
+def is_shared(device: str) -> bool:
+    """Check whether trainings on this device share a process and a queue."""
+    return device.partition(":")[0] in SHARED
+
+
 @contextmanager
 def executor(workers: int, threads: bool) -> Iterator[Executor]:
     """Open a pool: threads of this process, or processes that end with it.
@@ -53,12 +60,14 @@ def executor(workers: int, threads: bool) -> Iterator[Executor]:
     if threads:
         from ccfs_lib.runtime.queue import Queue  # torch: not for processes that wait
 
-        with Queue(workers), Cells(CELLS * workers) as pool:
+        with Queue(workers) as queue, Cells(CELLS * workers, queue) as pool:
             try:
                 yield pool
-            except KeyboardInterrupt:
-                print("stopped; the same command continues here", file=sys.stderr)
-                os._exit(130)  # threads cannot be stopped; checkpoints are at hand
+            except BaseException:
+                # No thread can be stopped, but each ends where it waits for a training.
+                queue.close()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
         return
     if getattr(current_process(), "_inheriting", False):
         os._exit(1)  # a script without a main guard, imported by a worker: see `_why`
@@ -78,19 +87,40 @@ def executor(workers: int, threads: bool) -> Iterator[Executor]:
 class Cells(ThreadPoolExecutor):
     """Threads whose trainings are ranked by when they were submitted."""
 
-    def __init__(self, workers: int):
+    def __init__(self, workers: int, queue):
         super().__init__(workers)
-        self.count = itertools.count()
+        self.queue, self.count = queue, itertools.count()
 
     def submit(self, function, *arguments):
         """Run function(*arguments) in a thread, before what is submitted later."""
         from ccfs_lib.runtime.queue import ranked
 
         def cell(rank: int):
-            with ranked(rank):
+            with ranked(rank, self.queue):
                 return function(*arguments)
 
         return super().submit(cell, next(self.count))
+
+
+def beside(function, arguments, device: str) -> Iterator[tuple]:
+    """Yield each argument and function(argument), as they are done.
+
+    On a GPU side by side: a thread each, whose trainings share a queue. On a CPU, and
+    where a queue is open already, one after the other. The first error ends all.
+    """
+    from ccfs_lib.runtime.queue import Queue
+
+    todo = list(arguments)
+    if len(todo) < 2 or not is_shared(device) or Queue.current is not None:
+        for argument in todo:
+            yield argument, function(argument)
+        return
+    with executor(TOGETHER, True) as pool:
+        jobs = {pool.submit(function, argument): argument for argument in todo}
+        for job in as_completed(jobs):
+            if job.exception() is not None:  # a limit: the others stop by it, too
+                pool.shutdown(wait=True, cancel_futures=True)
+            yield jobs[job], job.result()
 
 
 def _why() -> str:

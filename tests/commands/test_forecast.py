@@ -10,11 +10,13 @@ import tyro
 from conftest import small
 
 from ccfs_lib import cost, train
+from ccfs_lib.commands import suggest
 from ccfs_lib.commands.forecast import forecast, text
 from ccfs_lib.commands.run import Match, Squeeze, Sweep
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import preset
 from ccfs_lib.pipeline import Pipeline
+from ccfs_lib.runtime import paths
 
 ARMS = (
     "simple-misclassified",
@@ -155,3 +157,61 @@ def test_the_small_tiny_imagenet_is_whole():
     (made,) = parsed(words).choice.experiments()
     assert made == preset("tiny-imagenet", "laptop", ipc=20, classes=20, image_size=32)
     assert made.run == "tiny-imagenet-c20-32px-ipc20"
+
+
+# -- suggestions -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def twice(house, monkeypatch):
+    """A device that has bfloat16 and is twice as fast with it."""
+    monkeypatch.setattr(suggest, "has_bf16", lambda _: True)
+    rates = {"fp32": 1.0, "bf16": 2.0}
+    monkeypatch.setattr(cost, "_rate", lambda *a: rates[a[4]])
+    return rates
+
+
+def suggested(e):
+    return suggest.suggestions(forecast([e], ARMS), ARMS)
+
+
+def test_bf16_is_suggested_with_both_prices(twice):
+    e = replace(small(epochs=40), portable=False)
+    both = [forecast([x], ARMS)[x] for x in (e, suggest.in_bf16(e))]
+    prices = [cost.duration(sum(line.seconds for line in x)) for x in both]
+    (sentence,) = suggested(e)
+    assert f"leaves about {prices[1]} instead of {prices[0]} on cpu, " in sentence
+    # All but the recovery and the counting of both is twice as fast.
+    assert "1.9 times as fast" in sentence or "2.0 times as fast" in sentence
+    assert "--precision bf16 --teacher-precision bf16" in sentence
+    assert suggest.in_bf16(e).run != e.run  # nothing changes by itself
+
+
+def test_nothing_is_suggested_where_it_does_not_pay(twice, monkeypatch):
+    e = replace(small(), portable=False)
+    assert suggested(small()) == []  # portable: bits come first
+    assert suggested(suggest.in_bf16(e)) == []
+    twice["bf16"] = 1.05  # the noise of a timing
+    assert suggested(e) == []
+    twice["bf16"] = 2.0
+    monkeypatch.setattr(suggest, "has_bf16", lambda _: False)
+    assert suggested(e) == []
+
+
+def test_a_gpu_is_told_what_an_h100_gave(twice, monkeypatch):
+    monkeypatch.setattr(suggest, "device", lambda _: "cuda")
+    *_, sentence = suggested(replace(small(), portable=False))
+    for name, rate in suggest.speeds().items():
+        assert f"{name} {rate:,.0f}" in sentence
+    assert list(suggest.speeds()) == list(suggest.FORMS)
+    monkeypatch.setattr(paths, "home", lambda: twice["nowhere"])
+    twice["nowhere"] = Path("nowhere")
+    assert len(suggested(replace(small(), portable=False))) == 1
+
+
+def test_the_dry_run_prints_suggestions_and_trains_nothing(twice, monkeypatch, capsys):
+    monkeypatch.setattr(train, "_epoch", lambda *_: pytest.fail("trained"))
+    words = "--dataset digits --portable False --dry-run --arms random --epochs 40"
+    tyro.cli(Sweep, args=words.split())()
+    told = capsys.readouterr().out
+    assert "nothing was trained\nsuggestion: --precision bf16" in told

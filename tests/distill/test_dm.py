@@ -12,6 +12,7 @@ from ccfs_lib.distill.dsa_augment import Strengths, draw
 from ccfs_lib.distill.functional import Flat
 from ccfs_lib.errors import InputError, TimeUp
 from ccfs_lib.runtime.checkpoint import Checkpoint
+from ccfs_lib.runtime.queue import finished
 
 VIEWS = Strengths(ops=("color", "crop", "cutout", "scale", "rotate"))
 DM = dm.Distribution(iterations=4, lr_img=1.0, batch_real=12, dsa=VIEWS)
@@ -93,9 +94,8 @@ def test_dsa_slopes_are_finite_differences(some):
         # A recipe without views, and all real images: nothing is drawn.
         recipe = replace(DSA, dsa=None, batch_real=99)
         generator = torch.Generator().manual_seed(0)
-        return dsa._match(
-            flat, flat.start, pixels, begin.labels, train, recipe, generator
-        )
+        given = flat, flat.start, pixels, begin.labels, train, recipe, generator
+        return finished(dsa._match(*given))
 
     slopes, _ = match(pixels)
     torch.manual_seed(1)

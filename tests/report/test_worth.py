@@ -4,6 +4,7 @@ import math
 
 import pandas
 import pytest
+from scipy import stats
 
 from ccfs_lib.report import worth
 
@@ -55,9 +56,51 @@ def test_sets_of_another_network_are_told_from_a_learners_own():
     assert (home.learner, away.learner) == ("resnet18", "convnet-32-64-128")
     assert (away.maker, away.filter) == ("resnet18", 22)
     assert math.isnan(away.agreement)  # with the learner's teacher, and nobody asked
+    assert "nan" not in worth.against([home, away])._repr_svg_().lower()
     assert away.selection.mean == pytest.approx(8 / 3)
     assert away.distilled.mean == pytest.approx(1 / 3)
     assert away.name.endswith(": ConvNet, sets of ResNet-18")
+    assert "teacher of" not in str(worth.answer([home, away]))
+
+
+def test_the_finding_says_who_recognises_the_images_of_another_network():
+    elsewhere = [{"selected_from": f"data/selected/run-{a}"} for a in (0.2, 0.0)]
+    known = elsewhere[0] | {"distilled_from": "images", "agreement": 37.6}
+    theirs = rows(
+        ("selected", 0.2, [50, 51, 52], known),
+        ("selected", 0.0, [49, 50, 53], elsewhere[1]),
+        ("random", 0.2, [48, 48, 48], {}),
+        network="convnet",
+    ).assign(run="small")
+    both = worth.decompose(pandas.concat([rows(*HOME), theirs]))
+    text = plain(worth.answer(both))
+    assert (
+        "The teacher of convnet classifies 38 % of these distilled images right, that "
+        "of resnet18 100 %." in text
+    )
+
+
+def test_several_teachers_are_one_line_between_them():
+    runs = [rows(*HOME)]
+    for seed, up in ((1, 1.0), (2, 2.0)):
+        more = [(c, a, [v + up * (a > 0) for v in x], o) for c, a, x, o in HOME]
+        runs.append(rows(*more, teacher_seed=seed).assign(run=f"other{seed}"))
+    # Alpha 0 and CCFS of one teacher stand in two runs of equal settings.
+    every = worth.decompose(pandas.concat(runs))
+    assert sorted(w.teacher for w in every) == [0, 1, 2]
+    assert len({w.name for w in every}) == 3  # each says which teacher
+    text = plain(worth.teachers(every))
+    mean = (201 - 199.1) / 3 + 1  # of CCFS minus alpha 0, which moves by 0, 1, 2
+    half = stats.t.ppf(0.975, 2) / math.sqrt(3)  # of three values 1 apart
+    low, high = (
+        f"{mean + s * half:+.1f}".replace("-", "\N{MINUS SIGN}") for s in (-1, 1)
+    )
+    assert f"{mean:+.1f} [{low}, {high}]" in text
+    assert "more than one teacher" in str(worth.teachers(every[:1]))
+
+
+def plain(text) -> str:
+    return str(text).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_two_teachers_or_recipes_are_never_one_line():

@@ -99,6 +99,68 @@ def test_no_time_trains_nothing_and_says_what_is_next(sit, capsys):
     assert "ten is left out: " in told
 
 
+FLAT = {k: v for k, v in SETTINGS.items() if k not in ("teacher", "distillation")}
+FLAT |= {"teacher_epochs": 2, "iterations": 5}  # as a notebook has them
+CHAPTER = {"name": "chapter", "chapter": "05_evaluation", "of": "digits"}
+
+
+def test_a_chapter_is_executed_with_what_is_finished(sit, house):
+    """By papermill and a kernel of its own, in the time that is left."""
+    pytest.importorskip("papermill")
+    pytest.importorskip("ipykernel")
+    arms = [*ARMS, "random-hard"]  # its text is about all three
+    plan = [{"name": "digits", "arms": arms, **FLAT}, CHAPTER]
+    manifest, out = sit("book", plan=plan)
+    assert not manifest["failed"] and not manifest["left_out"]
+    folder = sitting.unpacked(out, house / "unpacked")
+    page = json.loads((folder / "chapters" / "05_evaluation.ipynb").read_text())
+    outputs = json.dumps([c.get("outputs") for c in page["cells"]])
+    assert '"output_type": "error"' not in outputs
+    means = dict.fromkeys(arms, 0.0)
+    for arm, _, last in rows(out):
+        means[arm] += last / 2
+    for mean in means.values():  # of this sitting, on the page
+        assert f"{mean:.1f}" in outputs
+    injected = [c for c in page["cells"] if "injected" in str(c["metadata"])]
+    assert CCFS in "".join(injected[0]["source"])
+    assert not (house / "book" / "jupyter" / "profile_default" / "db").exists()
+
+
+def test_a_chapter_waits_for_its_arms_and_for_time(sit, house, monkeypatch, tmp_path):
+    plan = [{"name": "digits", "arms": ARMS, **FLAT}, CHAPTER]
+    manifest, _ = sit("late", "--minutes", "0", plan=plan)
+    (told,) = manifest["failed"]
+    assert told.startswith("05_evaluation: no arm of ") and "has all its seeds" in told
+    path = tmp_path / "plan.yaml"
+    path.write_text(json.dumps(plan))
+    item = sitting.read_plan(path)[1]
+    assert (item.chapter, item.arms) == ("05_evaluation", tuple(ARMS))
+    both = {(arm, seed): {} for arm in ARMS for seed in (0, 1)}
+    monkeypatch.setattr(sitting, "finished", lambda *_: both)
+    assert sitting.execute(item, tmp_path / "c", 0.0) == "05_evaluation: time is up"
+    told = sitting.execute(item, tmp_path / "c", 0.01)
+    assert told == "05_evaluation: 0 s were not enough"
+    monkeypatch.setattr(sitting.sys, "executable", "false")  # a machine without one
+    told = sitting.execute(item, tmp_path / "c", 5.0)
+    assert told == "05_evaluation: no reason was given"
+
+
+def test_wheels_are_what_the_machine_lacks_and_all_of_it():
+    pytest.importorskip("ipykernel")
+    wheels = import_module("wheels")
+    there = wheels.packages(wheels.THERE)
+    pins = wheels.lacking(wheels.roots(), there)
+    assert {"papermill", "ipykernel", "pyzmq", "tyro", "pydantic-core"} <= set(pins)
+    assert not set(pins) & there and {"torch", "pandas", "pillow"} <= there
+    for name in pins:  # whatever one of them asks for is there, or travels too
+        for line in wheels.distribution(name).requires or ():
+            wanted = wheels.Requirement(line)
+            if not wanted.marker or wanted.marker.evaluate(wheels.MARKERS):
+                name = wheels.canonicalize_name(wanted.name)
+                assert name in there or name in pins
+    assert wheels.lacking(["papermill"], there | {"papermill"}) == {}
+
+
 def cell(name, arm, seconds):
     return sitting.Cell(name, arm, 0, seconds)
 
@@ -119,9 +181,10 @@ def test_pieces_are_below_their_limit_and_a_damaged_one_is_refused(
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(sitting, "MOST", 60_000)
-    monkeypatch.setattr(sitting, "PIECES", 3)
+    monkeypatch.setattr(sitting, "FILES", 5)  # a speed table and the manifest are two
     kept, out = tmp_path / "kept", tmp_path / "out"
     out.mkdir()
+    (out / "speed.json").write_text("{}")
     sizes = {"small": 10, "a/x": 20_000, "a/y": 20_000, "b": 30_000, "c": 44_000}
     sizes |= {"d": 45_000, "huge": 70_000}
     for name, size in sizes.items():
@@ -145,6 +208,17 @@ def test_pieces_are_below_their_limit_and_a_damaged_one_is_refused(
         ("- a: b", "is not YAML in JSON form"),
         ('[{"name": "a", "arms": ["simple"]}]', "arm is 'simple'"),
         ('[{"name": "a", "arms": ["random"], "width": 1}]', "width is 1"),
+        ('[{"name": "a", "chapter": "05_evaluation", "of": "b"}]', "of is 'b'"),
+        (
+            '[{"name": "a", "arms": ["random"], "teacher": {"epochs": 2}},'
+            '{"name": "b", "chapter": "05_evaluation", "of": "a"}]',
+            "of is 'a', whose settings are another experiment",
+        ),
+        (
+            '[{"name": "a", "arms": ["random"]},'
+            '{"name": "b", "chapter": "05", "of": "a"}]',
+            "chapter is '05', but there is no",
+        ),
     ],
 )
 def test_a_plan_that_cannot_be_is_one_sentence(tmp_path, text, match):
