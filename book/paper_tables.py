@@ -236,7 +236,7 @@ SET = {
     "learning rate schedule": lambda e, at: (
         f"cosine, {e.recipe.warmup_epochs} epochs of warm-up"
     ),
-    "augmentation": lambda e, at: {"rrc": "RandomResizedCrop"}[e.recipe.augment],
+    "augmentation": lambda e, at: {"rrc": "random resized crop"}[e.recipe.augment],
     "training epochs": lambda e, at: e.recipe.epochs,
     "batch size": lambda e, at: e.recipe.for_size(at, 100).batch_size,
 }
