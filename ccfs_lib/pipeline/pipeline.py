@@ -18,6 +18,7 @@ from ccfs_lib.curriculum import Filter, PhaseRecord
 from ccfs_lib.data import ImageSet, exchange
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment, Recipe, presets
+from ccfs_lib.experiment.recipes import MOST
 from ccfs_lib.experiment.selected import of_seed
 from ccfs_lib.pipeline.measure import (
     EVALUATION,
@@ -34,6 +35,11 @@ from ccfs_lib.pipeline.trainings import Trainings
 from ccfs_lib.runtime import plugins
 from ccfs_lib.select import quotas
 from ccfs_lib.store import Artefact, Store
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed <= MOST:
+        raise InputError(f"seed is {seed}, but must be 0 to {MOST}")
 
 
 class Pipeline:
@@ -125,8 +131,7 @@ class Pipeline:
         experiment's. Raises InputError for another strategy or a negative seed.
         """
         e, rule = self.experiment, None
-        if seed < 0:
-            raise InputError(f"seed is {seed}, but must be 0 or more")
+        _check_seed(seed)
         coarse, fine = e.coarse, e.fine
         if strategy in arms.STRATEGIES:
             coarse, fine = arms.parse(strategy).strategy
@@ -194,6 +199,7 @@ class Pipeline:
     def synthetic(self, name: str, seed: int) -> ImageSet:
         """Build the final set of an arm, named as in `arms.ARMS`."""
         e, arm = self.experiment, arms.parse(name, self.experiment)
+        _check_seed(seed)
         if arm.set == "full":
             return self.train
         if arm.set == "distilled":
