@@ -128,6 +128,7 @@ def replay(name: str, root: Path = ROOT) -> None:
     kept. Raises InputError for a cell that fails otherwise, or has no earlier output.
     """
     os.environ.update(environment(root) | {"CCFS_TRAIN": "0"})
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # as in `execute`
     known = manifest(name, root)
     for page in pages(name, root):
         started, before = time.perf_counter(), _former(page)

@@ -23,7 +23,7 @@ from ccfs_lib.report.text import (
 )
 from ccfs_lib.statistics import difference
 
-BUDGET = 2_500_000  # bytes of a page's data
+BUDGET = 2_200_000  # bytes of a page's data
 
 
 def view(atlas: Atlas) -> Frame:

@@ -312,15 +312,15 @@ def answer(read: Read) -> Text:
         _moved(own, shared),
         _bps(read),
         f"Less than a tenth of the published work went into {listed(grey, 12)}: these "
-        "rows say what little work gives, not what the methods can do."
+        "rows do not show what the methods reach with all of it."
         if grey
         else "",
     ]
     return finding(
-        f"What speaks here is {e.network}, {count(e.recipe.epochs, 'epoch')}, at IPC "
-        f"{e.ipc}; networks rank methods differently. As published, "
-        f"{_first(read, own)} is highest, under the same teacher "
-        f"{_first(read, shared)}.",
+        f"As published, {_first(read, own)} has the highest mean; under the same "
+        f"teacher, {_first(read, shared)}. This is for {e.network}, "
+        f"{count(e.recipe.epochs, 'epoch')}, IPC {e.ipc}: another network may rank the "
+        "methods differently.",
         _random(read, shared),
         *lines,
     )
@@ -377,7 +377,7 @@ def _moved(own: dict, shared: dict) -> str:
     if "random" not in own or "random" not in shared:
         return ""
     moved = _apart(shared["random"], own["random"])
-    text = f"The protocol alone moves the very same random images by {interval(moved)}"
+    text = f"The protocol alone changes random images' accuracy by {interval(moved)}"
     if verdict(moved) == OPEN:
         return f"{text}: too close to call."
     return f"{text}: accuracies with and without the teacher cannot be compared."
@@ -389,4 +389,4 @@ def _bps(read: Read) -> str:
         return ""
     d = _apart(own["random-bps"], shared["random"])
     moved = interval(d)
-    return f"BPS's recipe moves these random images by {moved}: {verdict(d)}."
+    return f"BPS's recipe changes random images' accuracy by {moved}: {verdict(d)}."

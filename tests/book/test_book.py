@@ -337,6 +337,22 @@ def test_photographs_come_before_the_digits():
 # -- prose of pages that are kept in git ----------------------------------------------
 
 
+# Its filters' predictions are not shipped, and all of the chapter is about them.
+UNREPLAYED = {"cifar10-jpeg-16px-ipc100/10_inside"}
+
+
+def test_pages_in_git_have_exercises_and_no_warning():
+    lacking = set()
+    for name, run in pages.declared().items():
+        for page in pages.pages(name) if run["committed"] else ():
+            cells = nbformat.read(page.path, 4).cells
+            outputs = [o for c in cells for o in c.get("outputs", [])]
+            assert not [o for o in outputs if o.get("name") == "stderr"], page.name
+            if not any(pages.has(c, "exercise") for c in cells):
+                lacking.add(page.name)
+    assert lacking <= UNREPLAYED
+
+
 def test_a_packed_drawing_is_smaller_and_comes_back_whole():
     rest = "<path d='M 1 2 L 3 4'/>" * 300
     drawing = f"<svg width='1'><metadata>a,b\n1,2</metadata> {rest}</svg>"

@@ -64,11 +64,11 @@ def test_a_row_below_a_tenth_is_grey_and_the_line_divides(read):
 
 def test_the_finding_names_network_movement_and_little_work(read):
     text = report.table1.answer(read).markdown
-    assert "What speaks here is convnet-16-32" in text
+    assert "This is for convnet-16-32" in text
     assert "CCFS, under the same teacher: clearly above Random, Forgetting and" in text
     assert "+10.0" in text  # the same random images under both protocols
     assert "went into Forgetting and DSA:" in text
-    assert "BPS's recipe moves these random images by +3.0" in text
+    assert "BPS's recipe changes random images' accuracy by +3.0" in text
 
 
 def test_figures_draw_every_row_but_random(read):
