@@ -185,12 +185,14 @@ def run(
     command: str | None = None,
     time_limit: float | None = None,
     say=print,
+    again: bool = False,
 ) -> tuple[list[Path], dict[str, str]]:
     """Measure rows x protocols x seeds; resumable, each seed filed when it is done.
 
     Returns the paths of the results, and row -> one sentence for every row that lacks
-    what it needs: it is left out, and `say` is told at once. workers, time_limit and
-    TimeUp: as for `sweep.sweep`. Raises InputError for an unknown row.
+    what it needs: it is left out, and `say` is told at once. workers, time_limit,
+    TimeUp, again and what is filed: as for `sweep.sweep`. Raises InputError for an
+    unknown row.
     """
     from ccfs_lib.pipeline.table1 import Table1Pipeline
 
@@ -198,12 +200,17 @@ def run(
     worker_count(workers, False)
     deadline = None if time_limit is None else time.monotonic() + time_limit
     table = Table1Pipeline(experiment, choices, deadline=deadline)
-    job = _Run(table, asked, command, say)
+    job = _Run(table, asked, command, say, again)
     job.check()
+    tasks = job.tasks()
+    if not tasks:
+        return list(job.paths), job.failed
     threads = is_shared(table.device)
     with executor(worker_count(workers, threads), threads) as pool:
-        job.work(pool, [(_share, *task) for task in table.shared(job.rows())])
-        job.work(pool, job.tasks())
+        names = {row.name for _, row, *_ in tasks}
+        left = [row for row in job.rows() if row.name in names]
+        job.work(pool, [(_share, *task) for task in table.shared(left)])
+        job.work(pool, tasks)
     return list(job.paths), job.failed
 
 
@@ -215,6 +222,7 @@ class _Run:
     chosen: list[Row]
     command: str | None
     say: object
+    again: bool = False
     paths: dict[Path, None] = field(default_factory=dict)  # a set that keeps its order
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -236,14 +244,21 @@ class _Run:
             self.say(f"{row.title} is left out: {sentence}")
 
     def tasks(self) -> list[tuple]:
-        """List all cells with each seed, row by row."""
-        t = self.table
-        return [
-            (_cell, row, protocol, seed)
-            for row in self.rows()
-            for protocol in cells(row, t.choices)
-            for seed in range(t.experiment.seeds)
-        ]
+        """List all cells with each seed that is not filed, row by row."""
+        t, tasks = self.table, []
+        for row in self.rows():
+            for protocol in cells(row, t.choices):
+                known = set() if self.again else t.filed(row, protocol)
+                seeds = range(t.experiment.seeds)
+                tasks += [(_cell, row, protocol, n) for n in seeds if n not in known]
+                if known:
+                    self.say(
+                        f"{row.name} {protocol}: {len(known)} of {len(seeds)} rows are "
+                        "filed and not computed again (--again does)"
+                    )
+                if len(known) == len(seeds):
+                    self.paths[t.path(row, protocol)] = None
+        return tasks
 
     def work(self, pool, tasks: list[tuple]) -> None:
         """Run tasks; file every seed of a cell as soon as it is there."""
@@ -260,7 +275,7 @@ class _Run:
     def file(self, row: Row, protocol: str, seed: int, sentence: str) -> None:
         if sentence:
             return self.fail(row, sentence)
-        path = self.table.measure(row, protocol, self.command, [seed])
+        path = self.table.measure(row, protocol, self.command, [seed], self.again)
         self.paths[path] = None
 
 

@@ -16,6 +16,7 @@ from ccfs_lib.data import ImageSet
 from ccfs_lib.errors import InputError, TimeUp
 from ccfs_lib.experiment import preset
 from ccfs_lib.experiment import table1 as recipes
+from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.pipeline import work as working
 from ccfs_lib.pipeline.table1 import Table1Pipeline
 from ccfs_lib.runtime import paths
@@ -392,3 +393,29 @@ def test_what_rows_share_is_no_more_than_they_need(quick):
     assert images("ccfs") == e.distilled * classes < e.ipc * classes
     assert images("cda", "ccfs") == images("cda") == e.ipc * classes
     assert not [t for t in quick.shared([BY_NAME["random"]]) if t[0] == "recover"]
+
+
+def test_what_is_filed_is_not_measured_again(house, threads, monkeypatch, mini):
+    e = mini(ipc=4, alpha=0.5, curricula=2, score="logits", portable=False)
+    names, count, told = ("random", "glister"), [], []
+    row = {"seed": 0, "last": 50.0, "best": 51.0}
+
+    def measured(table, row_, protocol, seed):
+        count.append((row_.name, protocol))
+        return row
+
+    monkeypatch.setattr(Table1Pipeline, "evaluate", measured)
+    monkeypatch.setattr(Pipeline, "evaluate", lambda *_: row)
+    paths_, failed = table1.run(e, names, say=told.append)
+    assert not failed and not told and len(paths_) == 4  # two panels of two rows
+    seen = set(count)
+    count.clear()
+    again, failed = table1.run(e, names, say=told.append)
+    assert set(again) == set(paths_) and not failed and not count
+    assert len(told) == 4 and all("1 of 1 rows are filed" in text for text in told)
+    priced = table1_price.price(e, names, Choices())
+    assert priced.count(" filed\n") == 4 and "teacher " not in priced.split("\n")[1]
+    table1.run(e, names, say=told.append, again=True)
+    assert set(count) == seen and "filed" not in table1_price.price(
+        e, names, Choices(), again=True
+    )

@@ -32,6 +32,8 @@ class Table1(Long):
     open: tyro.conf.OmitArgPrefixes[Open] = field(default_factory=Open)
     workers: int = 0
     """trainings at once; 0 = one per core, or six on a GPU"""
+    again: bool = False
+    """compute also what is filed in the results already"""
 
     def __call__(self) -> None:
         """Run and print the two panels."""
@@ -45,11 +47,12 @@ class Table1(Long):
         if self.dry_run:
             from ccfs_lib.commands.table1_price import price
 
-            return print(price(experiment, self.rows, choices))
+            return print(price(experiment, self.rows, choices, self.again))
         afford([experiment], self.anyway)
         from ccfs_lib import report, table1
 
         how = {"workers": self.workers, "time_limit": self.time_limit}
+        how["again"] = self.again
         _, failed = table1.run(experiment, self.rows, choices, command=command(), **how)
         shown = [name for name in self.rows if parse(name).name not in failed]
         print(report.table1.plain(experiment, shown, choices))

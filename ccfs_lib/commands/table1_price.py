@@ -32,10 +32,16 @@ class _Priced(Table1Pipeline):
             return cost.rate(network, self.train.image_size, self.device)
 
 
-def price(experiment: Experiment, names: tuple[str, ...], choices: Choices) -> str:
+def price(
+    experiment: Experiment,
+    names: tuple[str, ...],
+    choices: Choices,
+    again: bool = False,
+) -> str:
     """Say of every row what is measured, what is left, and about how long it takes.
 
-    Nothing is trained. What rows share is counted once, in lines of its own.
+    Nothing is trained. What rows share is counted once, in lines of its own. again:
+    what is filed counts only where it is stored, too.
     """
     store = ReadOnlyStore(paths.cache(), paths.shipped())
     t, lines, left_out = _Priced(experiment, choices, store), [], []
@@ -46,7 +52,10 @@ def price(experiment: Experiment, names: tuple[str, ...], choices: Choices) -> s
             with suppress(Missing):
                 t.check(row)
             works[row.name] = work(t, row)
-            lines += _row(t, row, works[row.name], shared)
+            known = {
+                p: {*()} if again else t.filed(row, p) for p in cells(row, choices)
+            }
+            lines += _row(t, row, works[row.name], shared, known)
         except InputError as error:
             left_out.append(f"{row.title} would be left out: {error}")
     every = text({experiment: [*shared.values(), *lines]}, t.device)
@@ -60,16 +69,24 @@ def _short(works: dict[str, Work]) -> list[str]:
     return [text + ", ".join(few)] if few else []
 
 
-def _row(t, row: Row, cost_of_set: Work, shared: dict[str, Line]) -> list[Line]:
-    """List a line for each protocol of a row; what it shares goes to `shared`."""
-    own = 0.0
+def _row(
+    t, row: Row, cost_of_set: Work, shared: dict[str, Line], known: dict[str, set[int]]
+) -> list[Line]:
+    """List a line for each protocol of a row; what it shares goes to `shared`.
+
+    known: the seeds of each protocol whose rows are filed.
+    """
+    own, seeds = 0.0, t.experiment.seeds
+    if all(len(filed) == seeds for filed in known.values()):
+        names = [f"{row.name} {protocol}" for protocol in known]
+        return [Line(name, seeds, seeds, 0.0, filed=True) for name in names]
     for stage in cost_of_set.stages:
         if stage.name in SHARED_STAGES:
             if stage.name not in shared:
                 shared[stage.name] = _shared(t, row, stage)
         else:
             own += _seconds(t, stage)
-    return [_cell(t, row, protocol, own) for protocol in cells(row, t.choices)]
+    return [_cell(t, row, protocol, own, filed) for protocol, filed in known.items()]
 
 
 def _shared(t, row: Row, stage: Stage) -> Line:
@@ -86,13 +103,13 @@ def _shared(t, row: Row, stage: Stage) -> Line:
     return Line(stage.name, done, len(parts), left)
 
 
-def _cell(t, row: Row, protocol: str, own: float) -> Line:
+def _cell(t, row: Row, protocol: str, own: float, known: set[int]) -> Line:
     """Count the seeds of a cell that are stored; seconds of sets and trainings left."""
     seeds, done, built = t.experiment.seeds, 0, 0
     for seed in range(seeds):
-        done += _stored(t.evaluate, row, protocol, seed)
+        done += seed in known or _stored(t.evaluate, row, protocol, seed)
         if row.name not in WITHOUT_SET:
-            built += _stored(t.built, row, seed)
+            built += seed in known or _stored(t.built, row, seed)
     first = protocol == row.protocol  # the second panel has the sets of the first
     sets = (seeds - built) * own if first or row.name == "oracle-window" else 0.0
     each = _seconds(t, _evaluation(t, row, protocol))
@@ -101,6 +118,7 @@ def _cell(t, row: Row, protocol: str, own: float) -> Line:
         done,
         seeds,
         sets + (seeds - done) * each if done < seeds else 0,
+        filed=len(known) == seeds,
     )
 
 

@@ -19,7 +19,7 @@ from ccfs_lib.experiment import Experiment, presets
 from ccfs_lib.experiment import table1 as recipes
 from ccfs_lib.experiment.budget import within
 from ccfs_lib.pipeline import sets
-from ccfs_lib.pipeline.measure import EVALUATION, measure
+from ccfs_lib.pipeline.measure import EVALUATION, filed, measure, results_path
 from ccfs_lib.pipeline.measure import row as measured
 from ccfs_lib.pipeline.pipeline import Pipeline
 from ccfs_lib.pipeline.section3 import Section3Pipeline
@@ -255,19 +255,42 @@ class Table1Pipeline:
         protocol: str,
         command: str | None = None,
         seeds: Sequence[int] | None = None,
+        again: bool = False,
     ) -> Path:
         """Evaluate a row under a protocol and file a row for each seed.
 
         Arguments and result as for `Pipeline.measure`.
         """
         if arm := dict(row.arms).get(protocol):
-            return self.stages(row).measure(arm, command, seeds)
+            return self.stages(row).measure(arm, command, seeds, again)
         cell = rows.cells(row, self.choices)[protocol]
+        # As every arm has it: claims compare rows of equal settings.
+        config = {"teacher_last": self.pipeline.teacher.last}
+        config |= self._settings(row, protocol)
+        seen = _OneCell(self, row, protocol)
+        return measure(seen, self.experiment, cell, config, command, seeds, again)
+
+    def filed(self, row: Row, protocol: str) -> set[int]:
+        """List the seeds of a cell whose rows are filed; see `measure.filed`."""
+        if arm := dict(row.arms).get(protocol):
+            return self.stages(row).filed(arm)
+        if self.experiment.portable:
+            return set()
+        cell = rows.cells(row, self.choices)[protocol]
+        seen, config = _OneCell(self, row, protocol), self._settings(row, protocol)
+        return filed(seen, self.experiment, cell, config)
+
+    def path(self, row: Row, protocol: str) -> Path:
+        """Return the results file of a cell, there or not."""
+        if arm := dict(row.arms).get(protocol):
+            return results_path(self.stages(row).experiment, arm)
+        return results_path(self.experiment, rows.cells(row, self.choices)[protocol])
+
+    def _settings(self, row: Row, protocol: str) -> dict:
+        """List settings of a cell that are not the experiment's."""
         config = {"protocol": protocol, "choices": self._chosen(row)}
         if protocol == "selmatch":
             config["protocol_epochs"] = self.evaluation.epochs
-        # As every arm has it: claims compare rows of equal settings.
-        config["teacher_last"] = self.pipeline.teacher.last
         if "budget" in row.options:
             from ccfs_lib.pipeline.work import work
 
@@ -276,8 +299,7 @@ class Table1Pipeline:
         if row.function:
             source = plugins.source_hash(row.function)
             config |= {"rule": row.function, "rule_source": source}
-        seen = _OneCell(self, row, protocol)
-        return measure(seen, self.experiment, cell, config, command, seeds)
+        return config
 
     @property
     def evaluation(self):
