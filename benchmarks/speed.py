@@ -2,6 +2,7 @@
 
     python benchmarks/speed.py                       # ConvNet and ResNet-18 at 32 px
     python benchmarks/speed.py --network resnet18 --size 64 --batch 64 128 --together 6
+    python benchmarks/speed.py --network resnet18 --bound  # where a CPU's step goes
 
 Rates are of the steady state: each way trains a short and a long time, and the rate is
 that of the epochs in which they differ. What the short one took beyond its steps is
@@ -15,7 +16,9 @@ images, network, teacher, batch size and loss. Images are random pixels of a rea
 size: the arithmetic does not mind. Quote the ratio; machines are noisy. "share" is of
 the multiply-adds per second of a large matrix product, or on a CPU a convolution, in
 the same precision; "peak" is the memory on top of what was taken before, of the GPU or,
-on a CPU, of this process: the plain loop's loaders have more.
+on a CPU, of this process: the plain loop's loaders have more. With ``--bound`` the
+fastest of some steps is taken apart: the share of its convolutions in its time, and of
+the peak in their arithmetic, say how much any loop could still win.
 """
 
 import argparse
@@ -26,6 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from statistics import median
 
 import torch
@@ -38,8 +42,9 @@ from torchvision.transforms import v2
 from ccfs_lib import networks
 from ccfs_lib.data import ImageSet
 from ccfs_lib.experiment import Recipe
+from ccfs_lib.runtime.device import place
 from ccfs_lib.runtime.queue import Queue
-from ccfs_lib.step import kd_loss
+from ccfs_lib.step import Step, kd_loss
 from ccfs_lib.train import fit
 
 CLASSES = 10
@@ -119,7 +124,8 @@ def ways(args, workers: int) -> list[Way]:
         )
 
     found = [Way("plain loop", partial(plain, workers=workers))]
-    engines = ("plain", "graph", "compile") if args.device == "cuda" else ("plain",)
+    cuda = "plain", "graph", "cast", "compile"
+    engines = cuda if args.device == "cuda" else ("plain",)
     for engine in engines:
         train = partial(ours, engine=engine)
         name = "ours" if args.device == "cpu" else f"ours, {engine}"
@@ -185,7 +191,9 @@ def measure(args, name: str, batch: int) -> tuple[list[Way], int]:
     return found, workers
 
 
-def peak_rate(device: str, precision: str, seconds: float = 1.0) -> float:
+def peak_rate(
+    device: str, precision: str, seconds: float = 1.0, clock=time.perf_counter
+) -> float:
     """Multiply-adds per second of large products: what this device can do."""
     size = 8192 if device == "cuda" else 1024
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -200,11 +208,60 @@ def peak_rate(device: str, precision: str, seconds: float = 1.0) -> float:
     best = 0.0
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
-        for work, product in products.items():
-            start = time.perf_counter()
-            product().flatten()[0].item()  # waits for the device
-            best = max(best, work / (time.perf_counter() - start))
+        for work, multiply in products.items():
+            start = clock()
+            multiply().flatten()[0].item()  # waits for the device
+            best = max(best, work / (clock() - start))
     return best
+
+
+# Operators whose own time is a part's; convolutions go by oneDNN's names, too.
+PARTS = {"convolutions": "convolution", "batch norm": "batch_norm"}
+
+
+def bound(args, name: str, batch: int, precision: str) -> str:
+    """Say where the time of a KD step goes on a CPU, and what a loop could still win.
+
+    Seconds are this thread's alone: neighbours would count otherwise.
+    """
+    student, teacher = (
+        place(networks.build(name, CLASSES, args.size, seed=s), "cpu") for s in (0, 1)
+    )
+    shape = batch, 3, args.size, args.size
+    images = torch.randint(0, 256, shape, dtype=torch.uint8)
+    recipe = Recipe(epochs=1, batch_size=batch, precision=precision)
+    index, draw = torch.arange(batch), torch.Generator().manual_seed(0)
+    step = Step(student, images, index % CLASSES, recipe, draw, teacher.eval())
+    step.begin(0)
+    fastest = math.inf
+    for _ in range(6):
+        start = time.thread_time()
+        step(index)
+        fastest = min(fastest, time.thread_time() - start)
+    shares = taken_apart(step, index)
+    macs = 4 * networks.count(student, args.size).macs * batch
+    rate = macs / (fastest * shares["convolutions"])
+    peak = peak_rate("cpu", precision, 3.0, time.thread_time)
+    parts = ", ".join(f"{part} {share:.0%}" for part, share in shares.items())
+    return (
+        f"{name}, {args.size} px, batch {batch}, {precision}, {fastest:.2f} s a step: "
+        f"{parts}, the rest {1 - sum(shares.values()):.0%}; convolutions run at "
+        f"{rate / 1e9:.0f} of {peak / 1e9:.0f} GMAC/s, {rate / peak:.0%} of the peak; "
+        f"nothing but them would be {1 / shares['convolutions']:.2f}x as fast"
+    )
+
+
+def taken_apart(step: Step, index) -> dict[str, float]:
+    """Return the share of each of PARTS in a step's time."""
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True
+    ) as profile:
+        step(index)
+    spent = {e.key: e.self_cpu_time_total for e in profile.key_averages()}
+    return {
+        part: sum(s for key, s in spent.items() if word in key) / sum(spent.values())
+        for part, word in PARTS.items()
+    }
 
 
 def main() -> None:
@@ -222,7 +279,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, help=help_text)
     parser.add_argument("--together", type=int, default=1, help="networks at once")
     parser.add_argument("--device", default="cuda" if cuda else "cpu")
+    help_text = "take a step apart on the CPU, and time nothing else"
+    parser.add_argument("--bound", action="store_true", help=help_text)
     args = parser.parse_args()
+    if args.bound:
+        torch.set_num_threads(1)
+        for cell in product(args.network, args.batch, ("fp32", "bf16")):
+            print(bound(args, *cell), flush=True)
+        return
     peaks = {p: peak_rate(args.device, p) for p in ("fp32", "bf16")}
     told = ", ".join(f"{p} {rate / 1e9:.0f} GMAC/s" for p, rate in peaks.items())
     print(f"{args.device}, {torch.get_num_threads()} threads, {told}")

@@ -44,14 +44,29 @@ class Page:
         return f"{self.run}/{self.path.stem}"
 
 
+class Once(yaml.SafeLoader):
+    """YAML in which a name may stand once: PyYAML's own takes the last one's value."""
+
+    def construct_mapping(self, node, deep=False):
+        """Make a dict; ConstructorError where a name is there twice."""
+        names = [key.value for key, _ in node.value]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{twice[0]!r} is there twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
 def declared(root: Path = ROOT) -> dict[str, dict]:
     """Read book/runs.yaml: title, scale, committed, parameters, notebooks of a run.
 
     Raises InputError for what is no declaration of a run, or names no notebook.
     """
     try:
-        runs = yaml.safe_load((root / "book" / "runs.yaml").read_text("utf-8")) or {}
-    except yaml.YAMLError as error:
+        text = (root / "book" / "runs.yaml").read_text("utf-8-sig")
+        runs = yaml.load(text, Once) or {}
+    # The others: bytes that are no UTF-8, a date that is none, lists in lists in lists.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"book/runs.yaml is no YAML: {reason}") from None
     if not isinstance(runs, dict):
@@ -64,12 +79,14 @@ def declared(root: Path = ROOT) -> dict[str, dict]:
 
 def _fault(name, run, root: Path) -> str:
     """Say what is wrong with a declared run; "" if nothing is."""
-    if not re.fullmatch(r"\w[\w.=+-]*", str(name), re.ASCII):
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.=+-]*", name, re.ASCII):
         return "must be called by letters, digits and _ . = + -: it names a folder"
     if not isinstance(run, dict) or (set(run) - {"notebooks"}) ^ FIELDS:
         odd = (set(run if isinstance(run, dict) else ()) - {"notebooks"}) ^ FIELDS
         wanted = ", ".join(sorted(FIELDS))
         return f"has or lacks {', '.join(sorted(odd))}; it needs exactly {wanted}"
+    if not all(isinstance(run[field], str) for field in ("title", "scale")):
+        return "has a title or scale that is no text"
     if not isinstance(run["parameters"] or {}, dict):
         return f"has parameters {run['parameters']!r}, but they are names and values"
     if not isinstance(run["committed"], bool):

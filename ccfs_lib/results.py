@@ -10,7 +10,7 @@ import platform
 import re
 import subprocess
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -83,15 +83,17 @@ def _holds(old: dict, content: dict) -> bool:
 
 
 def seeds(
-    root: str | Path, run: str, cell: str, config: dict, free: Iterable[str] = ()
+    root: str | Path, run: str, cell: str, config: dict, aside: Sequence[str] = ()
 ) -> set[int]:
     """List the seeds that root/run/cell.json holds, measured with this very config.
 
-    free: entries of the file's config that are not compared.
+    aside: entries of the config that are not compared.
     """
     old = _old(_path(root, run, cell))
-    known = _without(old.get("config", {}), {*free})
-    if not same(known, plain(config, "config")):
+    known, config = (
+        _without(c, {*aside}) for c in (old.get("config", {}), plain(config, "config"))
+    )
+    if not same(known, config):
         return set()
     return {row["seed"] for row in old["rows"]}
 

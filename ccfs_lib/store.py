@@ -27,6 +27,7 @@ from filelock import FileLock
 
 import ccfs_lib
 from ccfs_lib.errors import InputError, Notice
+from ccfs_lib.runtime import paths
 
 if TYPE_CHECKING:  # torch takes two seconds; naming an artefact should not cost them
     from torch import Tensor
@@ -107,7 +108,7 @@ class Store:
         self.shipped = shipped
         chosen = root or os.environ.get("CCFS_CACHE") or "data/cache"
         # Absolute now: a notebook that changes directory keeps its cache.
-        self.root = Path(chosen).expanduser().absolute()
+        self.root = paths.expanded(chosen).absolute()
 
     def path(self, kind: str, recipe: dict) -> Path:
         """Return this artefact's folder, there or not; InputError as in `key`."""

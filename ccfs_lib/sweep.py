@@ -5,10 +5,12 @@ whatever it had trained is read, not trained again.
 """
 
 import time
+import warnings
 from concurrent.futures import Executor
 from pathlib import Path
 
 from ccfs_lib.arms import CONTROLS, STRATEGIES, parse
+from ccfs_lib.errors import Notice
 from ccfs_lib.experiment import Experiment, Motivation
 from ccfs_lib.experiment.section3 import ARMS
 from ccfs_lib.runtime.workers import (
@@ -28,18 +30,24 @@ def sweep(
     command: str | None = None,
     time_limit: float | None = None,
     threads: bool | None = None,
+    again: bool = False,
 ) -> list[Path]:
     """Measure every arm with every seed; write one results file per arm.
+
+    Rows that are filed already, measured with equal settings, files and images, are not
+    computed again, but for a portable run; a Notice names them.
 
     arms: strategies ("simple-misclassified", ...) and controls ("random", "distilled",
     "random-hard", "ccfs-hard"). workers: trainings at once; 0 means one per core, or
     six on a GPU. threads: of one process, whose trainings share a queue, instead of
     processes; None means on a GPU.
     time_limit: seconds, after which TimeUp is raised at the next epoch boundary.
+    again: rows that are filed are computed, too, and replaced.
     Returns the paths of the results; a row is filed as soon as its cell is complete.
     Raises InputError for an unknown arm or a negative number of workers.
     """
     from ccfs_lib.pipeline import Pipeline
+    from ccfs_lib.pipeline.measure import results_path
 
     for arm in arms:
         parse(arm, experiment)
@@ -48,11 +56,20 @@ def sweep(
     pipeline = Pipeline(experiment, deadline=deadline)
     if threads is None:
         threads = is_shared(pipeline.device)
-    most = max((parse(arm).distilled(experiment) for arm in arms), default=0)
-    with executor(worker_count(workers, threads), threads) as pool:
-        # What every cell needs comes first: workers would only wait for each other.
-        _prepare(pool, pipeline, most, arms)
-        return _measured(pool, pipeline, (experiment, deadline), _cell, arms, command)
+    _ = pipeline.train, pipeline.test  # decoded once, not by every worker
+    pipeline.check(arms)
+    cells = _unfiled(pipeline, arms, again)
+    todo = [arm for arm in dict.fromkeys(arms) if any(arm == a for a, _ in cells)]
+    most = max((parse(arm).distilled(experiment) for arm in todo), default=0)
+    if cells:
+        with executor(worker_count(workers, threads), threads) as pool:
+            # What every cell needs comes first: workers would wait for each other.
+            _prepare(pool, pipeline, most, todo)
+            shared = experiment, deadline
+            others = [] if again else _of_other_teachers(pipeline, todo)
+            _measured(pool, pipeline, shared, _cell, cells, command, again)
+            _measured(pool, pipeline, shared, _cell, others, command, True)
+    return [results_path(experiment, arm) for arm in dict.fromkeys(arms)]
 
 
 def match(
@@ -62,12 +79,14 @@ def match(
     workers: int = 0,
     command: str | None = None,
     time_limit: float | None = None,
+    again: bool = False,
 ) -> list[Path]:
     """Measure arms x seeds of a run of Section 3; one results file per arm.
 
-    arms: of `motivation.ARMS`. Workers, limit, results and errors as for `sweep`; an
-    expert and a cell are one worker's work each.
+    arms: of `motivation.ARMS`. Workers, limit, what is filed, results and errors as for
+    `sweep`; an expert and a cell are one worker's work each.
     """
+    from ccfs_lib.pipeline.measure import results_path
     from ccfs_lib.pipeline.section3 import Section3Pipeline, known
 
     for arm in arms:
@@ -77,21 +96,55 @@ def match(
     pipeline = Section3Pipeline(motivation, deadline=deadline)
     shared = motivation, deadline
     threads = is_shared(pipeline.device)
-    with executor(worker_count(workers, threads), threads) as pool:
-        _ = pipeline.train, pipeline.test, pipeline.difficulty  # as in `_prepare`
-        pipeline.check(arms)
-        pipeline.window()  # one that leaves its class is refused before anything trains
-        if "ccfs-mtt" in arms:
-            _ = pipeline.ranking  # so is a missing file
-        experts = [(_expert, number) for number in range(motivation.experts)]
-        run_all(pool, shared, experts, "experts", "expert")
-        return _measured(pool, pipeline, shared, _match, arms, command)
+    _ = pipeline.train, pipeline.test  # as in `sweep`
+    pipeline.check(arms)
+    if cells := _unfiled(pipeline, arms, again):
+        with executor(worker_count(workers, threads), threads) as pool:
+            pipeline.window()  # one that leaves its class is refused before training
+            if any(arm == "ccfs-mtt" for arm, _ in cells):
+                _ = pipeline.ranking  # so is a missing file
+            experts = [(_expert, number) for number in range(motivation.experts)]
+            run_all(pool, shared, experts, "experts", "expert")
+            _measured(pool, pipeline, shared, _match, cells, command, again)
+    return [results_path(motivation, arm) for arm in dict.fromkeys(arms)]
+
+
+def _unfiled(pipeline, arms, again: bool) -> list[tuple[str, int]]:
+    """List the cells, (arm, seed), whose rows are not filed; a Notice names others."""
+    seeds, cells = range(pipeline.experiment.seeds), []
+    for arm in dict.fromkeys(arms):
+        known = set() if again else pipeline.filed(arm)
+        cells += [(arm, seed) for seed in seeds if seed not in known]
+        if known:
+            warnings.warn(
+                f"{arm}: {len(known)} of {len(seeds)} rows are filed and not computed "
+                "again (--again does)",
+                Notice,
+                stacklevel=3,
+            )
+    return cells
+
+
+def _of_other_teachers(pipeline, arms) -> list[tuple[str, int]]:
+    """List cells that are filed, but of a teacher to whose rows ours cannot be added.
+
+    Their settings are equal: another machine trained the teacher to other bits.
+    """
+    cells = []
+    for arm in arms:
+        if others := sorted(pipeline.filed(arm) - pipeline.joined(arm)):
+            cells += [(arm, seed) for seed in others]
+            warnings.warn(
+                f"{arm}: rows of the {len(others)} seeds that are filed have a teacher "
+                "of another training; they are measured with this one's as well",
+                Notice,
+                stacklevel=3,
+            )
+    return cells
 
 
 def _prepare(pool: Executor, pipeline, per_class: int, arms) -> None:
     """Compute teacher, scores and recovered images into the store, for all cells."""
-    _ = pipeline.train, pipeline.test  # decoded once, not by every worker
-    pipeline.check(arms)
     if pipeline.experiment.score != "forgetting":
         _ = pipeline.difficulty  # a missing file is refused before anything is trained
     shared = pipeline.experiment, pipeline.trainings.deadline
@@ -105,18 +158,18 @@ def _prepare(pool: Executor, pipeline, per_class: int, arms) -> None:
         run_all(pool, shared, missing, "squeeze", "training")
     # One alone is trained here, by all cores.
     _ = pipeline.teacher, pipeline.evaluator, selects and pipeline.difficulty
+    pipeline.recover.compare(per_class)
     tasks = [(_recover, per_class, n) for n in pipeline.recover.batches(per_class)]
     run_all(pool, shared, tasks, "recover", "batch")
 
 
-def _measured(pool: Executor, pipeline, shared, cell, arms, command) -> list[Path]:
+def _measured(
+    pool: Executor, pipeline, shared, compute, cells, command, again: bool
+) -> None:
     """Give every cell to the pool; file its row as soon as it is there."""
-    seeds = range(pipeline.experiment.seeds)
-    tasks = [(cell, arm, seed) for arm in arms for seed in seeds]
-    paths = {}
+    tasks = [(compute, arm, seed) for arm, seed in cells]
     for _, arm, seed in completed(pool, shared, tasks, "sweep", "cell"):
-        paths[arm] = pipeline.measure(arm, command, [seed])
-    return [paths[arm] for arm in dict.fromkeys(arms)]
+        pipeline.measure(arm, command, [seed], again)
 
 
 def _squeeze(experiment: Experiment, deadline: float | None, seed: int) -> None:

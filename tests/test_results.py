@@ -8,6 +8,9 @@ import os
 import re
 import subprocess
 import sys
+import uuid
+import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -361,3 +364,58 @@ def test_committed_teachers_can_be_read():
     own = rows[(rows["run"] == "cifar10-jpeg-ipc250") & (rows["cell"] == "random")]
     assert whole["last"].tolist() == [own["teacher_last"].iloc[0]]
     assert not found["run"].str.contains("mtt").any()
+
+
+# -- nothing is lost -------------------------------------------------------------------
+
+try:
+    import hypothesis
+    from hypothesis import strategies as st
+except ImportError:  # of the tests' own packages
+    hypothesis = None
+
+
+@pytest.mark.skipif(hypothesis is None, reason="hypothesis is not installed")
+def test_whatever_is_written_in_whatever_order_stays(tmp_path):
+    """Seeds, settings and damage at random: each row is filed, or kept aside."""
+    write_or_damage = st.one_of(
+        st.tuples(st.sampled_from([10, 20]), st.sets(st.integers(0, 3), min_size=1)),
+        st.sampled_from(["<<<<<<< HEAD\n", "", "[]", '{"rows": 3}', "\0"]),
+    )
+
+    @hypothesis.settings(max_examples=60, deadline=None, derandomize=True)
+    @hypothesis.given(st.lists(write_or_damage, min_size=1, max_size=8))
+    def check(steps):
+        root = tmp_path / uuid.uuid4().hex
+        path, newest, current = root / "main/ccfs.json", {}, None
+        for number, step in enumerate(steps):
+            if isinstance(step, str):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if path.exists():  # as an editor would; the rows are gone with it
+                    newest = {k: v for k, v in newest.items() if k[0] != current}
+                path.write_text(step)
+                continue
+            current, seeds = step
+            rows = [{"seed": s, "last": number, "best": number} for s in seeds]
+            config = {"ipc": current, "seeds": len(seeds)}
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Notice)
+                write(root, config=config, rows=rows)
+            newest |= {(current, seed): number for seed in seeds}
+            content = json.loads(path.read_text())
+            assert content["config"] == {"ipc": current, "seeds": len(content["rows"])}
+            filed = {(current, row["seed"]): row["last"] for row in content["rows"]}
+            assert {k: newest[k] for k in filed} == filed
+            assert {(current, seed) for seed in seeds} <= set(filed)
+        aside = [path, *root.glob("main/replaced/*.json")]
+        kept = set()
+        for text in (file.read_text() for file in aside if file.exists()):
+            with suppress(ValueError, TypeError, KeyError):
+                content = json.loads(text)
+                kept |= {
+                    (content["config"]["ipc"], row["seed"], row["last"])
+                    for row in content["rows"]
+                }
+        assert {(*key, last) for key, last in newest.items()} <= kept
+
+    check()

@@ -194,7 +194,7 @@ def test_trainings_side_by_side_keep_the_bits_of_each_alone(some, digits_teacher
 
 @needs_cuda
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("way", ["graph", "compile"])
+@pytest.mark.parametrize("way", ["graph", "cast", "compile"])
 def test_a_graph_is_plain_within_a_tolerance(some, digits_teacher, way, precision):
     recipe = Recipe(epochs=3, batch_size=32, warmup_epochs=0, precision=precision)
     networks_, losses = [], []

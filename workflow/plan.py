@@ -16,7 +16,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from ccfs_lib.arms import CONTROLS, FURTHER, STRATEGIES, parse
@@ -28,6 +28,7 @@ from ccfs_lib.experiment import (
     Experiment,
     preset,
 )
+from ccfs_lib.experiment.recipes import no_booleans
 from ccfs_lib.runtime.progress import progress
 from ccfs_lib.store import key
 
@@ -66,6 +67,8 @@ class Grid:
     recovery: Count = 1  # processes that share the recovery of images
     gpu: Annotated[int, Field(ge=0)] = 0  # what a job asks Snakemake or Slurm for
     chapters: tuple[Name, ...] = ()  # notebooks executed for every variant, on demand
+
+    _no_booleans = model_validator(mode="before")(no_booleans)
 
     @cached_property
     def settings(self) -> dict[str, dict]:

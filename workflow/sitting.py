@@ -185,7 +185,7 @@ def price(items: list[Item], speed_up: float) -> tuple[list[Cell], dict]:
         if e is None:
             continue
         arms = [arm for arm in item.arms if arm != TEACHER]
-        lines = {x.name: x for x in forecast([e], arms, counted)[e]}
+        lines = {x.name: x for x in forecast([e], arms, counted, again=True)[e]}
         before = [lines["teacher"], lines["recovered batches"]]
         shared[e] = shared.get(e, 0.0) + sum(x.seconds for x in before) / speed_up
         if TEACHER in item.arms and any(x.done < x.total for x in before):

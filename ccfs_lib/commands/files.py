@@ -25,7 +25,7 @@ class Select:
 
     def __call__(self) -> None:
         """Select, print each phase, write."""
-        experiment, out = self.choice.experiment(), self.out.expanduser()
+        experiment, out = self.choice.experiment(), paths.expanded(self.out)
         paths.writable(out, "out")
         print_settings([experiment], self.verbose)
         from ccfs_lib.curriculum import selected
@@ -63,7 +63,7 @@ class Export:
 
     def __call__(self) -> None:
         """Build the set and write it."""
-        experiment, out = self.choice.experiment(), self.out.expanduser()
+        experiment, out = self.choice.experiment(), paths.expanded(self.out)
         parquet = out.suffix == ".parquet"
         paths.writable(out, "out", folder=not parquet)
         # An empty folder may be used; whatever else is there, only if told.

@@ -31,22 +31,25 @@ class Line:
     done: int
     total: int
     seconds: float
+    filed: bool = False  # its rows are in the results, whatever is stored
 
 
 def forecast(
     experiments: Sequence[Experiment],
     arms: Sequence[str],
     counted: set | None = None,
+    again: bool = False,
 ) -> dict[Experiment, list[Line]]:
     """List the lines of each experiment: teacher, recovered images, then arms by seeds.
 
     What several of them share is counted where it first comes up. counted: of forecasts
-    before this one, which it continues. Raises InputError where data or score files are
+    before this one, which it continues. again: as of `sweep`, what is filed counts
+    only where it is stored, too. Raises InputError where data or score files are
     missing.
     """
     counted = set() if counted is None else counted
     todo = progress(experiments, "forecast", "experiment")
-    return {e: _Forecast(e, counted).lines(arms) for e in todo}
+    return {e: _Forecast(e, counted).lines(arms, again) for e in todo}
 
 
 def forecast_teacher(experiment: Experiment) -> dict[Experiment, list[Line]]:
@@ -62,7 +65,8 @@ def text(lines: dict[Experiment, list[Line]], device: str) -> str:
     for e, run_lines in lines.items():
         rows.append(e.run)
         for line in run_lines:
-            left = cost.duration(line.seconds) if line.done < line.total else "computed"
+            left = "filed" if line.filed else "computed"
+            left = cost.duration(line.seconds) if line.done < line.total else left
             rows.append(f"  {line.name:22} {line.done:4} of {line.total:<4} {left:>9}")
     total = sum(line.seconds for run_lines in lines.values() for line in run_lines)
     rows.append(
@@ -73,7 +77,7 @@ def text(lines: dict[Experiment, list[Line]], device: str) -> str:
 
 
 def forecast_matching(
-    runs: Sequence[Motivation], arms: Sequence[str]
+    runs: Sequence[Motivation], arms: Sequence[str], again: bool = False
 ) -> dict[Motivation, list[Line]]:
     """List the lines of each run of Section 3: experts, then the arms by seeds.
 
@@ -86,6 +90,10 @@ def forecast_matching(
         store = ReadOnlyStore(paths.cache(), paths.shipped())
         pipeline = Section3Pipeline(run, store)
         pipeline.check(arms)
+        filed = {arm: set() if again else pipeline.filed(arm) for arm in arms}
+        if all(len(known) == run.experiment.seeds for known in filed.values()):
+            lines[run] = [_as_filed(arm, known) for arm, known in filed.items()]
+            continue
         with suppress(Missing):  # forgetting that is not counted yet
             pipeline.window()  # InputError if it leaves its class or lacks a file
         seconds = cost.timed(
@@ -96,7 +104,7 @@ def forecast_matching(
         scores = seconds["scores"]
         lines[run] = [_scored(pipeline, scores, counted)] if scores else []
         lines[run].append(_experts(pipeline, seconds["experts"], counted))
-        lines[run] += [_matched(pipeline, arm, seconds) for arm in arms]
+        lines[run] += [_matched(pipeline, arm, filed[arm], seconds) for arm in arms]
     return lines
 
 
@@ -122,9 +130,17 @@ def _experts(pipeline: Section3Pipeline, seconds: float, counted: set) -> Line:
     return Line("experts", total - len(missing), total, seconds * len(new) / total)
 
 
-def _matched(pipeline: Section3Pipeline, arm: str, seconds: dict[str, float]) -> Line:
-    seeds, done = pipeline.experiment.seeds, 0
-    for seed in range(seeds):
+def _as_filed(name: str, known: set[int]) -> Line:
+    return Line(name, len(known), len(known), 0.0, filed=True)
+
+
+def _matched(
+    pipeline: Section3Pipeline, arm: str, known: set[int], seconds: dict[str, float]
+) -> Line:
+    seeds, done = pipeline.experiment.seeds, len(known)
+    if done == seeds:
+        return _as_filed(arm, known)
+    for seed in sorted(set(range(seeds)) - known):
         try:
             pipeline.evaluate(arm, seed)
         except Missing:
@@ -151,18 +167,23 @@ class _Forecast:
         all_ = cost.seconds(experiment.changed(alpha=1.0), s.device, size)
         self.recovery = all_["recovery"]
 
-    def lines(self, arms: Sequence[str]) -> list[Line]:
+    def lines(self, arms: Sequence[str], again: bool = False) -> list[Line]:
         """List the lines of the experiment: teacher, recovered batches, arms.
 
         Raises InputError for whatever a sweep would refuse.
         """
         self.pipeline.check(arms)
-        self.selects = any(parse(a).needs_phases for a in arms)
+        known = {a: set() if again else self.pipeline.filed(a) for a in arms}
+        todo = [a for a in arms if len(known[a]) < self.e.seeds]
+        if not todo:  # not even a teacher is asked for
+            return [_as_filed(a, known[a]) for a in arms]
+        self.selects = any(parse(a).needs_phases for a in todo)
         if self.e.score not in ("forgetting", "logits"):
             # A missing file is an error now; a function's scores may be missing.
             self._is_stored(lambda: self.pipeline.difficulty)
-        most = max(parse(a).distilled(self.e) for a in arms)
-        return [self.teacher(), self._recovery(most), *map(self._arm, arms)]
+        most = max(parse(a).distilled(self.e) for a in todo)
+        shared = [self.teacher(), self._recovery(most)]
+        return shared + [self._arm(a, known[a]) for a in arms]
 
     def _once(self, parts: dict, seconds: float, *which) -> float:
         """Return the seconds, or 0 where this has been counted before.
@@ -213,9 +234,11 @@ class _Forecast:
             return False
         return True
 
-    def _arm(self, arm: str) -> Line:
-        done, seconds = 0, 0.0
-        for seed in range(self.e.seeds):
+    def _arm(self, arm: str, known: set[int]) -> Line:
+        done, seconds = len(known), 0.0
+        if done == self.e.seeds:
+            return _as_filed(arm, known)
+        for seed in sorted(set(range(self.e.seeds)) - known):
             if self._is_stored(self.pipeline.evaluate, arm, seed):
                 done += 1
             else:

@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from ccfs_lib.experiment.datasets import KNOWN, SCORE_FILES, score_file
+from ccfs_lib.runtime import paths
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,9 @@ class Results:
     def __call__(self) -> None:
         """Print one line per arm: mean, sd, 95 % t interval, seeds."""
         from ccfs_lib import results
-        from ccfs_lib.runtime import paths
 
         if self.out is not None:
-            out = self.out.expanduser()
+            out = paths.expanded(self.out)
             paths.writable(out, "out")
         roots = dict.fromkeys((paths.results(), paths.own_results()))
         if self.run:
@@ -42,8 +42,6 @@ class Results:
 
 def _root(run: str) -> Path:
     """Find the folder that a run is filed in; for an unknown one that of the others."""
-    from ccfs_lib.runtime import paths
-
     root = paths.filed(run)
     return root if (root / run).is_dir() else paths.results()
 
@@ -69,8 +67,17 @@ def _line(run: str, arm: str, rows) -> str:
     seeds = "seed" if s.n == 1 else "seeds"
     return (
         f"{run:24} {arm:22} last {s.mean:5.2f} {spread:18} best {best.mean:5.2f}  "
-        f"{s.n} {seeds}"
+        f"{s.n} {seeds}{_short(rows)}"
     )
+
+
+def _short(rows) -> str:
+    """Say how large sets are that are smaller than wanted: classes may lack images."""
+    if not {"images", "wanted"} <= set(rows):
+        return ""
+    part = rows[["images", "wanted"]].dropna()
+    share = part["images"].sum() / max(part["wanted"].sum(), 1)
+    return f", {100 * share:.1f} % of the images wanted" if 0 < share < 1 else ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,6 @@ class Doctor:
         import torch
 
         from ccfs_lib import results
-        from ccfs_lib.runtime import paths
 
         on_gpu = torch.cuda.is_available()
         facts = results.provenance("cuda" if on_gpu else "cpu")
@@ -125,7 +131,7 @@ def _found(name: str) -> str:
         return "here, with scikit-learn"
     if not (root := os.environ.get("CCFS_DATA")):
         return "not looked for: CCFS_DATA is not set"
-    root = Path(root).expanduser()
+    root = paths.expanded(root)
     try:
         official = name in ("cifar10", "cifar100") and cifar.folder(name, root).is_dir()
         if not official and catalogue.present(name, root, "train") is None:

@@ -41,7 +41,12 @@ class Long:
     """fetch a data set that is not there from its official address"""
 
     def begin(self, runs: list) -> None:
-        """Say what is run, and allow downloads where they are asked for."""
+        """Say what is run, and allow downloads where they are asked for.
+
+        Raises InputError where the cache cannot be written: all would be trained again
+        by every worker, and lost.
+        """
+        paths.writable(paths.cache(), "cache", folder=True)
         if self.download:
             os.environ["CCFS_DOWNLOAD"] = "1"  # workers read it, too
         print_settings(runs, self.verbose)
@@ -80,6 +85,8 @@ class Sweep(Long):
     """strategies (fine-coarse) and controls"""
     workers: int = 0
     """trainings at once; 0 = one per core, or six on a GPU"""
+    again: bool = False
+    """compute also what is filed in the results already"""
 
     def __call__(self) -> None:
         """Run and print the table."""
@@ -92,7 +99,7 @@ class Sweep(Long):
             from ccfs_lib.commands.forecast import forecast
             from ccfs_lib.commands.suggest import suggestions
 
-            lines = forecast(experiments, self.arms)
+            lines = forecast(experiments, self.arms, again=self.again)
             print_forecast(experiments, lines)
             for sentence in suggestions(lines, self.arms):
                 print(sentence)
@@ -101,7 +108,7 @@ class Sweep(Long):
         # Only now: torch takes seconds, and a mistake is reported without it.
         from ccfs_lib.sweep import sweep
 
-        options = {"workers": self.workers, "command": command()}
+        options = {"workers": self.workers, "command": command(), "again": self.again}
         each(
             experiments,
             self.time_limit,
@@ -122,6 +129,8 @@ class Match(Long):
     """selmatch, two-shot, reverse, ccfs-mtt"""
     workers: int = 0
     """trainings at once; 0 = one per core, or six on a GPU"""
+    again: bool = False
+    """compute also what is filed in the results already"""
     ship: bool = False
     """copy the distilled sets of finished runs to data/artefacts; train nothing"""
 
@@ -142,7 +151,8 @@ class Match(Long):
         if self.dry_run:
             from ccfs_lib.commands.forecast import forecast_matching
 
-            return print_forecast(runs, forecast_matching(runs, self.arms))
+            lines = forecast_matching(runs, self.arms, self.again)
+            return print_forecast(runs, lines)
         if self.ship:
             from ccfs_lib.commands.ship import adopt, ship_matches
 
@@ -154,7 +164,7 @@ class Match(Long):
         afford([run.experiment for run in runs], self.anyway)
         from ccfs_lib.sweep import match
 
-        options = {"workers": self.workers, "command": command()}
+        options = {"workers": self.workers, "command": command(), "again": self.again}
         each(
             runs,
             self.time_limit,
@@ -174,7 +184,7 @@ class Squeeze(Long):
         check(("teacher",), self.time_limit)
         experiment, out = self.choice.experiment(), self.out
         if out is not None:
-            out = out.expanduser()
+            out = paths.expanded(out)
             paths.writable(out, "out", folder=True)
         self.begin([experiment])
         if self.dry_run:

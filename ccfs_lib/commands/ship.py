@@ -59,7 +59,10 @@ def narrow(values: Tensor) -> Tensor:
 
 
 def _missing(kind: str):
-    raise InputError(f"a stage ({kind}) has not been computed; run the sweep first")
+    raise InputError(
+        f"a stage ({kind}) has not been computed; run the sweep first, with "
+        "--again where its rows are filed"
+    )
 
 
 def adopt(runs: list[str]) -> list[Path]:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import tempfile
+import unicodedata
 import warnings
 from functools import partial
 from pathlib import Path
@@ -172,6 +173,8 @@ def class_folders(root: str | Path, classes: tuple[str, ...]) -> list[Path]:
 
 
 def _simple(name: str) -> str:
+    # Composed: macOS splits "é" into two characters, others do not.
+    name = unicodedata.normalize("NFC", name)
     return re.sub(r"[\s_-]+", " ", name).strip().lower()
 
 

@@ -106,9 +106,12 @@ def say_left_out(folder: Path, files: list[Path], stray: int = 0) -> None:
 
 
 def text(path: Path) -> str:
-    """Read a text file; raises InputError if it cannot be read as UTF-8."""
+    """Read a text file; raises InputError if it cannot be read as UTF-8.
+
+    A byte order mark, which editors of Windows put before it, is left out.
+    """
     try:
-        return path.read_text("utf-8")
+        return path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise damaged(path, error) from error
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ccfs_lib.data import catalogue, cifar, convert, decode
 from ccfs_lib.data.catalogue import NAMES, SIZES
 from ccfs_lib.errors import InputError
-from ccfs_lib.runtime import plugins
+from ccfs_lib.runtime import paths, plugins
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +200,7 @@ def load(
     if plugins.named(str(dataset)) and not Path(dataset).exists():
         return _from_function(str(dataset), split)
     if dataset not in NAMES:
-        path = Path(dataset).expanduser()
+        path = paths.expanded(dataset)
         return _from_path(path, split, cache_dir, image_size)
     root = data_root or os.environ.get("CCFS_DATA")
     if not root:
@@ -208,7 +208,7 @@ def load(
             f"data_root is not set: '{dataset}' needs the folder that holds it, as "
             "data_root or in the environment variable CCFS_DATA"
         )
-    root = Path(root).expanduser()
+    root = paths.expanded(root)
     if dataset in ("cifar10", "cifar100"):
         data = _cifar(dataset, root, split, download, cache_dir)
     else:

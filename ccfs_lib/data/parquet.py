@@ -124,6 +124,13 @@ class ParquetSource:
         """Return the map (place, label in this file) -> index into `classes`."""
         # Without names of its own a file is numbered as the training split is.
         names = self._declared[path] or self.declared
+        if names and not self._declared[path]:
+            warnings.warn(
+                f"{path} names no classes: its labels are taken as numbered as those "
+                "of the training split",
+                Notice,
+                stacklevel=2,
+            )
         wanted = self.names or self.declared or self.classes
         if names is None or names == wanted:
             return self._plain

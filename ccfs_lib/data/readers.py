@@ -9,6 +9,7 @@ import hashlib
 import warnings
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -212,6 +213,9 @@ def _annotations(text: str, wnids: list[str], place: Path) -> list[tuple[int, st
     unknown = next((row for row in rows if row[-1] not in number), None)
     if unknown:
         raise InputError(f"{place}: {unknown} of val_annotations.txt is no known class")
+    twice = [name for name, n in Counter(row[0] for row in rows).items() if n > 1]
+    if twice:
+        raise InputError(f"{place}: val_annotations.txt names {twice[0]} twice")
     # Sorted as ImageFolder would after the usual move into one folder per class.
     return sorted((number[wnid], name) for name, wnid in rows)
 

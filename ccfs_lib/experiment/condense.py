@@ -6,13 +6,19 @@ rows at IPC 250 and more, and no word on how they were made.
 """
 
 from dataclasses import replace
-from typing import Annotated
 
-from pydantic import Field
+from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment.recipes import STRICT, Count, Fraction, Positive
+from ccfs_lib.experiment.recipes import (
+    STRICT,
+    Count,
+    Fraction,
+    Positive,
+    Whole,
+    no_booleans,
+)
 from ccfs_lib.experiment.strengths import Strengths
 
 # IPC: (matches in an iteration, epochs of the network between two); the released code
@@ -32,7 +38,7 @@ class Gradients:
     """DSA: the released defaults; outer and inner are those of `loops` for an IPC."""
 
     outer: Count
-    inner: Annotated[int, Field(ge=0)]
+    inner: Whole
     iterations: Count = 1000
     lr_img: Positive = 0.1
     lr_net: Positive = 0.01
@@ -40,6 +46,8 @@ class Gradients:
     batch_real: Count = 256  # of each class
     batch_net: Count = 256
     dsa: Strengths | None = Strengths()  # None: DC
+
+    _no_booleans = model_validator(mode="before")(no_booleans)
 
     def passes(self, classes: int, ipc: int, class_size: int = 0) -> int:
         """Count the images of one iteration, forward and back through a network.
@@ -61,6 +69,8 @@ class Distribution:
     batch_real: Count = 256  # of each class
     # One operation and one set of numbers for each class, the same on both sides.
     dsa: Strengths | None = Strengths()
+
+    _no_booleans = model_validator(mode="before")(no_booleans)
 
     def passes(self, classes: int, ipc: int, class_size: int = 0) -> int:
         """Count the images embedded in one iteration; arguments as in Gradients."""

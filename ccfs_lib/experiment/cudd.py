@@ -5,9 +5,9 @@ what small images force. Rows of it are no reproduction of CUDD's own numbers.
 """
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
+from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
 from ccfs_lib.errors import InputError
@@ -17,10 +17,10 @@ from ccfs_lib.experiment.recipes import (
     Count,
     Distillation,
     LateRecipe,
+    NotNegative,
     Positive,
+    no_booleans,
 )
-
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -32,8 +32,10 @@ class Cudd:
     curricula: Count = 3
     # lr, BN weights and crops are the code's; ours: iterations and rolls (`cudd`).
     recovery: Distillation = Distillation(method="sre2l", crop_min=0.08)
-    anchor: Weight = 1.0  # mean squared distance to the real image, in the same view
-    adversarial: Weight = 1.0  # -log(1 - p(student, target)) where the teacher is right
+    # Mean squared distance to the real image, in the same view.
+    anchor: NotNegative = 1.0
+    # -log(1 - p(student, target)) where the teacher is right.
+    adversarial: NotNegative = 1.0
     # AdamW 1e-3, weight decay 0.01, batches of 128, T = 20, CutMix, 150 epochs; it
     # goes on from the student before, at half the rate. The code's KL lacks T^2, which
     # Adam's scaled steps hardly see.
@@ -48,6 +50,8 @@ class Cudd:
     )
     student_start: Literal["previous", "fresh"] = "previous"
     student_lr_next: Positive = 5e-4  # of one that goes on from the one before
+
+    _no_booleans = model_validator(mode="before")(no_booleans)
 
 
 # Ours: digits in seconds, with the network and views of their preset.

@@ -8,6 +8,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ccfs_lib.runtime import paths
+
 Pixels = tuple[float, float, float]  # one number per channel, in [0, 1] units
 
 
@@ -53,11 +55,11 @@ def score_file(score: str, dataset: str, data_root: str = "") -> Path:
     Published files lie in scores/, in the folder of the data or beside it.
     """
     if not score.startswith("published-"):
-        return Path(score).expanduser()
+        return paths.expanded(score)
     stem = SCORE_FILES[dataset]
     name = {"published-forgetting": f"forgetting_{stem}.npy"}.get(
         score, f"cscores_{stem}.npz"
     )
-    root = Path(data_root or os.environ.get("CCFS_DATA", ".")).expanduser()
+    root = paths.expanded(data_root or os.environ.get("CCFS_DATA", "."))
     beside = [folder / "scores" / name for folder in (root, root.parent)]
     return next((path for path in beside if path.exists()), beside[0])

@@ -1,16 +1,22 @@
 """Recipes of experts and of matching them, as data, and the published cells."""
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment.recipes import STRICT, Count, Fraction, Positive, no_booleans
-from ccfs_lib.experiment.strengths import NotNegative, Strengths
-
-Whole = Annotated[int, Field(ge=0)]
+from ccfs_lib.experiment.recipes import (
+    STRICT,
+    Count,
+    Fraction,
+    NotNegative,
+    Positive,
+    Whole,
+    no_booleans,
+)
+from ccfs_lib.experiment.strengths import Strengths
 
 
 @dataclass(frozen=True, config=STRICT)

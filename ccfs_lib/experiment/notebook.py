@@ -59,6 +59,11 @@ def _measured(experiment: Experiment, names) -> list[str]:
     found = _names("arms", names)
     for name in found:
         arms.parse(name, experiment)
+    if found and (missing := [name for name in COMPARED if name not in found]):
+        raise InputError(
+            f"arms is {names!r} and lacks {missing[0]}: what the chapter says compares "
+            f"{', '.join(COMPARED)}"
+        )
     return found
 
 
@@ -84,6 +89,8 @@ def _learners(experiment: Experiment, names) -> list[str]:
     return names.split()
 
 
+# Chapter 5 splits the paper's comparison into the teacher's part and the selection's.
+COMPARED = (arms.CCFS, "random", "random-hard")
 # What IPython itself keeps in the namespace of every notebook.
 IPYTHON = {"In", "Out", "exit", "quit", "open", "get_ipython"}
 

@@ -17,7 +17,10 @@ from pydantic_core import ArgsKwargs
 STRICT = ConfigDict(extra="forbid")
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+MOST = 10**6  # of whatever is counted, so that no loop over it takes long
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Whole = Annotated[int, Field(ge=0, le=MOST)]
 
 
 def no_booleans(cls, given):
@@ -71,15 +74,15 @@ class Recipe:
     lr: Positive = 0.1  # Table 6 (CIFAR); 0.2 in Table 9 (Tiny-ImageNet)
     momentum: Fraction = 0.9
     nesterov: bool = False
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4  # Table 6; 1e-4 in Table 9
-    warmup_epochs: Annotated[int, Field(ge=0)] = 5  # released; the paper is silent
+    weight_decay: NotNegative = 5e-4  # Table 6; 1e-4 in Table 9
+    warmup_epochs: Whole = 5  # released; the paper is silent
     warmup_start: Fraction = 0.01  # first epoch's fraction of lr
     # Cosine ends at this fraction of lr: 0 would come one epoch after the last (CCFS,
     # SRe2L), any other is that of the last epoch (SelMatch trains E + 1 epochs).
     final_lr: Fraction = 0.0
     augment: Literal["rrc", "crop", "none"] = "rrc"  # Tables 6, 9; "crop": teachers
     crop_scale: tuple[Fraction, Fraction] = (0.08, 1.0)  # of the area, torchvision's
-    pad: Annotated[int, Field(ge=0)] = 4  # for "crop"
+    pad: Whole = 4  # for "crop"
     flip: bool = True
     # ours: the authors train in float32. bf16 is autocast with float32 weights, worth
     # it on GPUs and on CPUs with AVX512-BF16.
@@ -161,8 +164,8 @@ class Distillation:
     iterations: Count = 1000  # CIFAR: the authors' folder names; Tiny: 4000
     lr: Positive = 0.25  # SRe2L CIFAR-100; Tiny 0.1 (SRe2L), 0.4 (CDA)
     betas: tuple[Fraction, Fraction] = (0.5, 0.9)
-    bn_weight: Annotated[float, Field(ge=0)] = 0.01  # Tiny: 1 (SRe2L), 0.05 (CDA)
-    first_bn: Annotated[float, Field(ge=0)] = 10.0
+    bn_weight: NotNegative = 0.01  # Tiny: 1 (SRe2L), 0.05 (CDA)
+    first_bn: NotNegative = 10.0
     # SRe2L, CDA. Batch-norm statistics are matched over a batch, not image by image,
     # and a batch shares its views: with more each image is freer, and a GPU full.
     batch_size: Count = 100
@@ -170,7 +173,7 @@ class Distillation:
     # the smallest area to this by a cosine. SRe2L on CIFAR does not crop.
     crop_min: Fraction = 0.08
     flip: bool = True
-    roll: Annotated[int, Field(ge=0)] = 4  # pixels, uniform 0..roll on each axis
+    roll: Whole = 4  # pixels, uniform 0..roll on each axis
     roll_back: bool = False  # uniform -roll..roll: SRe2L on Tiny-ImageNet
     # The authors save 8-bit JPEGs (Pillow's default quality); ours keeps the pixels.
     save: Literal["png", "jpeg"] = "png"

@@ -15,7 +15,7 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import names, presets
 from ccfs_lib.experiment.matching import EXPERTS, ExpertRecipe, Matching
 from ccfs_lib.experiment.notebook import given
-from ccfs_lib.experiment.recipes import STRICT, Count, Fraction, Recipe, no_booleans
+from ccfs_lib.experiment.recipes import STRICT, Fraction, Recipe, no_booleans
 from ccfs_lib.experiment.settings import (
     Experiment,
     Setting,
@@ -60,7 +60,7 @@ class Motivation:
     matcher: Annotated[str, Setting("network of the experts and of inner steps")] = (
         "convnet"
     )
-    experts: Annotated[Count, Setting("trajectories")] = 100
+    experts: Annotated[int, Field(ge=1, le=10_000), Setting("trajectories")] = 100
     expert: ExpertRecipe = EXPERTS["selmatch"]
     matching: Matching = Field(default_factory=Matching)
     # Of the evaluations, and of the models that filter.

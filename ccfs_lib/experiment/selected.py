@@ -5,10 +5,12 @@ Read here without torch for the first check of an experiment, and by
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from ccfs_lib.errors import InputError
+from ccfs_lib.runtime import paths
 
 # What a file that is something else makes json raise.
 READING = (OSError, ValueError, LookupError, TypeError, RecursionError)
@@ -54,8 +56,8 @@ def of_seed(path: str | Path, seed: int) -> Path:
     A folder holds a selection for each seed, as data/selected does: of seed 2 the one
     whose name ends in seed2.json. Raises InputError unless there is exactly one.
     """
-    path = Path(path).expanduser()
-    if not path.is_dir():
+    path = paths.expanded(path)
+    if not os.path.isdir(path):  # False, too, for a name that is none
         return path
     found = sorted(path.glob(f"*seed{seed}.json"))
     if len(found) != 1:

@@ -18,6 +18,7 @@ from ccfs_lib.experiment.datasets import KNOWN
 from ccfs_lib.experiment.datasets import SCORE_FILES as SCORE_FILES
 from ccfs_lib.experiment.datasets import SMALLEST_CLASS as SMALLEST_CLASS
 from ccfs_lib.experiment.recipes import (
+    MOST,
     STRICT,
     Count,
     Distillation,
@@ -98,12 +99,12 @@ class Experiment:
     # A smaller problem from the same images, for machines without a GPU.
     classes: Annotated[
         int,
-        Field(ge=0),
+        Field(ge=0, le=MOST),
         Setting("only the first classes of the data set; 0 = all", "data", later=True),
     ] = 0
     image_size: Annotated[
         int,
-        Field(ge=0),
+        Field(ge=0, le=MOST),
         Setting(
             "shrink images to so many pixels a side; 0 = as they are",
             "data",
@@ -149,7 +150,9 @@ class Experiment:
         ),
     ] = "published-forgetting"
     score_runs: Annotated[
-        Count, Setting('trainings averaged for "forgetting"', "choice")
+        int,
+        Field(ge=1, le=100),
+        Setting('trainings averaged for "forgetting"', "choice"),
     ] = 3
     # In the authors' code, not in the paper; nearly inert with their teachers, which
     # get 99.4-100 % of the training images right.
@@ -219,7 +222,9 @@ class Experiment:
     )
     # 0 is the teacher of every run so far; images are recovered from each anew.
     teacher_seed: Annotated[
-        int, Field(ge=0), Setting("of the teacher's training", "teacher", later=True)
+        int,
+        Field(ge=0, le=MOST),
+        Setting("of the teacher's training", "teacher", later=True),
     ] = 0
     teacher_from: Annotated[
         str,
@@ -409,6 +414,8 @@ def preset(
     "paper", "notebooks" or "released", at the paper's scale. Raises InputError naming
     the first bad field, its value and what is allowed.
     """
+    if not isinstance(dataset, str):
+        raise InputError(f"dataset is {dataset!r}, but must be a name or a path")
     scale = scale or ("digits" if dataset == "digits" else "laptop")
     if scale not in SCALES:
         raise InputError(f"scale is {scale!r}, but must be one of {', '.join(SCALES)}")

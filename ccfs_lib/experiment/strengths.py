@@ -5,11 +5,16 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from ccfs_lib.experiment.recipes import STRICT, Fraction, Positive, no_booleans
+from ccfs_lib.experiment.recipes import (
+    STRICT,
+    Fraction,
+    NotNegative,
+    Positive,
+    no_booleans,
+)
 
 Op = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 OPS = get_args(Op)
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -23,7 +28,8 @@ class Strengths:
     # Each as likely as the others.
     ops: Annotated[tuple[Op, ...], Field(min_length=1)] = OPS
     flip: Fraction = 0.5  # probability, given the operation was drawn
-    scale: Annotated[float, Field(ge=1)] = 1.2  # each side by 1/1.2 .. 1.2
+    # Each side by 1/1.2 .. 1.2.
+    scale: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.2
     rotate: NotNegative = 15.0  # degrees, to both sides
     crop: Fraction = 0.125  # shift on each axis, of the side, rounded to pixels
     cutout: Fraction = 0.5  # side of the square, of the image's

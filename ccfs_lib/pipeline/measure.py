@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 # Settings that may name a user's function, whose text then belongs to the results. Of
 # data it does not: their fingerprints are there.
 NAMES = ("network", "teacher_network", "evaluation_network", "matcher", "score")
-# What a row's file says of the teacher is a result, and no setting.
-TAUGHT = ("teacher_last", "teacher_best", "teacher_train", "evaluator_last")
+# Of a configuration, what is known only when a teacher is trained.
+TEACHERS = ("teacher_last", "teacher_best", "teacher_train", "evaluator_last")
 EVALUATION = 999  # training seeds are 1000 * seed + phase; this "phase" is the test
 
 
@@ -48,6 +48,7 @@ def measure(
     config: dict,
     command: str | None,
     seeds: Sequence[int] | None = None,
+    again: bool = False,
 ) -> Path:
     """Evaluate an arm and file a row for each seed as soon as it is known.
 
@@ -57,13 +58,13 @@ def measure(
 
     pipeline: has `evaluate`, `experiment`, `trainings`. settings: what names the run
     and is filed (an Experiment, a Motivation). config: what is filed besides. seeds:
-    default all of the experiment.
+    default all of the experiment. again: rows that are there are replaced.
     """
     e, t = pipeline.experiment, pipeline.trainings
-    config = _whole(pipeline, settings, arm, config)
-    place = _place(settings, arm)
+    config = _config(pipeline, settings, arm) | config
+    place = paths.filed(settings.run), settings.run, _cell(arm)
     results.check_images(*place[:2], _fingerprints(t))
-    known = set() if e.portable else results.seeds(*place, config)
+    known = set() if again or e.portable else results.seeds(*place, config)
     todo = [seed for seed in seeds or range(e.seeds) if seed not in known]
     done = beside(lambda seed: pipeline.evaluate(arm, seed), todo, t.device)
     for _, measured in progress(done, arm, "seed", total=len(todo)):
@@ -73,38 +74,38 @@ def measure(
             rows=[measured],
             provenance=results.provenance(t.device, command),
         )
-    return place[0] / settings.run / f"{place[2]}.json"
+    return results_path(settings, arm)
 
 
 def filed(
-    pipeline, settings, arm: str, config: dict, seeds: Sequence[int] | None = None
-) -> Path | None:
-    """Find rows of all seeds that were measured under these settings and images.
+    pipeline, settings, arm: str, config: dict, aside: Sequence[str] = TEACHERS
+) -> set[int]:
+    """List the seeds of the experiment whose rows are filed; nothing is trained.
 
-    Whatever teacher they had: who has the rows, but neither the teacher nor what was
-    trained under it, needs no training to show them. Arguments as for `measure`; config
-    without the teacher's figures. None where a row is missing, and for portable runs,
-    which are always repeated.
+    They were measured with equal settings, files and images. Of a portable run none is:
+    it is cheap, and has to repeat. Arguments as for `measure`. aside: entries of the
+    configuration that are not compared, by default the teacher's accuracies.
     """
-    e, place = pipeline.experiment, _place(settings, arm)
-    wanted = set(seeds or range(e.seeds))
-    config = _whole(pipeline, settings, arm, config)
-    if e.portable or not wanted <= results.seeds(*place, config, TAUGHT):
-        return None
-    return place[0] / place[1] / f"{place[2]}.json"
+    if pipeline.experiment.portable:
+        return set()
+    place = paths.filed(settings.run), settings.run, _cell(arm)
+    config = _config(pipeline, settings, arm) | config
+    known = results.seeds(*place, config, aside=aside)
+    return known & set(range(pipeline.experiment.seeds))
 
 
-def _whole(pipeline, settings, arm: str, config: dict) -> dict:
-    """Complete the configuration of a cell: settings, images, the user's files."""
-    seeds = pipeline.experiment.seeds
-    config = settings.hashed() | {"arm": arm, "seeds": seeds} | config
-    config |= _fingerprints(pipeline.trainings) | given(pipeline, settings)
+def results_path(settings, arm: str) -> Path:
+    """Return the file of an arm's rows, there or not."""
+    return paths.filed(settings.run) / settings.run / f"{_cell(arm)}.json"
+
+
+def _config(pipeline, settings, arm: str) -> dict:
+    """List what the rows of an arm depend on: settings, files and images."""
+    e, t = pipeline.experiment, pipeline.trainings
+    config = settings.hashed() | {"arm": arm, "seeds": e.seeds}
+    config |= _fingerprints(t) | given(pipeline, settings)
     sources = plugins.sources((k, config[k]) for k in NAMES if k in config)
     return config | ({"sources": sources} if sources else {})
-
-
-def _place(settings, arm: str) -> tuple[Path, str, str]:
-    return paths.filed(settings.run), settings.run, _cell(arm)
 
 
 def _cell(arm: str) -> str:

@@ -18,8 +18,16 @@ from ccfs_lib.curriculum import Filter, PhaseRecord
 from ccfs_lib.data import ImageSet, exchange
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment, Recipe, presets
+from ccfs_lib.experiment.recipes import MOST
 from ccfs_lib.experiment.selected import of_seed
-from ccfs_lib.pipeline.measure import EVALUATION, check, filed, measure, row
+from ccfs_lib.pipeline.measure import (
+    EVALUATION,
+    check,
+    filed,
+    measure,
+    results_path,
+    row,
+)
 from ccfs_lib.pipeline.opinion import kept_opinion, some
 from ccfs_lib.pipeline.recover import Recover
 from ccfs_lib.pipeline.squeeze import Squeeze, Teacher
@@ -27,6 +35,11 @@ from ccfs_lib.pipeline.trainings import Trainings
 from ccfs_lib.runtime import plugins
 from ccfs_lib.select import quotas
 from ccfs_lib.store import Artefact, Store
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed <= MOST:
+        raise InputError(f"seed is {seed}, but must be 0 to {MOST}")
 
 
 class Pipeline:
@@ -118,8 +131,7 @@ class Pipeline:
         experiment's. Raises InputError for another strategy or a negative seed.
         """
         e, rule = self.experiment, None
-        if seed < 0:
-            raise InputError(f"seed is {seed}, but must be 0 or more")
+        _check_seed(seed)
         coarse, fine = e.coarse, e.fine
         if strategy in arms.STRATEGIES:
             coarse, fine = arms.parse(strategy).strategy
@@ -187,6 +199,7 @@ class Pipeline:
     def synthetic(self, name: str, seed: int) -> ImageSet:
         """Build the final set of an arm, named as in `arms.ARMS`."""
         e, arm = self.experiment, arms.parse(name, self.experiment)
+        _check_seed(seed)
         if arm.set == "full":
             return self.train
         if arm.set == "distilled":
@@ -296,25 +309,33 @@ class Pipeline:
         name: str,
         command: str | None = None,
         seeds: Sequence[int] | None = None,
+        again: bool = False,
     ) -> Path:
         """Evaluate an arm and file a row for each seed; return the results' path.
 
-        Rows that are there need no teacher: `measure.filed`. seeds: default all of the
-        experiment. Raises InputError for an arm that cannot
-        be measured here, and where its results cannot be filed.
+        seeds: default all of the experiment. again: those that are filed are measured
+        anew. Raises InputError for an arm that cannot be measured here, and where its
+        results cannot be filed.
         """
         e = self.experiment
-        arm = arms.parse(name, e)  # before a teacher is trained
+        arms.parse(name, e)  # before a teacher is trained
         check(self, e, name)
-        config = {}
-        if arm.protocol:  # a recipe of its own: the experiment's takes no part
-            own = presets.evaluation(e.dataset, e.scale, e.ipc)
-            config |= {"protocol": arm.protocol, "protocol_epochs": own.epochs}
-        if arm.rule:
-            config |= {"rule": arm.rule, "rule_source": plugins.source_hash(arm.rule)}
-        if not self.squeeze.here and (path := filed(self, e, name, config, seeds)):
-            return path
-        return measure(self, e, name, config | self._taught(), command, seeds)
+        if not again and self.filed(name) >= set(seeds or range(e.seeds)):
+            return results_path(e, name)
+        config = self._settings(name) | self._taught()
+        return measure(self, e, name, config, command, seeds, again)
+
+    def filed(self, name: str) -> set[int]:
+        """List the seeds of an arm whose rows are filed; see `measure.filed`."""
+        return filed(self, self.experiment, name, self._settings(name))
+
+    def joined(self, name: str) -> set[int]:
+        """List those of `filed` whose teacher is ours: others take no further rows.
+
+        A teacher of equal settings that another machine trained has other bits.
+        """
+        config = self._settings(name) | self._taught()
+        return filed(self, self.experiment, name, config, aside=())
 
     def _taught(self) -> dict:
         """Return the teacher's accuracies, which every cell files beside its rows."""
@@ -324,3 +345,14 @@ class Pipeline:
         if self.evaluator is not teacher:
             known["evaluator_last"] = self.evaluator.last
         return known
+
+    def _settings(self, name: str) -> dict:
+        """List settings of an arm that are not the experiment's."""
+        e, config = self.experiment, {}
+        arm = arms.parse(name, e)
+        if arm.protocol:  # a recipe of its own: the experiment's takes no part
+            own = presets.evaluation(e.dataset, e.scale, e.ipc)
+            config |= {"protocol": arm.protocol, "protocol_epochs": own.epochs}
+        if arm.rule:
+            config |= {"rule": arm.rule, "rule_source": plugins.source_hash(arm.rule)}
+        return config

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import suppress
+from multiprocessing import parent_process
 
 from torch import Tensor
 
@@ -22,7 +23,7 @@ class Recover:
 
     def __init__(self, trainings: Trainings, squeeze: Squeeze):
         self.trainings, self.squeeze = trainings, squeeze
-        self._compared: set[int] = set()
+        self._compared = False
         self.experiment = trainings.experiment
 
     def images(self, per_class: int) -> ImageSet:
@@ -48,16 +49,27 @@ class Recover:
         if folder := self.experiment.distilled_from:
             exchange.class_folders(folder, self.trainings.train.classes)
 
+    def compare(self, per_class: int) -> None:
+        """Print how many given images the teacher takes for their class; else nothing.
+
+        To be asked before anything is trained on them.
+        """
+        if per_class and self.experiment.distilled_from:
+            self._given(per_class)
+
     def _given(self, per_class: int) -> ImageSet:
-        """Read distilled images of others; a Notice where the teacher knows none."""
+        """Read distilled images of others; the teacher's view of them is printed."""
         e, t = self.experiment, self.trainings
         images = exchange.read_folder(e.distilled_from, t.train.classes, per_class)
-        if per_class not in self._compared:  # said once
-            self._compared.add(per_class)
+        # Once, and not by every worker.
+        if not self._compared and parent_process() is None:
+            self._compared = True
             with suppress(InputError):  # only the answers of a shipped teacher are here
                 network = self.squeeze.teacher.network
                 answers = predict(network, images.images, t.device).argmax(1)
-                exchange.agreement(images, answers)
+                share = exchange.agreement(images, answers)
+                text = "% of the images of distilled_from for their class"
+                print(f"the teacher takes {share:.1f} {text}")
         return images
 
     def batches(self, per_class: int) -> dict[int, Tensor]:

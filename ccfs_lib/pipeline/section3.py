@@ -25,7 +25,7 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Motivation, Strengths, essential
 from ccfs_lib.experiment.datasets import SELMATCH
 from ccfs_lib.networks import Network
-from ccfs_lib.pipeline.measure import EVALUATION, check, measure, row
+from ccfs_lib.pipeline.measure import EVALUATION, check, filed, measure, row
 from ccfs_lib.pipeline.squeeze import Squeeze
 from ccfs_lib.pipeline.trainings import Trainings
 from ccfs_lib.runtime.device import arithmetic
@@ -60,9 +60,7 @@ class Section3Pipeline:
         self.motivation, self.experiment = motivation, motivation.experiment
         # SelMatch's own constants, which for Tiny-ImageNet are not CCFS's.
         constants = SELMATCH.get(self.experiment.dataset)
-        self.trainings = Trainings(
-            self.experiment, store, device, deadline, constants
-        )
+        self.trainings = Trainings(self.experiment, store, device, deadline, constants)
         self.squeeze = Squeeze(self.trainings)
 
     store = property(lambda self: self.trainings.store)
@@ -252,16 +250,29 @@ class Section3Pipeline:
         return row(seed, done, made.images, wanted) | {"first": first, "final": final}
 
     def measure(
-        self, arm: str, command: str | None = None, seeds: Sequence[int] | None = None
+        self,
+        arm: str,
+        command: str | None = None,
+        seeds: Sequence[int] | None = None,
+        again: bool = False,
     ) -> Path:
         """Evaluate an arm and file a row for each seed; return the results' path.
 
-        seeds: default all of the run. Raises InputError for another arm than Section 3
-        has, and where its results cannot be filed.
+        seeds: default all of the run. again: those that are filed are measured anew.
+        Raises InputError for another arm than Section 3 has, and where its results
+        cannot be filed.
         """
         known(arm)
         m = self.motivation
         check(self, m, arm)
+        return measure(self, m, arm, self._settings(arm), command, seeds, again)
+
+    def filed(self, arm: str) -> set[int]:
+        """List the seeds of an arm whose rows are filed; see `measure.filed`."""
+        return filed(self, self.motivation, arm, self._settings(arm))
+
+    def _settings(self, arm: str) -> dict:
+        """List settings of an arm that are not the run's."""
+        m = self.motivation
         other = arm == "ccfs-mtt" and m.ranking != self.experiment.score
-        config = {"ranking": m.ranking} if other else {}
-        return measure(self, m, arm, config, command, seeds)
+        return {"ranking": m.ranking} if other else {}

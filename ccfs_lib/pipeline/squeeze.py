@@ -71,11 +71,6 @@ class Squeeze:
         """Whether the training on all data with this seed is finished and kept."""
         return self.trainings.store.has("squeeze", self._key(seed))
 
-    @property
-    def here(self) -> bool:
-        """Whether the teacher needs no training: it was given, or is kept."""
-        return bool(self.experiment.teacher_from) or self.has(self.seeds[0])
-
     def run(self, seed: int | None = None) -> Artefact:
         """Train a network on all data, counting forgetting events on the way.
 

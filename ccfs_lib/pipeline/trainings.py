@@ -1,6 +1,7 @@
 """What every stage works with: the images, a device, trainings that can be resumed."""
 
 import os
+import warnings
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from ccfs_lib import data, networks
 from ccfs_lib.data import ImageSet, reduced
-from ccfs_lib.errors import InputError
+from ccfs_lib.errors import InputError, Notice
 from ccfs_lib.experiment import NORMALISATION, Experiment, Recipe, essential
 from ccfs_lib.runtime import device as devices
 from ccfs_lib.runtime import paths, plugins
@@ -79,6 +80,13 @@ class Trainings:
             raise InputError(
                 f"dataset is {e.dataset!r}, but its splits do not have the same "
                 f"classes in one order, and one size: train {text[0]}, test {text[1]}"
+            )
+        if missing := [c for c, n in enumerate(test.class_sizes) if not n]:
+            warnings.warn(
+                f"{test.name} has no image of {len(missing)} of {test.num_classes} "
+                f"classes, such as '{test.classes[missing[0]]}'",
+                Notice,
+                stacklevel=2,
             )
         return test
 

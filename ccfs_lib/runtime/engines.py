@@ -5,10 +5,12 @@ launch them as quickly as they end. A graph records the launches of one step (au
 student, teacher, loss, update) and replays them with one call.
 """
 
+import gc
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,6 +26,21 @@ if TYPE_CHECKING:
 ENGINES = ("auto", "plain", "graph", "cast", "compile")
 # Compiled forms of one network's code: student and teacher, batch sizes, precisions.
 FORMS = 64
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep Python from collecting garbage: a graph in it must not end in a capture.
+
+    That is an error of CUDA; since 2.9 PyTorch does not collect before a capture.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 class Graph:
@@ -71,12 +88,11 @@ class Graph:
             # Every replay then draws on from where the generator stands.
             graph.register_generator_state(self.generator)
         stream = torch.cuda.current_stream()
-        with self.lock:
+        mode = {"stream": stream, "capture_error_mode": "thread_local"}
+        with self.lock, uncollected():
             stream.synchronize()
             self.before()
-            with torch.cuda.graph(
-                graph, stream=stream, capture_error_mode="thread_local"
-            ):
+            with torch.cuda.graph(graph, **mode):
                 self.call(static)
         return graph, static
 

@@ -9,6 +9,11 @@ from ccfs_lib.errors import InputError
 PACKAGE = Path(__file__).parents[1]
 
 
+def expanded(path: str | Path) -> Path:
+    """Expand "~" at the beginning of a path; without such a user it stays as it is."""
+    return Path(os.path.expanduser(path))
+
+
 def checkout() -> Path | None:
     """Find the project's folder; None where the library is installed from a wheel."""
     folder = PACKAGE.parent
@@ -27,7 +32,7 @@ def cache() -> Path:
     ccfs in $XDG_CACHE_HOME or ~/.cache.
     """
     if chosen := os.environ.get("CCFS_CACHE"):
-        return Path(chosen).expanduser()
+        return expanded(chosen)
     if folder := checkout():
         return folder / "data" / "cache"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ccfs"
@@ -47,7 +52,7 @@ def results() -> Path:
     Without a checkout all go to ccfs-results in the working folder.
     """
     if chosen := os.environ.get("CCFS_RESULTS"):
-        return Path(chosen).expanduser()
+        return expanded(chosen)
     folder = checkout()
     return folder / "data" / "results" if folder else Path.cwd() / "ccfs-results"
 
@@ -74,7 +79,7 @@ def filed(run: str) -> Path:
 def paper() -> Path:
     """Find the paper's numbers: $CCFS_PAPER, else data/paper, else those installed."""
     if chosen := os.environ.get("CCFS_PAPER"):
-        return Path(chosen).expanduser()
+        return expanded(chosen)
     folder = checkout()
     return folder / "data" / "paper" if folder else PACKAGE / "paper_data"
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ccfs_lib.errors import InputError, Notice
 
+PACKAGE = Path(__file__).parents[1]
 NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _lock = threading.RLock()
 _hashes: dict[str, str] = {}  # of the modules' sources, as they were when imported
@@ -109,7 +110,42 @@ def place(error: BaseException) -> str:
     return f"{file}, line {line}" + f", in {function}" * bool(function)
 
 
+def shown(error: BaseException) -> list[str]:
+    """Format an error's traceback with frames of the user's modules, none of ours.
+
+    From the first frame of theirs on, what they call in turn stays, too. Lines of text.
+    """
+    remote = getattr(error.__cause__, "tb", "")  # a worker's traceback comes as text
+    text = remote.strip('"\n') or "".join(traceback.format_exception(error))
+    lines, inside, keep = [], False, True
+    for line in text.splitlines():
+        if frame := re.match(r'  File "(.+)", line \d+', line):
+            inside = inside or frame[1] in _files
+            keep = inside and not Path(frame[1]).is_relative_to(PACKAGE)
+        elif not line.startswith("    "):
+            inside, keep = inside and not line.startswith("Traceback"), True
+        lines += [line] * keep
+    return lines
+
+
+def _inform_notebook() -> None:
+    """Have this notebook, if it is one, print errors of users' modules by `shown`."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    if shell is None or shell.custom_exceptions:
+        return
+
+    def handle(shell, kind, error, trace, tb_offset=None):
+        if place(error) and not isinstance(error, InputError):
+            shell._showtraceback(kind, error, shown(error))
+        else:
+            shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+
+    shell.set_custom_exc((Exception,), handle)
+
+
 def _imported(module: str):
+    _inform_notebook()
     with _lock:
         file = _file(module)
         _files.add(str(file))

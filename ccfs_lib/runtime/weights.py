@@ -22,6 +22,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ccfs_lib.errors import InputError
+from ccfs_lib.runtime import paths
 
 MOST = 15_000_000  # bytes of a piece
 # Values of a tensor that keeps its precision: batch norm's variances may lie outside
@@ -87,7 +88,7 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     under state_dict, model, net or model_state_dict, and names may begin with
     ``module.`` or ``_orig_mod.``. Raises InputError for anything else.
     """
-    path = Path(path).expanduser()
+    path = paths.expanded(path)
     if path.is_dir():
         return read(path)
     if not path.is_file():

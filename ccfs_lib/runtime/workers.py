@@ -39,10 +39,10 @@ CELLS = 4
 def worker_count(workers: int, threads: bool) -> int:
     """Return the number of workers; 0 means one per core, or six on a GPU.
 
-    Raises InputError for a negative number.
+    Raises InputError for a negative number, or one that no machine has cores for.
     """
-    if workers < 0:
-        raise InputError(f"workers is {workers}, but must be 0 (one per core) or more")
+    if not 0 <= workers <= 1000:
+        raise InputError(f"workers is {workers}, but must be 0 (one per core) to 1000")
     return workers or (TOGETHER if threads else os.cpu_count() or 1)
 
 

@@ -92,6 +92,9 @@ def ccfs(monkeypatch, capsys, *words) -> tuple[int, str, str]:
         (["sweep", "--score", "/no/scores.npy"], "score file /no/scores.npy "),
         (["select", "--out", "x.json", "--ipc", "-3"], "ipc is -3: "),
         (["select", "--out", "x.json", "--seed", "-1"], "seed is -1, "),
+        (["select", "--out", "x.json", "--seed", "9" * 20], "seed is 9+, "),
+        (["export", "--out", "x", "--arm", "random", "--seed", "-1"], "seed is -1, "),
+        (["sweep", "--workers", "9" * 20], "workers is 9+, .* 1000"),
         (["results"], "root is .*results"),
         (["results", "cifar10-ipc5"], "r.* is .*results"),
     ],
@@ -291,6 +294,51 @@ def test_a_home_folder_is_one_everywhere(house, monkeypatch, capsys):
     np.save(house / "s.npy", np.arange(1352.0))
     words = ["export", *MINI, "--distilled-from", "~/images", "--out", "~/set"]
     assert ccfs(monkeypatch, capsys, *words, "--score", "~/s.npy")[0] == 0
+
+
+@pytest.mark.parametrize("cache", ["/proc/cache", __file__, f"{__file__}/below"])
+@pytest.mark.parametrize("words", [["sweep"], ["match"], ["squeeze", "--dry-run"]])
+def test_a_cache_that_cannot_be_written_is_told_first(
+    house, monkeypatch, capsys, cache, words
+):
+    monkeypatch.setenv("CCFS_CACHE", cache)
+    code, out, err = ccfs(monkeypatch, capsys, *words)
+    assert code == 2 and not out and err.startswith(f"ccfs: cache is '{cache}', but ")
+
+
+def test_a_teachers_view_of_given_images_is_printed_before_training(
+    inside, monkeypatch, capsys, tmp_path, recwarn
+):
+    words = ["export", "--arm", "random", *MINI, "--out", tmp_path / "right"]
+    assert ccfs(monkeypatch, capsys, *words)[0] == 0
+    for label in range(10):  # as others may number their classes
+        there = tmp_path / "wrong" / f"new{(label + 1) % 10:03d}"
+        shutil.copytree(tmp_path / "right" / f"new{label:03d}", there)
+    for folder, notices in (("right", 0), ("wrong", 1)):
+        words = ["sweep", *MINI, "--distilled-from", tmp_path / folder]
+        words += ["--arms", "distilled", "simple-misclassified", "--workers", "2"]
+        recwarn.clear()
+        code, out, _ = ccfs(monkeypatch, capsys, *words)
+        (share,) = re.findall(r"takes ([\d.]+) % of the images of distilled_from", out)
+        assert code == 0 and (float(share) > 20) is (folder == "right")
+        told = [w for w in recwarn if "their classes numbered" in str(w.message)]
+        assert len(told) == notices
+        assert out.index("distilled_from") < out.index(" last ")
+
+
+def test_results_say_where_sets_are_smaller_than_wanted(house, monkeypatch, capsys):
+    path = house / "results/own/ccfs.json"
+    path.parent.mkdir(parents=True)
+    rows = [
+        {"seed": seed, "last": 50.0, "best": 51.0, "images": images, "wanted": 40}
+        for seed, images in enumerate((30, 40))
+    ]
+    path.write_text(json.dumps({"config": {"arm": "ccfs"}, "rows": rows}))
+    _, out, _ = ccfs(monkeypatch, capsys, "results", "own")
+    assert out.splitlines()[0].endswith("2 seeds, 87.5 % of the images wanted")
+    path.write_text(json.dumps({"config": {"arm": "ccfs"}, "rows": rows[1:]}))
+    _, out, _ = ccfs(monkeypatch, capsys, "results", "own")
+    assert out.splitlines()[0].endswith("1 seed")
 
 
 def test_a_users_function_that_raises_is_told_with_its_line(

@@ -236,6 +236,7 @@ TEN += ["dog", "frog", "horse", "ship", "truck"]
         ([f"class_{i}" for i in range(12)], [f"c{i}" for i in range(12)]),
         (TEN, TEN),
         ([name.title() for name in TEN], TEN),
+        (["e\u0301te\u0301", "ho\u0302te"], ["\u00e9t\u00e9", "h\u00f4te"]),  # as macOS
         (["palm tree", "bed", "Oak-Tree"], ["palm_tree", "bed", "oak_tree"]),
         ([str(i) for i in range(11)], [str(i) for i in range(11)]),
         (["9", "10", "8"], ["9", "10", "8"]),  # names, whatever they count

@@ -20,6 +20,8 @@ from ccfs_lib.cli import main
 from ccfs_lib.data import decode, load, reduced
 from ccfs_lib.data.resize import shrink, square
 from ccfs_lib.errors import InputError, Notice
+from ccfs_lib.experiment import preset
+from ccfs_lib.pipeline.trainings import Trainings
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +109,21 @@ def test_splits_that_number_classes_differently_are_mapped_by_name(tmp_path):
     parquet(tmp_path / "s" / first, [0, 1], ["a", "b"])
     parquet(tmp_path / "s" / second, [0, 1], ["b", "a"])
     assert load(tmp_path / "s").labels.tolist() == [0, 1, 1, 0]
+
+
+def test_labels_without_names_beside_labels_with_names_are_noticed(tmp_path):
+    parquet(tmp_path / "train.parquet", [0, 1], ["a", "b"])
+    parquet(tmp_path / "test.parquet", [1, 1])
+    with pytest.warns(Notice, match=r"test\.parquet names no classes: its labels"):
+        assert load(tmp_path, "test").labels.tolist() == [1, 1]
+
+
+def test_classes_without_a_test_image_are_noticed(tmp_path):
+    parquet(tmp_path / "toy/train.parquet", [0, 1, 2] * 5)
+    parquet(tmp_path / "toy/test.parquet", [1, 2] * 3)  # or did they mean 0 and 1?
+    e = preset(str(tmp_path / "toy"), ipc=3, score="logits", curricula=1, alpha=0.4)
+    with pytest.warns(Notice, match=r"toy-test has no image of 1 of 3 .* as '0'"):
+        assert len(Trainings(e, device="cpu").test) == 6
 
 
 @pytest.mark.parametrize(
@@ -307,6 +324,20 @@ def test_a_split_that_is_passed_over_is_named(tmp_path):
     reorder(root)
     with pytest.warns(Notice, match=r"t/test holds no class of .*, so .* is .*t/val"):
         load(root, "test")
+
+
+def test_an_image_that_the_table_names_twice_is_a_sentence(tmp_path):
+    root = tiny(tmp_path / "t")
+    table, before = root / "val/val_annotations.txt", load(root, "test")
+    rows = table.read_text()
+    wnids = {row.split("\t")[1] for row in rows.splitlines()}
+    for wnid in wnids:  # the same row again, and another class for the same image
+        table.write_text(f"{rows}val_00.JPEG\t{wnid}\t0\t0\t9\t9\n")
+        with pytest.raises(InputError, match=r"names val_00\.JPEG twice"):
+            load(root, "test")
+    # As an editor of Windows saves it.
+    table.write_bytes(b"\xef\xbb\xbf" + rows.replace("\n", "\r\n").encode())
+    assert load(root, "test").fingerprint == before.fingerprint
 
 
 def test_a_test_split_that_cannot_be_one_is_a_sentence(tmp_path):

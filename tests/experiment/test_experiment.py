@@ -57,7 +57,9 @@ from ccfs_lib.store import key
         ({"dataset": "no/such/folder"}, "dataset", "is 'no/such/folder', "),
         ({"dataset": ""}, "dataset", "is '', "),
         ({"dataset": "a\nb"}, "dataset", r"is 'a\\nb', "),
-        ({"dataset": 7}, "dataset", "is 7: .* string"),
+        ({"dataset": 7}, "dataset", "is 7, .* a path"),
+        ({"dataset": ["digits"]}, "dataset", r"is \['digits'\], "),
+        ({"selected_from": "x" * 999}, "selected_from", "is 'x.*File name too long"),
         ({"network": "vgg16"}, "network", "is 'vgg16', .* convnet"),
         ({"network": "convnet-16-"}, "network", "is 'convnet-16-', "),
         ({"network": "convnet-0"}, "network", "is 'convnet-0', "),
@@ -464,3 +466,12 @@ def test_a_variant_forgets_a_selection_for_other_numbers(selected):
     assert e.changed(curricula=2).selected_from == selected
     with pytest.raises(InputError, match=r"alpha is 0\.01"):
         e.changed(alpha=0.01)
+
+
+def test_arms_of_a_chapter_are_those_it_can_compare():
+    three = "random-hard random simple-misclassified"
+    _, chapter = from_notebook({"arms": three, "ipc": 20})
+    assert chapter["arms"] == three.split()
+    assert from_notebook({"arms": ""})[1]["arms"] == []
+    with pytest.raises(InputError, match="arms is 'random distilled' and lacks simple"):
+        from_notebook({"arms": "random distilled"})

@@ -1,12 +1,20 @@
 """Recipes: the batch-size rules of paper and code, and CDA's schedule of crops."""
 
 import math
+from dataclasses import fields
 from itertools import pairwise
 
 import pytest
 from pydantic import ValidationError
 
-from ccfs_lib.experiment import Distillation, Recipe, essential
+from ccfs_lib.errors import InputError
+from ccfs_lib.experiment import Distillation, Recipe, essential, preset
+from ccfs_lib.experiment.condense import Distribution, Gradients
+from ccfs_lib.experiment.cudd import Cudd
+from ccfs_lib.experiment.matching import ExpertRecipe, Matching
+from ccfs_lib.experiment.recipes import LateRecipe
+from ccfs_lib.experiment.section3 import Motivation
+from ccfs_lib.experiment.strengths import Strengths
 
 # Images of 50,000 (both CIFARs): IPC 250, 500, 1000, 1500 of CIFAR-10 and their
 # neighbours, with the batch sizes of Table 8 and of the released code.
@@ -97,3 +105,38 @@ def test_essential_is_what_differs_from_the_defaults():
     # Equal essentials, equal recipes: nothing that matters may be missing.
     for recipe in (Recipe(epochs=7, crop_scale=(0.5, 1.0)), Distillation(roll=0)):
         assert type(recipe)(**essential(recipe)) == recipe
+
+
+def configurations():
+    """Every configuration with the arguments that it needs, and (field, default)."""
+    kinds = {Recipe: {"epochs": 3}, LateRecipe: {"epochs": 3}, Distillation: {}}
+    kinds |= {ExpertRecipe: {}, Matching: {}, Strengths: {}, Cudd: {}, Distribution: {}}
+    kinds |= {Gradients: {"outer": 1, "inner": 1}, Motivation: {"experiment": preset()}}
+    for kind, needed in kinds.items():
+        for field in fields(kind):
+            yield kind, needed, field.name, getattr(kind(**needed), field.name)
+
+
+@pytest.mark.parametrize("value", [True, False, (True, True), math.nan, math.inf])
+def test_yes_no_and_what_is_no_number_are_refused_for_numbers(value):
+    checked = 0
+    for kind, needed, name, default in configurations():
+        numbers = default if isinstance(default, tuple) else (default,)
+        if all(type(number) in (int, float) for number in numbers):
+            with pytest.raises(ValueError, match=name):
+                kind(**{**needed, name: value})
+            checked += 1
+    assert checked > 60
+
+
+def test_a_number_as_a_shell_gives_it_is_the_number():
+    assert Gradients(outer="40", inner="0", lr_img="0.5").outer == 40
+    assert Cudd(curricula="2").curricula == 2
+    assert preset(epochs="40").recipe.epochs == 40
+
+
+@pytest.mark.parametrize("name", ["epochs", "iterations", "teacher_seed", "classes"])
+def test_numbers_that_no_loop_could_count_are_refused(name):
+    for value in (10**7, 10**400):
+        with pytest.raises(InputError, match=name):
+            preset(**{name: value})

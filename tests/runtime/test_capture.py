@@ -4,8 +4,12 @@ A copy from or to the host ends a capture with an error. There is no capture wit
 GPU, but every operator of a step passes through a dispatch mode.
 """
 
+import copy
+import gc
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +19,9 @@ from ccfs_lib import networks
 from ccfs_lib.distill import sre2l
 from ccfs_lib.experiment import Distillation, Recipe, Strengths
 from ccfs_lib.experiment.recipes import LateRecipe
+from ccfs_lib.runtime import memory
+from ccfs_lib.runtime.device import own_stream
+from ccfs_lib.runtime.engines import Graph, graph_of
 from ccfs_lib.runtime.halves import halve
 from ccfs_lib.scores import Forgetting
 from ccfs_lib.selmatch import CombinedStep, DsaStep
@@ -59,16 +66,17 @@ def cast_at_once(step):
     return step
 
 
-def steps(digits, teacher):
+def steps(digits, teacher, device="cpu"):
     """Name -> a step of every kind that trainings have."""
     some = digits[0].subset(range(0, 1350, 9))
+    images, labels = some.images.to(device), some.labels.to(device)
 
     def new(recipe=RECIPE, make=Step, **how):
-        network = networks.build("convnet-8-16", 10, 8, seed=0)
-        watch = Forgetting(some.labels)
-        draw = torch.Generator().manual_seed(0)
+        network = networks.build("convnet-8-16", 10, 8, seed=0).to(device)
+        watch = Forgetting(labels)
+        draw = torch.Generator(device).manual_seed(0)
         teach = teacher if recipe.loss == "kd" else None
-        given = network, some.images, some.labels, recipe, draw, teach, watch
+        given = network, images, labels, recipe, draw, teach, watch
         return make(*given, **how)
 
     hard = replace(RECIPE, loss="hard", augment="crop", pad=1)
@@ -111,3 +119,71 @@ def test_an_iteration_of_a_recovery_asks_the_host_for_nothing(digits_teacher, me
         work.iterate(0)
         work.optimiser.step = lambda: None  # a CPU's asks; CUDA's is fused and does not
         assert asked(work.planned, work.todo[1:2]) == []
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_every_kind_of_step_is_captured(digits, digits_teacher):
+    teacher = copy.deepcopy(digits_teacher).cuda()
+    for _, step in steps(digits, teacher, "cuda"):
+        step.begin(0)
+        with own_stream("cuda"):
+            run = graph_of(step)
+            for first in range(0, 96, 16):  # three plainly, three as a graph
+                run(torch.arange(first, first + 32, device="cuda"))
+            torch.cuda.current_stream().synchronize()
+        assert run.graphs and step.total.isfinite()
+
+
+# -- the order of a capture, with recorders in place of CUDA's -------------------------
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """A list of what is asked of CUDA, in order."""
+    done = []
+    stream = SimpleNamespace(synchronize=lambda: done.append("synchronize"))
+
+    @contextmanager
+    def graph(_, **mode):
+        done.append(("begin", mode["stream"] is stream, mode["capture_error_mode"]))
+        try:
+            yield
+        finally:
+            done.append("end")
+
+    def new():
+        register = lambda generator: done.append(("register", generator))  # noqa: E731
+        replay = lambda: done.append("replay")  # noqa: E731
+        return SimpleNamespace(register_generator_state=register, replay=replay)
+
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", new)
+    return done
+
+
+def test_a_capture_is_prepared_and_undisturbed(cuda):
+    """Generator first, then the stream is idle; no garbage; other threads go on."""
+    draw, here = torch.Generator(), torch.device("cpu")
+
+    def call(batch):
+        cuda.append(("call", len(batch), gc.isenabled()))
+
+    run = Graph(call, 4, here, draw, before=lambda: cuda.append("before"))
+    for _ in range(run.WARM + 2):
+        run(torch.arange(4))
+    warm = [("call", 4, True)] * run.WARM
+    capture = [("register", draw), "synchronize", "before"]
+    capture += [("begin", True, "thread_local"), ("call", 4, False), "end"]
+    assert cuda == [*warm, *capture, "replay", "replay"]
+    assert gc.isenabled()
+
+
+def test_a_capture_that_fails_leaves_collection_on_and_can_be_told(cuda):
+    def short(_):
+        raise torch.OutOfMemoryError("CUDA out of memory (a test)")
+
+    run = Graph(short, 4, torch.device("cpu"))
+    run.seen[4] = run.WARM
+    assert not memory.fits(run, torch.arange(4))
+    assert gc.isenabled() and not run.graphs and not run.lock.locked()

@@ -10,6 +10,7 @@ import torch
 from ccfs_lib import networks
 from ccfs_lib.experiment import Recipe
 from ccfs_lib.runtime import memory
+from ccfs_lib.runtime.engines import engine
 from ccfs_lib.step import Step
 
 # A training under a limit on the address space: (batch size, GiB beyond the start).
@@ -86,6 +87,24 @@ def test_saved_bytes_grow_with_the_network():
         )
 
     assert 1.7 < each("convnet-64-64") / each("convnet-32-32") < 2.1
+
+
+@pytest.mark.parametrize("way", ["plain", "cast"])
+def test_weights_in_bfloat16_are_not_counted_as_images(way):
+    """They are saved for the backward pass as well, but once for a whole batch."""
+
+    def each(precision, way):
+        network = networks.build("resnet10-w16", 10, 8, seed=0)
+        images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
+        recipe = Recipe(epochs=1, loss="hard", precision=precision)
+        labels = torch.zeros(4, dtype=torch.int64)
+        step = Step(network, images, labels, recipe, torch.Generator())
+        engine(step, way)
+        return memory.saved_bytes(step)
+
+    weights = 2 * 300_000  # bytes of them, more than all that an image leaves behind
+    full, half = each("fp32", "plain"), each("bf16", way)
+    assert half < full < weights
 
 
 def test_another_error_is_not_a_lack_of_memory():

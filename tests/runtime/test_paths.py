@@ -9,6 +9,8 @@ import pytest
 from ccfs_lib import results
 from ccfs_lib.commands.ship import adopt
 from ccfs_lib.errors import InputError
+from ccfs_lib.experiment import preset
+from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.runtime import paths
 
 ROW = {"seed": 0, "last": 60.0, "best": 61.0}
@@ -75,3 +77,11 @@ def test_equal_results_need_no_place_to_write(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "mkdir", refused)
     assert file(tmp_path, "run").read_bytes() == before
     assert json.loads(before)["rows"] == [ROW]
+
+
+def test_a_user_that_is_not_there_is_no_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert paths.expanded("~/x") == tmp_path / "x"
+    assert paths.expanded("~no-such-user/x") == Path("~no-such-user/x")
+    with pytest.raises(InputError, match=r"file ~no-such-user/s\.npy does not"):
+        _ = Pipeline(preset(score="~no-such-user/s.npy")).difficulty

@@ -1,6 +1,7 @@
 """A user's functions by name: where they are found, and what their text is."""
 
 import hashlib
+import re
 import subprocess
 import sys
 import textwrap
@@ -143,3 +144,42 @@ def test_experiments_know_them_before_torch_is_imported(workshop):
         lines[2:], ("network", "score", "dataset", "evaluation_network"), strict=True
     ):
         assert line.startswith(f"{field} is 'gone:net', but there is no module gone in")
+
+
+POOR = """
+def rule(x):
+    try:
+        return {}[x]
+    except KeyError as error:
+        raise RuntimeError("no rule") from error
+"""
+# Ours between the cell and the user's module; then an error of nobody's module.
+CELLS = """
+from ccfs_lib.runtime import plugins
+from ccfs_lib.sweep import run_all
+from concurrent.futures import ProcessPoolExecutor
+rule = plugins.resolve('poor:rule', 'arm')
+run = lambda: run_all(pool, (), [(rule, 3)], 'a', 'b')
+"""
+
+
+@pytest.mark.parametrize("pool", ["ThreadPoolExecutor", "ProcessPoolExecutor"])
+def test_a_notebook_shows_the_users_frames_and_none_of_ours(workshop, pool):
+    (workshop / "poor.py").write_text(POOR)
+    start = f"from concurrent.futures import {pool}\n{CELLS}pool = {pool}(1)\n"
+    text = in_ipython(start + "run()")
+    frames = re.findall(r'File "(.+?)", line (\d+)', text)
+    assert frames == [(f"{workshop}/poor.py", line) for line in ("4", "6")]
+    assert text.count("KeyError: 3") == text.count("RuntimeError: no rule") == 1
+    assert "return {}[x]" in text and "ccfs_lib" not in text
+    # Other errors are IPython's business, and ours stay sentences.
+    assert "ZeroDivisionError" in in_ipython(start + "1 / 0")
+    text = in_ipython(start + "plugins.resolve('poor:none', 'arm')")
+    assert text.strip() == "InputError: arm is 'poor:none', but module poor has no none"
+
+
+def in_ipython(cell: str) -> str:
+    """What a notebook of this folder shows of a cell's error, without colours."""
+    command = [sys.executable, "-m", "IPython", "--colors=NoColor", "-c", cell]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)

@@ -46,6 +46,8 @@ CELLS = len(TINY["axes"]["ipc"]) * len(TINY["arms"]) * TINY["seeds"]
         ({"arms": ["simple"]}, "arms.0 is 'simple'"),
         ({"arms": []}, "arms is "),
         ({"seeds": 0}, "seeds is 0"),
+        ({"seeds": True}, "seeds is True, but must not be yes or no"),
+        ({"gpu": True}, "gpu is True, but must not be yes or no"),
         ({"each": "cell"}, "each is 'cell'"),
         ({"axes": {"ipc": []}}, "axes.0.ipc is "),
         ({"axes": {"ipc": [20, 1000]}}, r"ipc is 1000, .* 131"),

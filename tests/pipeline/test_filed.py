@@ -1,0 +1,131 @@
+"""What is filed in the results is not computed again, and a dry run says the same."""
+
+import json
+import re
+import sys
+import warnings
+
+import pytest
+from conftest import small
+
+from ccfs_lib import cli, results, sweep
+from ccfs_lib.commands.forecast import forecast, forecast_matching
+from ccfs_lib.errors import Notice
+from ccfs_lib.experiment import motivation
+from ccfs_lib.pipeline import Pipeline, Section3Pipeline
+from ccfs_lib.store import Store
+
+ARMS = ("random", "simple-misclassified")
+
+
+def unlike(**changes):
+    """An experiment whose bits need not repeat: of a portable one nothing counts."""
+    return small(portable=False, score="logits", **changes)
+
+
+def rows_of(paths) -> list:
+    return [json.loads(path.read_text())["rows"] for path in paths]
+
+
+def computed(monkeypatch) -> list[str]:
+    """Kinds of the stages that are computed from now on."""
+    kinds, get = [], Store.get
+
+    def counted(self, kind, recipe, compute):
+        return get(self, kind, recipe, lambda: kinds.append(kind) or compute())
+
+    monkeypatch.setattr(Store, "get", counted)
+    return kinds
+
+
+def test_filed_rows_are_not_computed_again_on_an_empty_cache(house, monkeypatch):
+    e = unlike(seeds=2)
+    paths = sweep.sweep(e, ARMS, threads=True, workers=1)
+    before = rows_of(paths)
+    monkeypatch.setenv("CCFS_CACHE", str(house / "empty"))
+    kinds = computed(monkeypatch)
+    with pytest.warns(Notice, match=r"random: 2 of 2 rows are filed .*--again"):
+        assert sweep.sweep(e, ARMS, threads=True, workers=1) == paths
+    lines = {line.name: line for line in forecast([e], ARMS)[e]}
+    assert set(lines) == {*ARMS} and all(line.filed for line in lines.values())
+    Pipeline(e).measure("random")
+    assert not kinds and rows_of(paths) == before
+    # A third seed asks for the teacher and its own trainings, and joins the others.
+    more = unlike(seeds=3)
+    lines = {line.name: line for line in forecast([more], ARMS)[more]}
+    assert (lines["random"].done, lines["random"].total) == (2, 3)
+    assert lines["teacher"].total == 1 and not lines["random"].filed
+    with pytest.warns(Notice, match="random: 2 of 3 rows"):
+        sweep.sweep(more, ("random",), threads=True, workers=1)
+    assert sorted(kinds) == ["squeeze", "train"]
+    assert [row["seed"] for row in rows_of(paths)[0]] == [0, 1, 2]
+    assert rows_of(paths)[0][:2] == before[0]
+
+
+def test_again_computes_and_replaces_what_is_filed(house, monkeypatch):
+    e = unlike()
+    (path,) = sweep.sweep(e, ("random",), threads=True, workers=1)
+    content = json.loads(path.read_text())
+    true = content["rows"][0]["last"]
+    content["rows"][0]["last"] = 1.0
+    path.write_text(json.dumps(content))
+    sweep.sweep(e, ("random",), threads=True, workers=1)
+    assert rows_of([path])[0][0]["last"] == 1.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Notice)
+        sweep.sweep(e, ("random",), threads=True, workers=1, again=True)
+    assert rows_of([path])[0][0]["last"] == true
+    lines = {line.name: line for line in forecast([e], ("random",), again=True)[e]}
+    assert lines["random"].done == 1 and not lines["random"].filed
+
+
+def test_other_settings_images_or_a_portable_run_are_computed(house, monkeypatch):
+    sweep.sweep(unlike(), ("random",), threads=True, workers=1)
+    assert Pipeline(unlike()).filed("random") == {0}
+    assert not Pipeline(unlike()).filed("distilled")
+    assert not Pipeline(unlike(temperature=4.0)).filed("random")
+    assert not Pipeline(small(score="logits")).filed("random")  # portable
+    path = next(house.glob("results/*/random.json"))
+    content = json.loads(path.read_text())
+    content["config"]["train"] = "0" * 64
+    path.write_text(json.dumps(content))
+    assert not Pipeline(unlike()).filed("random")
+
+
+def test_section_3_knows_what_is_filed(house, monkeypatch):
+    run = motivation(ipc=4, alpha=0.25, seeds=1, curricula=1, portable=False)
+    # Its row as a sweep would file it, whatever it measured.
+    row = {"seed": 0, "last": 50.0, "best": 51.0}
+    monkeypatch.setattr(Section3Pipeline, "evaluate", lambda *_: row)
+    path = Section3Pipeline(run).measure("selmatch")
+    kinds = computed(monkeypatch)
+    with pytest.warns(Notice, match="selmatch: 1 of 1 rows are filed"):
+        assert sweep.match(run, ("selmatch",), workers=1) == [path]
+    (line,) = forecast_matching([run], ("selmatch",))[run]
+    assert line.filed and not kinds
+
+
+def test_the_command_says_what_is_filed(house, monkeypatch, capsys):
+    e = unlike()
+    sweep.sweep(e, ("random",), threads=True, workers=1)
+    assert results.count(house / "results", e.run, "random") == 1
+    monkeypatch.setattr("ccfs_lib.commands.options.Choice.experiments", lambda _: [e])
+    words = ["ccfs", "sweep", "--arms", "random", "--dry-run"]
+    for extra, told in (([], "filed"), (["--again"], "computed")):
+        monkeypatch.setattr(sys, "argv", [*words, *extra])
+        cli.main()
+        assert re.search(rf"random +1 of 1 +{told}\n", capsys.readouterr().out)
+
+
+def test_further_seeds_do_not_replace_rows_of_another_training_of_the_teacher(house):
+    """The same settings on another machine: its teacher has other bits."""
+    few, more = small(seeds=2, portable=False), small(seeds=3, portable=False)
+    path = Pipeline(few).measure("random-hard")
+    filed = json.loads(path.read_text())
+    filed["config"]["teacher_last"] -= 1.0
+    path.write_text(json.dumps(filed))
+    with pytest.warns(Notice, match="2 seeds that are filed have a teacher of another"):
+        sweep.sweep(more, ("random-hard",), threads=True, workers=1)
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["seed"] for row in rows] == [0, 1, 2]  # all under this teacher
+    assert list(path.parent.glob("replaced/*.json"))  # and the others are kept
