@@ -127,7 +127,7 @@ def replay(name: str, root: Path = ROOT) -> None:
     exercise that would need one is left out. The manifest lists the cells that were
     kept. Raises InputError for a cell that fails otherwise, or has no earlier output.
     """
-    os.environ.update(environment(root) | {"CCFS_TRAIN": "0"})
+    os.environ.update(environment(root))
     logging.getLogger("papermill").setLevel(logging.ERROR)  # as in `execute`
     known = manifest(name, root)
     for page in pages(name, root):
@@ -158,7 +158,8 @@ def _replay(page: Page, before: dict[str, list], root: Path) -> list[int]:
     shown = nbformat.read(raw, 4)
     client = NotebookClient(shown, timeout=None, kernel_name="python3")
     client.allow_errors = True
-    client.execute(cwd=str(root / "notebooks"))
+    forbidden = {**environment(root), "CCFS_TRAIN": "0"}  # in the kernel alone
+    client.execute(cwd=str(root / "notebooks"), env=forbidden)
     kept = _keep(page, shown, before)
     page.path.parent.mkdir(parents=True, exist_ok=True)
     _write(page.path, nbformat.writes(light(tidy(shown))) + "\n")

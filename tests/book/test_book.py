@@ -399,7 +399,8 @@ def test_sync_refuses_a_page_with_other_code(tree):
 
 
 def test_a_replay_trains_nothing_and_keeps_what_would_need_a_training(tree):
-    raising = "raise RuntimeError('CCFS_TRAIN is 0')" + " if ipc == {} else None"
+    raising = "import os\nif ipc == {}:\n    "
+    raising += "raise RuntimeError('CCFS_TRAIN is ' + os.environ['CCFS_TRAIN'])"
     source = notebook("print(1)", f"{raising.format(30)}\nx = 'trained'\nx", "print(2)")
     source.cells.append(v4.new_code_cell("print(x)"))
     for number, answer in enumerate((raising.format(30), "print(3)"), 1):
@@ -428,6 +429,7 @@ def test_a_replay_trains_nothing_and_keeps_what_would_need_a_training(tree):
     assert "raises-exception" not in str(page)
     known = json.loads(stored(tree, "01_one").with_name("manifest.json").read_text())
     assert known["01_one"]["kept"] == [4, 6]
+    assert "CCFS_TRAIN" not in os.environ  # but for the kernel
     assert not list(checks.problems("small", tree))
 
 
