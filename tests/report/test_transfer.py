@@ -45,12 +45,13 @@ def test_networks_are_checked_before_anything_is_read():
 
 
 def test_arms_and_portions_of_a_chapter_are_checked_as_well():
-    wanted = {"arms": "random random-hard", "alphas": "0 0.25"}
-    _, chapter = from_notebook(wanted)
-    assert chapter == {"arms": ["random", "random-hard"], "alphas": [0.0, 0.25]}
+    some = "simple-misclassified random random-hard"
+    _, chapter = from_notebook({"arms": some, "alphas": "0 0.25"})
+    assert chapter == {"arms": some.split(), "alphas": [0.0, 0.25]}
     assert from_notebook({"arms": "", "alphas": ""})[1] == {"arms": [], "alphas": []}
     for name, value, told in (
         ("arms", "random best", "arm is 'best', but must be one of simple-mis"),
+        ("arms", "random random-hard", "lacks simple-misclassified"),
         ("arms", ["random"], "arms is .'random'., but must be names"),
         ("alphas", "0 some", "alphas has 'some', which is no number"),
         ("alphas", "0 2", "alphas is 2.0"),
