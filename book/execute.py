@@ -222,18 +222,20 @@ def follow(shown: NotebookNode, page: Page) -> NotebookNode:
         raise InputError(f"{page.name} has other code than its notebook: execute it")
     injected = [c for c in shown.cells if has(c, "injected-parameters")]
     ran = {c.source: c for c in shown.cells if c.cell_type == "code"}
-    exercises = all(
-        c.source in ran
-        for c in source.cells
-        if c.cell_type == "code" and has(c, "exercise")
-    )
+    without = {
+        n
+        for i, c in enumerate(source.cells)
+        if c.cell_type == "code" and has(c, "exercise") and c.source not in ran
+        for n in (i - 1, i)
+    }
     cells = []
-    for cell in source.cells:
-        if has(cell, "exercise") and not exercises:
+    for i, cell in enumerate(source.cells):
+        if i in without:
             continue
         if cell.cell_type == "code":
             cell = nbformat.from_dict(ran[cell.source] | {"metadata": cell.metadata})
         cells += [cell, *(injected if has(cell, "parameters") else ())]
+    _number(cells)
     shown.cells = cells
     return shown
 

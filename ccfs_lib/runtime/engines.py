@@ -139,8 +139,8 @@ def engine(step: "Step", name: str = "auto"):
     "plain"; "graph" (CUDA only); "cast" (bfloat16 weights by one copy, see `halves`)
     and "compile" (torch.compile of student and teacher), on CUDA inside a graph;
     "auto": what $CCFS_ENGINE says, else a graph on CUDA and plain elsewhere. On a CPU
-    a compiled step is a fifth as fast. Raises InputError for another name and for a
-    graph without CUDA.
+    a compiled step is slower than a plain one. Raises InputError for another name and
+    for a graph without CUDA.
     """
     cuda = step.labels.is_cuda
     if name == "auto":

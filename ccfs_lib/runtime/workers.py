@@ -29,8 +29,8 @@ from ccfs_lib.runtime.progress import progress
 
 # Devices that the trainings of one process share: there a cell is a thread.
 SHARED = {"cuda"}
-# Trainings side by side on one GPU. Of ResNet-18 on an H100 three do 94 % of what six
-# do, ten no more than six.
+# Trainings side by side on one GPU: of ResNet-18 on an H100, three do nearly as much in
+# all as six, and ten no more (data/speed/h100.csv).
 TOGETHER = 6
 # Cells at work for each training: while one selects, others have work for the device.
 CELLS = 4

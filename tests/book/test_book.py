@@ -353,6 +353,16 @@ def test_pages_in_git_have_exercises_and_no_warning():
     assert lacking <= UNREPLAYED
 
 
+def test_sync_keeps_the_exercises_that_a_replayed_page_could_execute():
+    """Chapter 7 at 16 pixels lacks one of two: the other stays, and is number 1."""
+    for name, run in pages.declared().items():
+        for page in pages.pages(name) if run["committed"] else ():
+            shown = nbformat.read(page.path, 4)
+            before = [c.source for c in shown.cells if pages.has(c, "exercise")]
+            after = execute.follow(shown, page).cells
+            assert [c.source for c in after if pages.has(c, "exercise")] == before
+
+
 def test_a_packed_drawing_is_smaller_and_comes_back_whole():
     rest = "<path d='M 1 2 L 3 4'/>" * 300
     drawing = f"<svg width='1'><metadata>a,b\n1,2</metadata> {rest}</svg>"
