@@ -224,12 +224,11 @@ def teachers(worth: Sequence[Worth]) -> Text:
             body += [_between(name, part, group) for part in PARTS]
     if not body:
         return Text("No set of this book was made with more than one teacher.")
-    head = ["set and learner", "part", "teachers", "each, over its seeds"]
-    head += ["over the teachers"]
+    head = ["set and learner", "part", "first teacher", "means", "over teachers"]
     caption = (
-        "All sets of this book that several teachers made, equal in all else. Points "
-        f"with the 95 % interval: of each teacher over seeds ({PAIRED}), and over the "
-        "teachers' means."
+        "All runs of this book with several teachers, equal in all else. Points: the "
+        f"first teacher's, with the 95 % interval over its seeds ({PAIRED}); each "
+        "teacher's mean over its seeds; the 95 % interval over these means."
     )
     return table(caption, head, body, left=2)
 
@@ -240,7 +239,8 @@ def _between(name: str, part: str, group: Sequence[Worth]) -> list:
     over = difference(means, [0.0] * len(means), paired=True)
     # With fewer than three teachers a t interval says nothing.
     shown = bracketed(over) if len(means) > 2 else signed(over.mean)
-    return [name, TITLES[part], len(each), "; ".join(map(bracketed, each)), shown]
+    every = ", ".join(map(signed, means))
+    return [name, TITLES[part], bracketed(each[0]), every, shown]
 
 
 def searched() -> Text:
@@ -318,6 +318,7 @@ def _recognised(w: Worth, worth: Sequence[Worth]) -> str:
     if not home or math.isnan(w.agreement + home[0].agreement):
         return ""
     return (
-        f"The teacher of {w.learner} classifies {percent(w.agreement, 0)} of these "
-        f"distilled images right, that of {w.maker} {percent(home[0].agreement, 0)}."
+        f"The teacher of {forest.network(w.learner)} classifies "
+        f"{percent(w.agreement, 0)} of these distilled images right, that of "
+        f"{forest.network(w.maker)} {percent(home[0].agreement, 0)}."
     )

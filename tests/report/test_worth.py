@@ -75,8 +75,8 @@ def test_the_finding_says_who_recognises_the_images_of_another_network():
     both = worth.decompose(pandas.concat([rows(*HOME), theirs]))
     text = plain(worth.answer(both))
     assert (
-        "The teacher of convnet classifies 38 % of these distilled images right, that "
-        "of resnet18 100 %." in text
+        "The teacher of ConvNet classifies 38 % of these distilled images right, that "
+        "of ResNet-18 100 %." in text
     )
 
 
