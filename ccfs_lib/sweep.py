@@ -66,9 +66,7 @@ def sweep(
             # What every cell needs comes first: workers would wait for each other.
             _prepare(pool, pipeline, most, todo)
             shared = experiment, deadline
-            others = [] if again else _of_other_teachers(pipeline, todo)
             _measured(pool, pipeline, shared, _cell, cells, command, again)
-            _measured(pool, pipeline, shared, _cell, others, command, True)
     return [results_path(experiment, arm) for arm in dict.fromkeys(arms)]
 
 
@@ -119,24 +117,6 @@ def _unfiled(pipeline, arms, again: bool) -> list[tuple[str, int]]:
             warnings.warn(
                 f"{arm}: {len(known)} of {len(seeds)} rows are filed and not computed "
                 "again (--again does)",
-                Notice,
-                stacklevel=3,
-            )
-    return cells
-
-
-def _of_other_teachers(pipeline, arms) -> list[tuple[str, int]]:
-    """List cells that are filed, but of a teacher to whose rows ours cannot be added.
-
-    Their settings are equal: another machine trained the teacher to other bits.
-    """
-    cells = []
-    for arm in arms:
-        if others := sorted(pipeline.filed(arm) - pipeline.joined(arm)):
-            cells += [(arm, seed) for seed in others]
-            warnings.warn(
-                f"{arm}: rows of the {len(others)} seeds that are filed have a teacher "
-                "of another training; they are measured with this one's as well",
                 Notice,
                 stacklevel=3,
             )

@@ -64,8 +64,14 @@ def measure(
     config = _config(pipeline, settings, arm) | config
     place = paths.filed(settings.run), settings.run, _cell(arm)
     results.check_images(*place[:2], _fingerprints(t))
-    known = set() if again or e.portable else results.seeds(*place, config)
+    same = results.seeds(*place, config)
+    known = set() if again or e.portable else same
     todo = [seed for seed in seeds or range(e.seeds) if seed not in known]
+    if todo:
+        # Another machine trained their teacher, to other bits: no file mixes the two,
+        # and none has fewer seeds than the one it replaces.
+        others = results.seeds(*place, config, aside=TEACHERS) - same
+        todo += sorted(others - set(todo))
     done = beside(lambda seed: pipeline.evaluate(arm, seed), todo, t.device)
     for _, measured in progress(done, arm, "seed", total=len(todo)):
         results.write(
@@ -77,20 +83,18 @@ def measure(
     return results_path(settings, arm)
 
 
-def filed(
-    pipeline, settings, arm: str, config: dict, aside: Sequence[str] = TEACHERS
-) -> set[int]:
+def filed(pipeline, settings, arm: str, config: dict) -> set[int]:
     """List the seeds of the experiment whose rows are filed; nothing is trained.
 
-    They were measured with equal settings, files and images. Of a portable run none is:
-    it is cheap, and has to repeat. Arguments as for `measure`. aside: entries of the
-    configuration that are not compared, by default the teacher's accuracies.
+    They were measured with equal settings, files and images. The teacher's accuracies,
+    which follow from these, are not compared. Of a portable run none is: it is cheap,
+    and has to repeat. Arguments as for `measure`.
     """
     if pipeline.experiment.portable:
         return set()
     place = paths.filed(settings.run), settings.run, _cell(arm)
     config = _config(pipeline, settings, arm) | config
-    known = results.seeds(*place, config, aside=aside)
+    known = results.seeds(*place, config, aside=TEACHERS)
     return known & set(range(pipeline.experiment.seeds))
 
 

@@ -329,14 +329,6 @@ class Pipeline:
         """List the seeds of an arm whose rows are filed; see `measure.filed`."""
         return filed(self, self.experiment, name, self._settings(name))
 
-    def joined(self, name: str) -> set[int]:
-        """List those of `filed` whose teacher is ours: others take no further rows.
-
-        A teacher of equal settings that another machine trained has other bits.
-        """
-        config = self._settings(name) | self._taught()
-        return filed(self, self.experiment, name, config, aside=())
-
     def _taught(self) -> dict:
         """Return the teacher's accuracies, which every cell files beside its rows."""
         teacher = self.teacher

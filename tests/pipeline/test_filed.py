@@ -124,7 +124,7 @@ def test_further_seeds_do_not_replace_rows_of_another_training_of_the_teacher(ho
     filed = json.loads(path.read_text())
     filed["config"]["teacher_last"] -= 1.0
     path.write_text(json.dumps(filed))
-    with pytest.warns(Notice, match="2 seeds that are filed have a teacher of another"):
+    with pytest.warns(Notice, match="replaced, another teacher_last"):
         sweep.sweep(more, ("random-hard",), threads=True, workers=1)
     rows = json.loads(path.read_text())["rows"]
     assert [row["seed"] for row in rows] == [0, 1, 2]  # all under this teacher
