@@ -78,6 +78,7 @@ class Export:
         from ccfs_lib.pipeline import Pipeline
 
         pipeline = Pipeline(experiment)
+        _ = pipeline.train, pipeline.test  # what a sweep refuses is refused here, too
         pipeline.recover.check()
         images = pipeline.synthetic(self.arm, self.seed)
         if parquet:

@@ -6,6 +6,7 @@ followed. Hidden and litter folders are the one difference: to it they are class
 
 import hashlib
 import os
+import re
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -119,6 +120,8 @@ def text(path: Path) -> str:
 def damaged(place, error: Exception) -> InputError:
     """Make the error for a file that cannot be read, with the reason's first line."""
     reason = (str(error).strip() or type(error).__name__).split("\n")[0][:200]
+    # Pillow names its buffer by an address, which says nothing and changes every time.
+    reason = re.sub(r" <_io\.\w+ object at 0x[0-9a-f]+>", "", reason)
     return InputError(f"{place} cannot be read: {reason}")
 
 
