@@ -141,7 +141,7 @@ LAYOUTS = {
     seed=st.integers(0, 10**6),
     count=st.sampled_from([0, 1, 1, 2, 3]),
 )
-# A class of the test split alone, which export did not read; a sentence with an address.
+# A class that only the test split has, and a sentence with an address of memory.
 @hypothesis.example("folders", 444661, 1)
 @hypothesis.example("folders", 2292, 1)
 def test_data_sets_through_all_commands(place, layout, seed, count):
