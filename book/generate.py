@@ -61,8 +61,7 @@ def write(root: Path = ROOT) -> None:
         "presets": presets(),
         "costs": costs(root),
         "mistakes": mistakes(),
-        "library": library(),
-    }
+    } | {f"library_{name}": text for name, text in library().items()}
     for name, text in texts.items():
         (folder / f"{name}.md").write_text(text, "utf-8")
 
@@ -128,15 +127,20 @@ def presets() -> str:
     return findings.captioned(caption, "tab-presets", lines)
 
 
-def library() -> str:
-    """Write one section per module, in the reading order of `ccfs_lib`'s docstring.
+def library() -> dict[str, str]:
+    """Write one section per module: package -> text, "modules" of those in none.
 
-    Not of the command line: ``ccfs --help`` tells it better.
+    In the reading order of `ccfs_lib`'s docstring. Not of the command line: ``ccfs
+    --help`` tells it better.
     """
-    names = [n for n in modules() if n.partition(".")[0] not in ("cli", "commands")]
     options = "   :members:\n   :exclude-members: set\n"  # matplotlib gives figures one
     section = "## {0}\n\n```{{eval-rst}}\n.. automodule:: ccfs_lib.{0}\n{1}```\n"
-    return "\n".join(section.format(name, options) for name in names)
+    pages: dict[str, str] = {}
+    for name in modules():
+        package = name.partition(".")[0] if "." in name else "modules"
+        if name != "cli" and package != "commands":
+            pages[package] = pages.get(package, "") + section.format(name, options)
+    return pages
 
 
 def modules(folder: Path = PACKAGE) -> list[str]:

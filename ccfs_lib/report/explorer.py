@@ -78,16 +78,16 @@ def kept(atlas: Atlas) -> str:
     """Describe which images a sample holds."""
     here = int((atlas.picked > 0).sum())
     some = "all" if here == atlas.chosen else f"{here:,} of the"
-    return f"{some} {atlas.chosen:,} picked, and a random draw of the others"
+    return f"{some} {atlas.chosen:,} selected, and a random draw of the others"
 
 
 def fates(stages, records: Sequence[PhaseRecord]) -> Text:
     """Tabulate the outcome of all training images in each phase, by first reason."""
     e, names = stages.experiment, {"simple": "too hard", "hard": "too easy"}
     codes, _ = explorer.fates(stages.train.labels.numpy(), records)
-    words = ["picked", "in the set already", f"no candidate: {_known(e)}"]
+    words = ["selected", "in the set already", f"no candidate: {_known(e)}"]
     words += ["no candidate: teacher wrong", names.get(e.fine, "not drawn")]
-    words += ["not picked: tied with the last one picked"]
+    words += ["not selected: tied with the last one"]
     counts = np.stack([np.bincount(row, minlength=len(words)) for row in codes], 1)
     rows = [
         (word, *(f"{n:,}" for n in line))
@@ -104,13 +104,13 @@ def _known(e) -> str:
 
 
 def answer(stages, records: Sequence[PhaseRecord], atlas: Atlas) -> Text:
-    """Return the finding: images that were never candidates; where the picked lie."""
+    """Return the finding: images that were never candidates; where the selected lie."""
     codes, _ = explorer.fates(stages.train.labels.numpy(), records)
     total, picked = len(stages.train), selected(list(records))
     idle = int((codes == explorer.COARSE).all(0).sum())
     left = np.isin(codes, (explorer.BEHIND, explorer.TIED)).all(0)
     return finding(
-        f"{count(len(records), 'phase')} picked {share(len(picked), total)} of the "
+        f"{count(len(records), 'phase')} selected {share(len(picked), total)} of the "
         f"training images; {share(idle, total)} were never candidates, because every "
         f"filter got them {_known(stages.experiment).split()[1]}.",
         _waiting(stages, left, picked),
@@ -119,27 +119,27 @@ def answer(stages, records: Sequence[PhaseRecord], atlas: Atlas) -> Text:
 
 
 def _waiting(stages, left: np.ndarray, picked: np.ndarray) -> str:
-    """Describe the images that were candidates in every phase and never picked."""
+    """Describe the images that were candidates in every phase and never selected."""
     if not left.any():
-        return "No image was a candidate in every phase without being picked."
+        return "No image was a candidate in every phase without being selected."
     text = f"{count(int(left.sum()), 'image')} were candidates in every phase and were "
-    text += "never picked"
+    text += "never selected"
     values = stages.difficulty
     if values is None or not len(picked):
         return f"{text}."
     theirs, ours = plain(values[left].mean(), 2), plain(values[picked].mean(), 2)
-    return f"{text}: their mean difficulty is {theirs}, that of the picked {ours}."
+    return f"{text}: their mean difficulty is {theirs}, that of the selected {ours}."
 
 
 def _borders(atlas: Atlas) -> str:
-    """Test whether the picked lie nearer to other classes than the never picked."""
+    """Test whether the selected lie nearer to other classes than the others."""
     inside = atlas.picked > 0
     if not inside.any() or inside.all():
         return ""
     near, rest = atlas.strangers[inside], atlas.strangers[~inside]
     d = difference(near.astype(float), rest.astype(float))
     return (
-        "The picked images lie nearer to other classes than those never picked: "
+        "The selected images lie nearer to other classes than those never selected: "
         f"**{verdict(d)}** (of the {NEIGHBOURS} nearest neighbours in the teacher's "
         f"features, {plain(near.mean(), 2)} on average are of another class, against "
         f"{plain(rest.mean(), 2)}; {interval(d, 'images', 2)}; one seed)."

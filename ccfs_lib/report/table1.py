@@ -13,7 +13,7 @@ import pandas
 from ccfs_lib import cost, paper, results
 from ccfs_lib.claims.compare import OPEN, VERDICTS
 from ccfs_lib.cost import Stage
-from ccfs_lib.experiment import Experiment
+from ccfs_lib.experiment import Experiment, datasets
 from ccfs_lib.pipeline.table1 import Table1Pipeline
 from ccfs_lib.pipeline.work import Work, work
 from ccfs_lib.report.charts import Line, intervals
@@ -34,7 +34,7 @@ from ccfs_lib.report.text import (
 from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import Difference, difference
 from ccfs_lib.store import RECORD, Missing, ReadOnlyStore
-from ccfs_lib.table1 import DEFAULT, SHARED, Choices, Row, cells, parse
+from ccfs_lib.table1 import DEFAULT, ROWS, SHARED, Choices, Row, cells, parse
 
 GREY = '<span style="color:#6B747C">{}</span>'
 COLOURS = {"real": "green", "distilled": "orange", "both": "blue", "all": "grey"}
@@ -134,8 +134,11 @@ def _load(run: str, cell: str) -> pandas.DataFrame:
 
 
 def printed(row: Row, experiment: Experiment) -> float | None:
-    """Return what the paper prints for a row at this data set and IPC, or None."""
-    dataset = experiment.printed_as.removesuffix("-jpeg")
+    """Return what the paper prints for a row at this data set and IPC, or None.
+
+    Of images that were shrunk it is the number at their full size: `_theirs` says so.
+    """
+    dataset = "" if experiment.classes else experiment.dataset.removesuffix("-jpeg")
     if row.name == "full":
         return paper.full(dataset) if dataset else None
     try:
@@ -144,7 +147,7 @@ def printed(row: Row, experiment: Experiment) -> float | None:
         return None
 
 
-HEAD = ["row", "accuracy", "best epoch", "paper", "seeds", "images"]
+HEAD = ["row", "accuracy", "best epoch", "{theirs}", "seeds", "images"]
 COST = ["passes to build (M)", "of the published", "here", "MB"]
 
 
@@ -165,7 +168,14 @@ def panel(read: Read, shared: bool = False) -> Text:
         f"{how} Test accuracy after the last epoch, percent, mean ± half of the 95 % t "
         "interval. Grey: less than a tenth of the published work."
     )
-    return table(caption, HEAD + COST, body)
+    theirs = _theirs(read.table.experiment)
+    return table(caption, [h.format(theirs=theirs) for h in HEAD + COST], body)
+
+
+def _theirs(experiment: Experiment) -> str:
+    """Return the name of the paper's column: with its image size, if ours differs."""
+    known = datasets.KNOWN.get(experiment.dataset)
+    return f"paper, {known.size} px" if experiment.image_size and known else "paper"
 
 
 def _line(read: Read, name: str, rows: pandas.DataFrame) -> list[str]:
@@ -206,6 +216,7 @@ def _percent(value: float) -> str:
 def plain(experiment: Experiment, names: Sequence[str], choices: Choices) -> str:
     """Return both panels as text for a terminal."""
     read, lines = Read(experiment, names, choices), []
+    column = _theirs(experiment)
     for shared, title in ((False, "as published"), (True, "the same teacher for all")):
         lines.append(f"\n{title}, {experiment.network}")
         for name, rows in read.panel(shared).items():
@@ -217,7 +228,7 @@ def plain(experiment: Experiment, names: Sequence[str], choices: Choices) -> str
             theirs = printed(read.row(name), experiment)
             shown = DASH if theirs is None else f"{theirs:.1f}"
             lines.append(
-                f"  {read.row(name).title:26} {accuracy:>12}  paper {shown:>5}  "
+                f"  {read.row(name).title:26} {accuracy:>12}  {column} {shown:>5}  "
                 f"{len(rows)} seeds  {spent.passes / 1e6:9.2f} M passes, "
                 f"{share} of the published"
             )
@@ -311,14 +322,15 @@ def answer(read: Read) -> Text:
         _against(read, "self-evolved", _real(read, own), "as published, real images"),
         _moved(own, shared),
         _bps(read),
+        _missing(read),
         f"Less than a tenth of the published work went into {listed(grey, 12)}: these "
         "rows do not show what the methods reach with all of it."
         if grey
         else "",
     ]
     return finding(
-        f"As published, {_first(read, own)} has the highest mean; under the same "
-        f"teacher, {_first(read, shared)}. This is for {e.network}, "
+        f"As published, {_first(read, own)} has the highest mean; with the same "
+        f"teacher for all, {_first(read, shared)}. This is for {e.network}, "
         f"{count(e.recipe.epochs, 'epoch')}, IPC {e.ipc}: another network may rank the "
         "methods differently.",
         _random(read, shared),
@@ -326,12 +338,23 @@ def answer(read: Read) -> Text:
     )
 
 
+def _missing(read: Read) -> str:
+    """Name the rows that a panel lacks, since nobody has measured them here."""
+    texts = []
+    for shared, panel in ((False, "as published"), (True, "with the same teacher")):
+        rows = [row for row in ROWS if not (shared and row.after)]
+        names = [row.title for row in rows if row.name not in read.panel(shared)]
+        texts += [f"{panel}: {listed(names, 16)}"] if names else []
+    return f"Not measured here, {'; '.join(texts)}." if texts else ""
+
+
 def _first(read: Read, panel: dict[str, pandas.DataFrame]) -> str:
     """Name the set with the highest mean, full data and what came after apart."""
     sets = [n for n in panel if n != "full" and not read.row(n).after]
     means = {n: float(panel[n]["last"].astype(float).mean()) for n in sets}
     best = max(means, key=means.get)
-    return f"{read.row(best).title} ({percent(means[best])})"
+    little = ", with less than a tenth of its published work" * read.grey(best)
+    return f"{read.row(best).title} ({percent(means[best])}{little})"
 
 
 def _real(read: Read, panel: dict) -> dict:

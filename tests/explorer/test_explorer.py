@@ -163,10 +163,9 @@ def test_the_table_counts_every_image_once_in_every_phase():
         [re.findall(r"\| (\d+)", line) for line in text.splitlines()[4:-2]]
     )
     assert counts.astype(int).sum(0).tolist() == [120] * 3
-    picked = next(line for line in text.splitlines() if line.startswith("| picked"))
-    assert (
-        picked == "| picked | " + " | ".join(str(len(r.chosen)) for r in records) + " |"
-    )
+    picked = next(line for line in text.splitlines() if line.startswith("| selected"))
+    counts = " | ".join(str(len(r.chosen)) for r in records)
+    assert picked == f"| selected | {counts} |"
 
 
 # -- samples, pictures, columns --------------------------------------------------------
@@ -451,18 +450,18 @@ def coming(page, event: str, told="true"):
 
 def test_hovering_tells_what_and_why(visit, grid):
     page = visit()
-    page.mouse.move(*place(page, 14))  # picked in phase 2
+    page.mouse.move(*place(page, 14))  # selected in phase 2
     text = card(page)
-    assert "emu" in text and "Picked in phase 2" in text
+    assert "emu" in text and "Selected in phase 2" in text
     assert "Training image 98" in text and "Difficulty 1.75" in text
     assert "harder than 34 % of all" in text and "3 of the 10 images nearest" in text
     assert "✗ filter says cat" in text and "too hard: 15th of 32 candidates" in text
-    assert "✗ filter says dog" in text and "picked: 28th simplest of 22" in text
-    page.mouse.move(*place(page, 13))  # never picked
+    assert "✗ filter says dog" in text and "selected: 28th simplest of 22" in text
+    page.mouse.move(*place(page, 13))  # never selected
     text = card(page)
-    assert "Never picked" in text and "✓ filter says dog" in text
+    assert "Never selected" in text and "✓ filter says dog" in text
     assert "no candidate: filter right" in text and "just" not in text
-    assert "as hard as the last one picked, but later in the data: 26th of 21" in text
+    assert "as hard as the last one selected, but later in the data: 26th of 21" in text
     assert "The teacher takes it for: emu" in text
     page.mouse.move(*place(page, 12))
     assert "in the set already, from phase 1" in card(page)
@@ -496,11 +495,11 @@ def test_filters_hide_points(visit):
     page = visit()
     status = page.locator(".cx-status")
     assert "63 of 63 points" in status.inner_text()
-    assert "1,000 training images: all 30 picked" in status.inner_text()
+    assert "1,000 training images: all 30 selected" in status.inner_text()
     assert "940 are left out" in status.inner_text()
     page.mouse.move(*place(page, 13))
-    assert "Never picked" in card(page)
-    never = page.get_by_role("button", name="never picked")
+    assert "Never selected" in card(page)
+    never = page.get_by_role("button", name="never selected")
     never.focus()
     page.keyboard.press("Enter")
     assert never.get_attribute("aria-pressed") == "false"
@@ -508,7 +507,7 @@ def test_filters_hide_points(visit):
     assert "33 of 63 points" in status.inner_text()
     assert "Point at" in card(page)  # what was shown is no longer there
     page.mouse.move(*place(page, 13))
-    assert "Never picked" not in card(page)
+    assert "Never selected" not in card(page)
     never.click()
     page.select_option("select >> nth=1", "2")
     assert "21 of 63 points" in status.inner_text()
@@ -522,7 +521,7 @@ def test_a_phase_has_its_own_colours_and_legend(visit):
     page.select_option("select >> nth=0", "1")
     chips = page.locator(".cx-chip").all_inner_texts()
     told = {re.sub(r"\s+", " ", chip) for chip in chips}
-    wanted = {"picked in phase 1 15", "filter right 15", "too hard 30", "distilled 3"}
+    wanted = {"selected in phase 1 15", "filter right 15", "too hard 30", "distilled 3"}
     assert told == wanted
     page.get_by_role("button", name="too hard").click()
     assert "33 of 63" in page.locator(".cx-status").inner_text()
@@ -541,7 +540,7 @@ def test_the_keyboard_walks_holds_and_lets_go(visit):
         page.keyboard.press(f"Arrow{key}")
         assert f"Training image {7 * at}\n" in card(page)
     live = page.locator("[aria-live]").text_content()
-    assert live.startswith("emu. Picked in phase 2. Training image 182")
+    assert live.startswith("emu. Selected in phase 2. Training image 182")
     assert "Phase 1: filter says cat, wrong; too hard: 27th of 32" in live
     page.keyboard.press("Enter")
     page.mouse.move(*place(page, 3))
@@ -718,7 +717,7 @@ def test_the_book_lends_its_script_and_style(visit, grid, tmp_path):
         "getComputedStyle(document.querySelector('.cx-plot')).touchAction === 'pan-y'"
     )
     page.mouse.move(*place(page, 14))
-    assert "Picked in phase 2" in card(page)
+    assert "Selected in phase 2" in card(page)
     assert all(u.startswith((tmp_path.as_uri(), "data:")) for u in page.asked)
     page.evaluate(
         "document.documentElement.dataset.theme = 'light'"

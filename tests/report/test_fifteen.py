@@ -71,6 +71,22 @@ def test_the_finding_names_network_movement_and_little_work(read):
     assert "BPS's recipe changes random images' accuracy by +3.0" in text
 
 
+def test_the_finding_says_what_is_not_measured_and_that_a_leader_is_grey(read):
+    text = report.table1.answer(read).markdown
+    assert "as published, DSA (83.4 %, with less than a tenth of its pub" not in text
+    assert "As published, CCFS (96." in text
+    lacking = text.partition("Not measured here, as published: ")[2]
+    published, _, shared = lacking.partition("; with the same teacher: ")
+    assert "Glister" in published and "MTT" in published and "DSA" not in published
+    assert "Full data" in shared and "BPS" not in shared.partition("\n")[0]
+    for cell, p in list(read.found.items()):
+        if cell[0] == "dsa":
+            read.found[cell] = p.assign(last=p["last"].astype(float) + 10)
+    text = report.table1.answer(read).markdown
+    assert text.count("with less than a tenth of its published work)") == 1
+    assert "all, DSA (102." in text
+
+
 def test_figures_draw_every_row_but_random(read):
     figure = report.table1.scatter(read)
     names = {line.get_label() for line in figure.axes[0].lines}
@@ -92,7 +108,16 @@ def test_the_papers_numbers_stand_beside_whole_data_sets_only():
     assert printed(BY_NAME["dsa"], whole) == theirs
     assert printed(BY_NAME["full"], whole) == paper.full("cifar100")
     assert printed(BY_NAME["random-bps"], whole) is None
-    assert printed(BY_NAME["dsa"], preset("cifar100", ipc=50, image_size=16)) is None
+    assert printed(BY_NAME["dsa"], preset("cifar100", ipc=50, classes=10)) is None
+
+
+def test_of_shrunk_images_the_papers_column_names_its_size(house):
+    small = preset("cifar100", ipc=50, image_size=16)
+    whole = preset("cifar100", ipc=50)
+    assert printed(BY_NAME["dsa"], small) == printed(BY_NAME["dsa"], whole) > 0
+    assert report.table1._theirs(small) == "paper, 32 px"
+    assert report.table1._theirs(preset("cifar100")) == "paper"
+    assert report.table1._theirs(preset()) == "paper"
 
 
 def test_the_terminal_has_both_panels(read):

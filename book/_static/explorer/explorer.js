@@ -50,8 +50,8 @@
       this.count = this.label.length;
       this.phases = this.quotas.length;
       const words = {
-        simple: ["simplest", "too hard", "as hard as the last one picked"],
-        hard: ["hardest", "too easy", "as easy as the last one picked"],
+        simple: ["simplest", "too hard", "as hard as the last one selected"],
+        hard: ["hardest", "too easy", "as easy as the last one selected"],
         random: ["drawn", "not drawn", ""],
       };
       [this.most, this.behind, this.tied] = words[this.fine];
@@ -66,7 +66,7 @@
       return this.fates[(phase - 1) * this.real + i];
     }
 
-    /* Category of a point in a view: 0 tells when it was picked, j its fate in phase j. */
+    /* Category of a point in a view: 0 tells when it was selected, j its fate in phase j. */
     category(i, view) {
       if (this.isDistilled(i)) return view ? 6 : this.phases + 1;
       return view ? this.fate(i, view) : this.picked[i];
@@ -81,10 +81,10 @@
       const rest = { shape: "dot", colour: "--cx-rest" };
       if (!view) {
         const each = this.quotas.map((_, p) => ({ name: `phase ${p + 1}`, ...mark(p + 1) }));
-        return [{ name: "never picked", ...rest }, ...each, distilled];
+        return [{ name: "never selected", ...rest }, ...each, distilled];
       }
       return [
-        { name: `picked in phase ${view}`, ...mark(view) },
+        { name: `selected in phase ${view}`, ...mark(view) },
         { name: "in the set already", shape: "circle", colour: "--cx-ink", hollow: true, small: true },
         { name: this.known, ...rest },
         { name: "teacher wrong", shape: "x", colour: "--cx-veto" },
@@ -96,7 +96,7 @@
 
     verdict(i) {
       if (this.isDistilled(i)) return "Distilled";
-      return this.picked[i] ? `Picked in phase ${this.picked[i]}` : "Never picked";
+      return this.picked[i] ? `Selected in phase ${this.picked[i]}` : "Never selected";
     }
 
     facts(i) {
@@ -114,7 +114,7 @@
       return lines;
     }
 
-    /* One entry per phase: what its filter said, and why the image was picked or not. */
+    /* One entry per phase: what its filter said, and why the image was selected or not. */
     steps(i) {
       if (this.isDistilled(i)) return [];
       return this.quotas.map((quota, p) => {
@@ -134,7 +134,7 @@
         case PICKED: {
           const place = rank > 1 || this.fine === "random" ? `${ordinal(rank)} ` : "";
           const how = this.fine === "random" ? `${this.most} ${place.trim()}` : `${place}${this.most}`;
-          return `picked: ${how} of ${pool} candidates in its class, ${number(quota)} wanted`;
+          return `selected: ${how} of ${pool} candidates in its class, ${number(quota)} wanted`;
         }
         case BEFORE:
           return `in the set already, from phase ${this.picked[i]}`;
@@ -556,7 +556,7 @@
 
     /* -- the point that is told about ----------------------------------------------- */
 
-    /* To begin with: the picked image (or any) that is nearest to the middle. */
+    /* To begin with: the selected image (or any) that is nearest to the middle. */
     opening() {
       const picked = this.tree("picked", (i) => this.story.picked[i]);
       return this.nearest(this.width / 2, this.height / 2, picked.size() ? picked : this.tree());
@@ -618,7 +618,7 @@
       };
       const own = story.categories(0)[story.category(i, 0)];
       const steps = story.steps(i).map((step, p) =>
-        element("li", { className: step.why.startsWith("picked") ? "cx-now" : "" },
+        element("li", { className: step.why.startsWith("selected") ? "cx-now" : "" },
           element("span", { className: "cx-phase" }, mark(story.categories(0)[p + 1]), `Phase ${p + 1}`),
           element("span", { className: step.right ? "cx-right" : "cx-wrong" },
             `${step.right ? "\u2713" : "\u2717"} filter says ${step.said}`),
