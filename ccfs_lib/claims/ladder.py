@@ -111,7 +111,9 @@ def sets(rows: pandas.DataFrame) -> list[pandas.DataFrame]:
     under settings that are equal but for MADE. Its CCFS may be what another run chose,
     the arm "selected" with `selected_from` of that run's name; of several alphas it is
     the one measured beside the random images. Further columns: learner; maker, the
-    network that selected; filter, the test accuracy of its first filter (percent).
+    network that selected; images, the name of the folder of distilled images that its
+    curriculum began with, "" for those of its own teacher; filter, the test accuracy
+    of its first filter (percent).
     """
     if not {"dataset", "alpha", "network"} <= set(rows):
         return []
@@ -120,34 +122,43 @@ def sets(rows: pandas.DataFrame) -> list[pandas.DataFrame]:
     groups = (
         rows.groupby(columns, dropna=False, sort=False) if columns else [("", rows)]
     )
-    found = []
+    frames = []
     for _, group in groups:
         random = group[group["cell"] == "random"].drop_duplicates("seed")
-        made = group[group["cell"] != "random"].assign(cell=CCFS)
-        for maker, part in made.groupby("maker", sort=False):
-            none = part[part["alpha"] == 0].assign(cell=ALPHA0)
+        chosen = group[group["cell"] != "random"].assign(cell=CCFS)
+        for (maker, images), part in chosen.groupby(["maker", "images"], sort=False):
             beside = part[
                 (part["alpha"] > 0) & part["alpha"].isin(set(random["alpha"]))
             ]
             beside = beside[beside["alpha"] == beside["alpha"].min()]
             if len(random) and len(beside):
-                random = random.assign(maker=maker)
+                # Without any distilled image it does not matter whose they would be.
+                none = (chosen["alpha"] == 0) & (chosen["maker"] == maker)
+                none = chosen[none].drop_duplicates("seed").assign(cell=ALPHA0)
+                random = random.assign(maker=maker, images=images)
                 whole = pandas.concat([beside, random, none], ignore_index=True)
-                found.append(whole.drop(columns=list(MADE[1:]), errors="ignore"))
-    return found
+                whole = whole.assign(images=images)
+                frames.append(whole.drop(columns=list(MADE[1:]), errors="ignore"))
+    return frames
 
 
 def _marked(rows: pandas.DataFrame) -> pandas.DataFrame:
-    """Add learner, maker and filter; drop sets that no run of these rows has made."""
-    given = _column(rows, "selected_from", "").str.rstrip("/").str.rpartition("/")[2]
+    """Add learner, maker, images and filter; drop sets that no run here has made."""
+    given = _leaf(rows, "selected_from")
     origin = given.where(given != "", rows["run"])
     other, first = _column(rows, LEARNER, ""), _column(rows, "phases.1.test", math.nan)
-    rows = rows.copy().assign(  # a copy in one piece: three more columns cost nothing
+    rows = rows.copy().assign(  # a copy in one piece: more columns cost nothing
         learner=other.where(other != "", rows["network"]),
         maker=origin.map(rows.drop_duplicates("run").set_index("run")["network"]),
+        images=_leaf(rows, "distilled_from").where(given == "", ""),
         filter=origin.map(first.astype(float).groupby(rows["run"]).mean()),
     )
     return rows[rows["maker"].notna()]
+
+
+def _leaf(rows: pandas.DataFrame, name: str) -> pandas.Series:
+    """Return the last name of a column of paths, "" where there is none."""
+    return _column(rows, name, "").str.rstrip("/").str.rpartition("/")[2]
 
 
 def _column(rows: pandas.DataFrame, name: str, default) -> pandas.Series:

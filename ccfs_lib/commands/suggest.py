@@ -45,8 +45,8 @@ def suggestions(lines: dict[Experiment, list[Line]], arms: Sequence[str]) -> lis
             f"{before / after:.1f} times as fast, both timed just now; it is a run of "
             "its own, and no run here compares the accuracies of the two"
         )
-    if where == "cuda" and (told := _on_an_h100()):
-        sentences.append(told)
+    if where == "cuda" and (h100 := _on_an_h100()):
+        sentences.append(h100)
     return sentences
 
 
@@ -67,10 +67,10 @@ def _on_an_h100() -> str:
     rates = speeds()
     if set(rates) != set(FORMS):
         return ""
-    told = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items())
+    listed = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items())
     return (
         f"images a second of one ResNet-18 that distils at {CELL['side']} px in "
-        f"batches of {CELL['batch']} on an H100 (data/speed/h100.csv): {told}; what "
+        f"batches of {CELL['batch']} on an H100 (data/speed/h100.csv): {listed}; what "
         "--engine compile takes to compile is not in it"
     )
 

@@ -174,8 +174,8 @@ class Section3Pipeline:
         def answer(synthetic: ImageSet, shot: int) -> Filter:
             # "two-shot" selects with the initial images, before they are distilled.
             pixels = made[-1].pixels if made else None
-            said = self.trained(synthetic, pixels, 1000 * seed + shot, answers=True)
-            return Filter.read(said)
+            done = self.trained(synthetic, pixels, 1000 * seed + shot, answers=True)
+            return Filter.read(done)
 
         if arm == "ccfs-mtt":
             return self._curriculum(distil, answer, seed), made[-1]

@@ -207,17 +207,17 @@ class Table1Pipeline:
             return full(self, protocol, seed)
         if row.name == "oracle-window":
             return oracle_window(self, protocol, seed)
-        made = self.built(row, seed)
-        return self.row(made, self.trained(made, protocol, seed), seed)
+        built = self.built(row, seed)
+        return self.row(built, self.trained(built, protocol, seed), seed)
 
-    def row(self, made: Built, done: Artefact, seed: int) -> dict:
+    def row(self, built: Built, done: Artefact, seed: int) -> dict:
         """Describe a training on a set: `measure.row`, and the bytes of the set."""
         wanted = self.experiment.ipc * self.train.num_classes
-        basic = measured(seed, done, made.images, wanted)
-        return basic | {"bytes": made.bytes}
+        basic = measured(seed, done, built.images, wanted)
+        return basic | {"bytes": built.bytes}
 
     def trained(
-        self, made: Built, protocol: str, seed: int, stages: Pipeline | None = None
+        self, built: Built, protocol: str, seed: int, stages: Pipeline | None = None
     ) -> Artefact:
         """Train on a set by a protocol of `table1.PROTOCOLS`.
 
@@ -225,17 +225,17 @@ class Table1Pipeline:
         """
         e, count = self.experiment, 1000 * seed + EVALUATION
         stages = stages or self.pipeline
-        if protocol == "selmatch" and not made.distilled:
-            return stages.as_selmatch(made.images, count)
+        if protocol == "selmatch" and not built.distilled:
+            return stages.as_selmatch(built.images, count)
         if protocol == "selmatch":
-            how = {"targets": made.targets, "network": e.evaluation_network}
-            other, pixels = self.evaluator(made.whitened), made.pixels
+            how = {"targets": built.targets, "network": e.evaluation_network}
+            other, pixels = self.evaluator(built.whitened), built.pixels
             if pixels is None:  # kept as bytes
                 space = Space(other.student(e.network).normalize)
-                pixels = space.normalised(made.images.images[: made.distilled])
-            return other.trained(made.images, pixels, count, **how)
+                pixels = space.normalised(built.images.images[: built.distilled])
+            return other.trained(built.images, pixels, count, **how)
         return stages.trained(
-            made.images,
+            built.images,
             recipes.bps(e) if protocol == "bps" else e.recipe,
             count,
             network=e.evaluation_network,
@@ -357,16 +357,16 @@ def oracle_window(t: Table1Pipeline, protocol: str, seed: int) -> dict:
         {b: by_test[b] for b in fitting}, {b: held(b) for b in fitting}
     )
     best = coresets.oracle(by_test, by_test).test
-    made, other = t.real(whole[best]), t.real(whole[chosen.holdout])
+    built, other = t.real(whole[best]), t.real(whole[chosen.holdout])
     aside = {"window_beta": best, "held_beta": chosen.holdout}
     figures = t.trained(other, protocol, seed).meta
     aside |= {f"held_{name}": figures[name] for name in ("last", "best")}
-    return t.row(made, t.trained(made, protocol, seed), seed) | aside
+    return t.row(built, t.trained(built, protocol, seed), seed) | aside
 
 
 def full(t: Table1Pipeline, protocol: str, seed: int) -> dict:
     """All training images: the teacher's own training, or the teacher's answers."""
-    made = Built(t.train)
+    built = Built(t.train)
     if protocol == SHARED:
         done = t.pipeline.trained(
             t.train,
@@ -379,4 +379,4 @@ def full(t: Table1Pipeline, protocol: str, seed: int) -> dict:
     else:
         squeeze = Squeeze(t.trainings)
         done = squeeze.run(squeeze.seeds[0] + seed)
-    return measured(seed, done, made.images, len(t.train)) | {"bytes": made.bytes}
+    return measured(seed, done, built.images, len(t.train)) | {"bytes": built.bytes}

@@ -147,6 +147,7 @@ def printed(row: Row, experiment: Experiment) -> float | None:
         return None
 
 
+OF_REAL = "as published, real images"
 HEAD = ["row", "accuracy", "best epoch", "{theirs}", "seeds", "images"]
 COST = ["passes to build (M)", "of the published", "here", "MB"]
 
@@ -315,12 +316,12 @@ def _at(rows: pandas.DataFrame, seeds: list[int]) -> list[float]:
 
 def answer(read: Read) -> Text:
     """Return the finding: who is ahead, who of random images, and at what cost."""
-    e, own, shared = read.table.experiment, read.panel(False), read.panel(True)
+    e, published, shared = read.table.experiment, read.panel(False), read.panel(True)
     grey = [read.row(n).title for n in shared if read.grey(n)]
     lines = [
         _against(read, "ccfs", shared),
-        _against(read, "self-evolved", _real(read, own), "as published, real images"),
-        _moved(own, shared),
+        _against(read, "self-evolved", _real(read, published), OF_REAL),
+        _moved(published, shared),
         _bps(read),
         _missing(read),
         f"Less than a tenth of the published work went into {listed(grey, 12)}: these "
@@ -329,7 +330,7 @@ def answer(read: Read) -> Text:
         else "",
     ]
     return finding(
-        f"As published, {_first(read, own)} has the highest mean; with the same "
+        f"As published, {_first(read, published)} has the highest mean; with the same "
         f"teacher for all, {_first(read, shared)}. This is for {e.network}, "
         f"{count(e.recipe.epochs, 'epoch')}, IPC {e.ipc}: another network may rank the "
         "methods differently.",
@@ -395,11 +396,11 @@ def _random(read: Read, panel: dict) -> str:
     )
 
 
-def _moved(own: dict, shared: dict) -> str:
+def _moved(published: dict, shared: dict) -> str:
     """Say how much the protocol alone moves the random row."""
-    if "random" not in own or "random" not in shared:
+    if "random" not in published or "random" not in shared:
         return ""
-    moved = _apart(shared["random"], own["random"])
+    moved = _apart(shared["random"], published["random"])
     text = f"The protocol alone changes random images' accuracy by {interval(moved)}"
     if verdict(moved) == OPEN:
         return f"{text}: too close to call."
@@ -407,9 +408,9 @@ def _moved(own: dict, shared: dict) -> str:
 
 
 def _bps(read: Read) -> str:
-    own, shared = read.panel(False), read.panel(True)
-    if "random-bps" not in own or "random" not in shared:
+    published, shared = read.panel(False), read.panel(True)
+    if "random-bps" not in published or "random" not in shared:
         return ""
-    d = _apart(own["random-bps"], shared["random"])
+    d = _apart(published["random-bps"], shared["random"])
     moved = interval(d)
     return f"BPS's recipe changes random images' accuracy by {moved}: {verdict(d)}."

@@ -81,6 +81,7 @@ class Worth:
     selection: Difference  # alpha 0 minus random, points
     distilled: Difference  # CCFS minus alpha 0, points
     teacher: int = 0  # the seed of its training; images are recovered from each anew
+    images: str = ""  # whose distilled images its curricula began with; "": its own
     own: bool = False  # a run of the user's, which is no evidence of the book
 
     @property
@@ -88,6 +89,7 @@ class Worth:
         """Name the data, the learner, and whose sets they are if not its own."""
         learner, maker = map(forest.network, (self.learner, self.maker))
         by = "" if self.maker == self.learner else f", sets of {maker}"
+        by += f", begun with {self.images}" if self.images else ""
         another = f", teacher {self.teacher + 1}" if self.teacher else ""
         return f"{self.data}: {learner}{by}{another}{' (your run)' * self.own}"
 
@@ -97,16 +99,16 @@ def decompose(rows: pandas.DataFrame) -> list[Worth]:
 
     rows: those of `results.load`, of all runs.
     """
-    found = [_worth(made) for made in ladder.sets(rows) if ALPHA0 in set(made["cell"])]
-    return sorted(found, key=_order)
+    worths = [_worth(r) for r in ladder.sets(rows) if ALPHA0 in set(r["cell"])]
+    return sorted(worths, key=_order)
 
 
 def _order(w: Worth) -> tuple:
     return w.dataset in SHOWN_ONLY, -w.ratio, w.data, w.teacher
 
 
-def _worth(made: pandas.DataFrame) -> Worth:
-    first = made.iloc[0]
+def _worth(rows: pandas.DataFrame) -> Worth:
+    first = rows.iloc[0]
     class_size = SMALLEST_CLASS.get(first["dataset"], math.nan)
     return Worth(
         data=forest.place(first),
@@ -115,22 +117,23 @@ def _worth(made: pandas.DataFrame) -> Worth:
         maker=str(first["maker"]),
         epochs=int(first["recipe.epochs"]),
         ratio=100 * float(first["ipc"]) / class_size,
-        random=float(np.mean(values(made, "random"))),
+        random=float(np.mean(values(rows, "random"))),
         filter=float(first["filter"]),
-        agreement=_agreement(made),
-        selection=compare(made, ALPHA0, "random"),
-        distilled=compare(made, CCFS, ALPHA0),
-        teacher=int(_first(made, "teacher_seed", 0)),
+        agreement=_agreement(rows),
+        selection=compare(rows, ALPHA0, "random"),
+        distilled=compare(rows, CCFS, ALPHA0),
+        teacher=int(_first(rows, "teacher_seed", 0)),
+        images=str(first["images"]).replace("-", " "),
     )
 
 
-def _first(made: pandas.DataFrame, column: str, default):
-    known = made[column].dropna() if column in made else made.iloc[:0]
+def _first(rows: pandas.DataFrame, column: str, default):
+    known = rows[column].dropna() if column in rows else rows.iloc[:0]
     return known.iloc[0] if len(known) else default
 
 
-def _agreement(made: pandas.DataFrame) -> float:
-    known = values(made, CCFS, "agreement") if "agreement" in made else [math.nan]
+def _agreement(rows: pandas.DataFrame) -> float:
+    known = values(rows, CCFS, "agreement") if "agreement" in rows else [math.nan]
     return float(np.mean(known))
 
 
@@ -140,10 +143,10 @@ def measured() -> list[Worth]:
     Runs of the user's own stand apart, and the finding does not count them.
     """
     evidence, own = paths.results(), paths.own_results()
-    found = decompose(results.load(evidence))
+    worths = decompose(results.load(evidence))
     if own != evidence and own.is_dir():
-        found += [replace(w, own=True) for w in decompose(results.load(own))]
-    return found
+        worths += [replace(w, own=True) for w in decompose(results.load(own))]
+    return worths
 
 
 def parts(worth: Sequence[Worth]):
@@ -297,10 +300,10 @@ def _tally(differences: Sequence[Difference]) -> str:
 
 
 def _crossed(worth: Sequence[Worth]) -> list[str]:
-    """Say of each network's sets what other learners have of them."""
+    """Say of sets of other networks, or begun with other images, what they are worth."""
     lines = []
     for w in worth:
-        if w.maker != w.learner:
+        if w.maker != w.learner or w.images:
             lines.append(
                 f"{w.name}: selection {interval(w.selection)}; distilled part "
                 f"{interval(w.distilled)}."
@@ -310,15 +313,21 @@ def _crossed(worth: Sequence[Worth]) -> list[str]:
 
 
 def _recognised(w: Worth, worth: Sequence[Worth]) -> str:
-    """Say how many distilled images a learner's teacher recognises, and their maker's.
+    """Say how many distilled images teachers recognise: these, and where they are own.
 
     "" where it is not known of both.
     """
-    home = [v for v in worth if v.learner == v.maker == w.maker and v.data == w.data]
+    home = [
+        v
+        for v in worth
+        if v.learner == v.maker == w.maker and v.data == w.data and not v.images
+    ]
     if not home or math.isnan(w.agreement + home[0].agreement):
         return ""
+    learner, share = forest.network(w.learner), percent(home[0].agreement, 0)
+    own = f"{share} of its own" if w.images else f"that of {forest.network(w.maker)} {share}"
     return (
-        f"The teacher of {forest.network(w.learner)} classifies "
-        f"{percent(w.agreement, 0)} of these distilled images right, that of "
-        f"{forest.network(w.maker)} {percent(home[0].agreement, 0)}."
+        f"The teacher of {learner} classifies {percent(w.agreement, 0)} of these "
+        f"distilled images right, {own}."
     )
+

@@ -63,6 +63,23 @@ def test_sets_of_another_network_are_told_from_a_learners_own():
     assert "teacher of" not in str(worth.answer([home, away]))
 
 
+def test_curricula_begun_with_other_images_are_sets_of_their_own():
+    """The same network selects, once from its own images and once from given ones."""
+    given = {"distilled_from": "data/cache/resnet18-images", "agreement": 40.0}
+    begun = rows((worth.CCFS, 0.2, [60, 61, 62], FILTER | given)).assign(run="begun")
+    own, other = worth.decompose(pandas.concat([rows(*HOME), begun]))
+    assert (own.images, other.images) == ("", "resnet18 images")
+    assert own.distilled.mean == pytest.approx((201 - 199.1) / 3)
+    assert other.distilled.mean == pytest.approx((183 - 199.1) / 3)
+    assert own.selection == other.selection  # alpha 0 holds none of the images
+    assert other.agreement == 40 and own.agreement == 99.5
+    assert other.name == f"{own.name}, begun with resnet18 images"
+    text = plain(worth.answer([own, other]))
+    assert "classifies 40 % of these distilled images right, 100 % of its own." in text
+    both = worth.decompose(pandas.concat([begun, rows(*HOME)]))
+    assert {w.name for w in both} == {own.name, other.name}
+
+
 def test_the_finding_says_who_recognises_the_images_of_another_network():
     elsewhere = [{"selected_from": f"data/selected/run-{a}"} for a in (0.2, 0.0)]
     known = elsewhere[0] | {"distilled_from": "images", "agreement": 37.6}
