@@ -300,7 +300,7 @@ def _tally(differences: Sequence[Difference]) -> str:
 
 
 def _crossed(worth: Sequence[Worth]) -> list[str]:
-    """Say of sets of other networks, or begun with other images, what they are worth."""
+    """Say what sets of other networks, or begun with other images, are worth."""
     lines = []
     for w in worth:
         if w.maker != w.learner or w.images:
@@ -324,8 +324,9 @@ def _recognised(w: Worth, worth: Sequence[Worth]) -> str:
     ]
     if not home or math.isnan(w.agreement + home[0].agreement):
         return ""
-    learner, share = forest.network(w.learner), percent(home[0].agreement, 0)
-    own = f"{share} of its own" if w.images else f"that of {forest.network(w.maker)} {share}"
+    learner, maker = forest.network(w.learner), forest.network(w.maker)
+    share = percent(home[0].agreement, 0)
+    own = f"{share} of its own" if w.images else f"that of {maker} {share}"
     return (
         f"The teacher of {learner} classifies {percent(w.agreement, 0)} of these "
         f"distilled images right, {own}."
