@@ -10,14 +10,17 @@ from itertools import combinations
 import numpy as np
 import pandas
 
-from ccfs_lib.claims.compare import NAMES, compare, values, verdict
-from ccfs_lib.experiment import Experiment
+from ccfs_lib import results
+from ccfs_lib.claims.compare import NAMES, compare, settings, values, verdict
+from ccfs_lib.experiment import Experiment, Recipe, preset
+from ccfs_lib.experiment.datasets import KNOWN
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.report.effects import Effect, sentence
 from ccfs_lib.report.inside import Runs
 from ccfs_lib.report.phase import undecided
 from ccfs_lib.report.text import (
     Text,
+    bracketed,
     count,
     finding,
     interval,
@@ -27,6 +30,7 @@ from ccfs_lib.report.text import (
     signed,
     table,
 )
+from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import difference, summary
 
 
@@ -181,3 +185,62 @@ def _supplied(name, wanted: int, got: list[int]) -> list:
     missing = wanted - np.mean(got)
     part = percent(100 * missing / max(wanted, 1))
     return [name, f"{wanted:,}", f"{np.mean(got):,.0f}", f"{missing:,.0f}", part]
+
+
+def batches() -> Text:
+    """Tabulate sets that were learned with both batch sizes, in all runs of the book.
+
+    A pair is the arm "selected" of one set, with equal settings but `batch_size_by`:
+    the batch of the images that the set has, and that of the images asked for.
+    """
+    rows, body = _by_rule(results.load(paths.results())), []
+    equal = settings(rows, ("batch_size_by",))
+    for _, group in rows.groupby(equal, dropna=False, sort=False):
+        sides = [group[group["batch_size_by"] == by] for by in ("images", "wanted")]
+        if all(map(len, sides)):
+            body += _two_batches(*(s.set_index("seed").sort_index() for s in sides))
+    if not body:
+        return Text("No set of this book was learned with two batch sizes.")
+    head = ["learner", "images of the set", "batch, as filled", "accuracy"]
+    head += ["batch, as asked for", "accuracy", "difference"]
+    caption = (
+        "All runs of this book: one set, learned with the batch size of the images "
+        "that it has, and with that of the images asked for. Test accuracy after the "
+        "last epoch, mean ± half of the 95 % t interval; filled minus asked for, "
+        "points, paired by seed."
+    )
+    return table(caption, head, body)
+
+
+def _by_rule(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """Return the rows of given sets; `batch_size_by` is filled in where it is usual."""
+    rows = rows[rows["cell"] == "selected"]
+    usual = [
+        preset(r.dataset, r.scale, ipc=int(r.ipc)).batch_size_by
+        for r in rows.itertuples()
+    ]
+    usual = pandas.Series(usual, rows.index, dtype=object)
+    given = rows.get("batch_size_by", usual)
+    return rows.assign(batch_size_by=given.where(given.notna(), usual))
+
+
+def _two_batches(filled: pandas.DataFrame, wanted: pandas.DataFrame) -> list[list]:
+    """Return the line of one set; none where both rules give the same batch size."""
+    first, lasts = filled.iloc[0], []
+    names = ("epochs", "batch_rule", "batch_size")
+    rule = Recipe(**{name: first[f"recipe.{name}"] for name in names})
+    full = KNOWN[first["dataset"]].train
+    sizes = [
+        rule.for_size(int(n), full).batch_size for n in first[["images", "wanted"]]
+    ]
+    if sizes[0] == sizes[1]:
+        return []
+    seeds = filled.index.intersection(wanted.index)
+    for part in (filled, wanted):
+        lasts.append(list(part.loc[seeds, "last"].astype(float)))
+    d = difference(*lasts, paired=True)
+    accuracies = [plus_minus(last) for last in lasts]
+    line = [f"{first['network']}, {first['dataset']}", f"{int(first['images']):,}"]
+    for size, accuracy in zip(sizes, accuracies, strict=True):
+        line += [size, accuracy]
+    return [[*line, bracketed(d)]]

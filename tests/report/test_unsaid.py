@@ -9,7 +9,7 @@ import pandas
 import pytest
 from scipy import stats
 
-from ccfs_lib import scores
+from ccfs_lib import results, scores
 from ccfs_lib.arms import parse
 from ccfs_lib.claims.compare import CCFS
 from ccfs_lib.commands.options import Choice
@@ -18,6 +18,7 @@ from ccfs_lib.experiment import FURTHER, essential, preset
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.report import arms, effects, evidence, unsaid
 from ccfs_lib.report.effects import Effect, effect
+from ccfs_lib.runtime import paths
 
 
 def rows(cell, last, best=None, **settings):
@@ -291,6 +292,39 @@ def test_orders_that_the_best_epoch_turns_are_counted():
     assert "In 1 of 3\N{NO-BREAK SPACE}comparisons the order" in text
     line = str(evidence.epochs(table, [CCFS])).splitlines()[-3]
     assert line.endswith("| 51.0 ± 2.5 | 51.5 ± 2.5 | 0.50 ± 0.00 | +0.5 +0.5 +0.5 |")
+
+
+ROW = {"seed": 0, "last": 50.0, "best": 51.0, "images": 200, "wanted": 200}
+
+
+def given_sets(images):
+    """File a set of `images`, of 5,000 asked for, learned by both rules."""
+    e = preset("cifar100", ipc=50)
+    for by, gain in (("images", 1), ("wanted", 0)):
+        some = [
+            {"seed": s, "last": 50 + s + gain + 0.1 * s * gain, "best": 60}
+            | {"images": images, "wanted": 5000}
+            for s in range(3)
+        ]
+        side = e.changed(batch_size_by=by)
+        config = side.hashed() | {"selected_from": "data/selected/theirs"}
+        place = paths.results(), f"theirs-{by}", "selected"
+        results.write(*place, config=config, rows=some, provenance={})
+
+
+def test_one_set_with_two_batch_sizes_is_a_line(house):
+    place = paths.results(), preset().run, "random"
+    results.write(*place, config=preset().hashed(), rows=[ROW], provenance={})
+    assert "No set of this book" in str(evidence.batches())
+    given_sets(4998)
+    (line,) = [x for x in str(evidence.batches()).splitlines() if "4,998" in x]
+    assert "| convnet-32-64-128, cifar100 | 4,998 | 32 | " in line
+    assert "| 64 | 51.0 ± 2.5 | +1.1 [" in line
+
+
+def test_a_full_set_has_one_batch_size(house):
+    given_sets(5000)
+    assert "No set of this book" in str(evidence.batches())
 
 
 def record(phase, chosen, shortfall=()):
