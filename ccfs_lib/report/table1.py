@@ -158,7 +158,7 @@ def panel(read: Read, shared: bool = False) -> Text:
     for name, rows in sorted(chosen, key=lambda item: read.row(item[0]).after):
         if read.row(name).after:
             body.append(["*after the paper*", *[""] * (len(HEAD + COST) - 1)])
-        body.append(_line(read, name, rows))
+        body += _lines(read, name, rows)
     how = (
         "The same teacher for all: every set under CCFS's distillation."
         if shared
@@ -179,15 +179,25 @@ def _theirs(experiment: Experiment) -> str:
     return f"paper, {known.size} px" if experiment.image_size and known else "paper"
 
 
-def _line(read: Read, name: str, rows: pandas.DataFrame) -> list[str]:
+def _lines(read: Read, name: str, rows: pandas.DataFrame) -> list[list[str]]:
+    """Return a row's line, and one of the window that held-out images choose."""
+    lines = [_line(read, name, rows)]
+    if name == "oracle-window" and "held_last" in rows:
+        held = rows.assign(last=rows["held_last"], best=rows["held_best"])
+        line = _line(read, name, held, "chosen on held-out training images")
+        lines.append(line)
+    return lines
+
+
+def _line(read: Read, name: str, rows: pandas.DataFrame, title: str = "") -> list[str]:
     row, e, spent = read.row(name), read.table.experiment, read.work[name]
     last, best = rows["last"].astype(float), rows["best"].astype(float)
     theirs = printed(row, e)
     mine = [
-        row.title,
+        title or row.title,
         plus_minus(list(last)),
         f"{best.mean():.1f}",
-        DASH if theirs is None else f"{theirs:.1f}",
+        DASH if theirs is None or title else f"{theirs:.1f}",
         str(len(rows)),
         f"{rows['images'].astype(float).mean():,.0f}",
         *_cost(read, row, spent, rows),
@@ -355,7 +365,8 @@ def _first(read: Read, panel: dict[str, pandas.DataFrame]) -> str:
     means = {n: float(panel[n]["last"].astype(float).mean()) for n in sets}
     best = max(means, key=means.get)
     little = ", with less than a tenth of its published work" * read.grey(best)
-    return f"{read.row(best).title} ({percent(means[best])}{little})"
+    oracle = ", chosen by the test split" * (best == "oracle-window")
+    return f"{read.row(best).title} ({percent(means[best])}{oracle}{little})"
 
 
 def _real(read: Read, panel: dict) -> dict:

@@ -87,6 +87,24 @@ def test_the_finding_says_what_is_not_measured_and_that_a_leader_is_grey(read):
     assert "all, DSA (102." in text
 
 
+def test_beside_the_oracle_stands_the_window_that_held_out_images_choose(house):
+    e, rows = preset(), []
+    for s in range(3):
+        rows.append({"seed": s, "last": 97.0 + s, "best": 98.0, "images": 200})
+        rows[-1] |= {"wanted": 200, "held_last": 90.0 + s, "held_best": 95.5}
+    for cell in ("oracle-window", "oracle-window-teacher"):
+        place = paths.results(), e.run, cell
+        results.write(*place, config=e.hashed(), rows=rows, provenance={})
+    read = Read(e, ("oracle-window",))
+    lines = report.table1.panel(read).markdown.splitlines()
+    (at,) = [i for i, line in enumerate(lines) if "Oracle window" in line]
+    assert "98.0 ± 2.5" in lines[at] and "91.0 ± 2.5" in lines[at + 1]
+    assert "chosen on held-out training images" in lines[at + 1]
+    assert "95.5" in lines[at + 1]
+    text = report.table1.answer(read).markdown
+    assert ", chosen by the test split" in text and "98.0" in text
+
+
 def test_figures_draw_every_row_but_random(read):
     figure = report.table1.scatter(read)
     names = {line.get_label() for line in figure.axes[0].lines}
