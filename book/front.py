@@ -10,7 +10,7 @@ import pandas
 import verdicts
 from findings import NOTHING
 
-from ccfs_lib import results
+from ccfs_lib import paper, results
 from ccfs_lib.claims import ladder
 from ccfs_lib.claims.compare import (
     ALPHA0,
@@ -19,15 +19,20 @@ from ccfs_lib.claims.compare import (
     HOLDS,
     OPEN,
     compare,
+    printed_as,
+    unequal_steps,
     values,
     verdict,
 )
 from ccfs_lib.errors import InputError
+from ccfs_lib.experiment import preset
+from ccfs_lib.experiment.presets import CLASS_SIZE
 from ccfs_lib.report import forest
-from ccfs_lib.report.text import bracketed, count, listed, percent, signed
+from ccfs_lib.report.text import bracketed, count, listed, percent
 from ccfs_lib.statistics import Difference, summary
 
 PAIR = (CCFS, "random")
+ADDED = {HOLDS: "a gain", FAILS: "a loss", OPEN: "open"}
 FIGURE = """```{{figure}} {file}
 :name: fig-forest
 :alt: {alt}
@@ -66,14 +71,30 @@ def abstract(folder: Path) -> str:
 
 
 def control(run: pandas.DataFrame) -> str:
-    """Say what CCFS gains over a random set with the same teacher."""
+    """Say what CCFS gains over random images with the same teacher; the scale."""
     first, d = run.iloc[0], compare(run, *PAIR)
     means = [percent(summary(values(run, arm)).mean) for arm in PAIR]
-    return (
+    text = (
         f"**{forest.place(first)}, {forest.network(first['network'])}.** With the same "
         f"teacher, CCFS reaches {means[0]} and as many random real images {means[1]}: "
-        f"{_worth(d)}."
+        f"{_worth(d)} ({_scale(first, d.n_a)})."
     )
+    return f"{text} {unequal_steps(run, *PAIR)}".strip()
+
+
+def _scale(first: pandas.Series, seeds: int) -> str:
+    """Name epochs, teacher and seeds of a run, and the paper's epochs and teacher."""
+    parts, data = [], printed_as(first).removesuffix("-jpeg")
+    if (epochs := first.get("recipe.epochs")) == epochs and epochs is not None:
+        parts.append(count(int(epochs), "epoch"))
+        if data in CLASS_SIZE:
+            theirs = preset(data, "paper", ipc=int(first["ipc"])).recipe.epochs
+            parts[0] += f", the paper has {theirs}"
+    if (reached := first.get("teacher_last")) == reached and reached is not None:
+        parts.append(f"one teacher of {percent(float(reached))}")
+        if (full := paper.full(data) if data in CLASS_SIZE else None) is not None:
+            parts[-1] += f", the paper's has {percent(full)}"
+    return "; ".join([*parts, count(seeds, "seed")])
 
 
 def _worth(d: Difference) -> str:
@@ -90,14 +111,9 @@ def teacher(run: pandas.DataFrame) -> str:
     d, chosen = compare(run, "random", "random-hard"), compare(run, *PAIR)
     return (
         f"**The teacher.** Without it, random images reach {alone} in the same "
-        f"protocol. So the teacher is worth {_bare(d)} points there, and the choice of "
-        f"the set {_bare(chosen)}."
+        f"protocol. So the teacher is worth {bracketed(d)} points on random images, "
+        f"and the choice of the set {bracketed(chosen)}."
     )
-
-
-def _bare(d: Difference) -> str:
-    """Return the mean; an open one with its interval, as it may be nothing."""
-    return bracketed(d) if verdict(d) == OPEN else signed(d.mean).lstrip("+")
 
 
 def parts(run: pandas.DataFrame) -> str:
@@ -120,29 +136,52 @@ def parts(run: pandas.DataFrame) -> str:
 
 
 def elsewhere(runs: list[pandas.DataFrame], others: list[pandas.DataFrame]) -> str:
-    """Say how the same comparison ends with other teachers, and other learners."""
+    """Say how the same comparisons end with other teachers, and other learners."""
     sentences = []
     if runs:
         sentences.append(
             f"Of {count(len(runs), 'other run')}, each with a teacher of its own, CCFS "
-            f"is {_tally(runs)}."
+            f"is {_tally(runs, PAIR)}{_apart(runs)}."
         )
     if others:
         sentences.append(
             "On networks that took no part in the selection "
-            f"({count(len(others), 'test')}), CCFS is {_tally(others)}."
+            f"({count(len(others), 'test')}), CCFS is {_tally(others, PAIR)}"
+            f"{_apart(others)}."
         )
     return f"**Elsewhere.** {' '.join(sentences)}" if sentences else ""
 
 
-def _tally(runs: list[pandas.DataFrame]) -> str:
-    """Count verdicts on CCFS over random, same teacher: ahead in 2, behind in none."""
-    words = [verdict(compare(run, *PAIR)) for run in runs]
+def _apart(runs: list[pandas.DataFrame]) -> str:
+    """Say of those with alpha 0 how selection alone and distilled images do."""
+    both = [run for run in runs if ALPHA0 in set(run["cell"])]
+    if not both:
+        return ""
+    worth = listed(
+        [
+            f"{named} in {n}"
+            for word, named in ADDED.items()
+            if (n := _words(both, (CCFS, ALPHA0)).count(word))
+        ]
+    )
+    return (
+        f"; selection alone, measured in {len(both)} of them, is "
+        f"{_tally(both, (ALPHA0, 'random'))}, and what distilled images add is {worth}"
+    )
+
+
+def _tally(runs: list[pandas.DataFrame], pair: tuple[str, str]) -> str:
+    """Count verdicts on an arm against another: ahead in 2, behind in none."""
+    words = _words(runs, pair)
     ahead, behind, unclear = (words.count(word) for word in (HOLDS, FAILS, OPEN))
     parts = [f"ahead of the random set in {ahead}"] * bool(ahead)
     parts += [f"behind it in {behind}"] * bool(behind)
     parts += [f"too close to call in {unclear}"] * bool(unclear)
     return listed(parts)
+
+
+def _words(runs: list[pandas.DataFrame], pair: tuple[str, str]) -> list[str]:
+    return [verdict(compare(run, *pair)) for run in runs]
 
 
 def figure(folder: Path, to: Path) -> str:

@@ -25,6 +25,8 @@ from ccfs_lib.claims.compare import (
     verdict,
 )
 from ccfs_lib.claims.evidence import (
+    FAILS_IN_SOME,
+    HOLDS_IN_SOME,
     MIXED,
     SHOWN_ONLY,
     UNTESTED,
@@ -33,6 +35,7 @@ from ccfs_lib.claims.evidence import (
     covered,
     learners,
     source,
+    summed,
 )
 from ccfs_lib.claims.ledger import ledger
 from ccfs_lib.errors import InputError
@@ -43,6 +46,14 @@ SIZE_SIGNS = dict(
     zip(SIZES, ("\N{ALMOST EQUAL TO}", "<", ">", "\N{NOT EQUAL TO}"), strict=True)
 )
 SECTION_3 = {"fig2", "table10"}  # experiments with experts and without a teacher
+SUMS = {
+    HOLDS: "Hold in every test",
+    HOLDS_IN_SOME: "hold in some, too close to call in the others",
+    MIXED: "hold in some, contradicted in others",
+    FAILS_IN_SOME: "contradicted in some, too close to call in the others",
+    FAILS: "contradicted in every test",
+    OPEN: "too close to call in every test",
+}
 RATE = 0.05  # of false discoveries among those that are kept
 HOW = dict(zip(VERDICTS, ("for", "against", "too close"), strict=True))
 # What the paper does not compare with: claim, and the arms or portions.
@@ -90,9 +101,7 @@ def _counted(badges: dict[str, Badge], lines: pandas.DataFrame) -> str:
     text = (
         f"Of the {len(words)} claims of the paper that can be checked, "
         f"{len(words) - words.count(UNTESTED)} are tested here on photographs, with "
-        f"{teachers} or sets of experts. Hold in every test: {words.count(HOLDS)}; "
-        f"contradicted in every test: {words.count(FAILS)}; mixed: "
-        f"{words.count(MIXED)}; too close to call in every test: {words.count(OPEN)}."
+        f"{teachers} or sets of experts: {_sums(words)}."
     )
     if aside:
         text += f" Tested on digits only, which is no evidence: {aside}."
@@ -105,20 +114,27 @@ def counted(folder: Path) -> str:
         _, table = _loaded(folder)
     except InputError:
         return ""
-    every = [badge(n, part) for n, part in table.groupby("claim", sort=False)]
-    words = [b.verdict for b in every]
-    tested = len(words) - words.count(UNTESTED)
-    endings = {
-        HOLDS: "hold in every test",
-        FAILS: "are contradicted in every test",
-        MIXED: "are mixed",
-        OPEN: "are too close to call",
-    }
-    parts = [f"{n} {how}" for w, how in endings.items() if (n := words.count(w))]
+    every = {n: badge(n, part) for n, part in table.groupby("claim", sort=False)}
+    words = [b.verdict for b in every.values()]
+    tested, counts = len(words) - words.count(UNTESTED), table["counts"].astype(bool)
+    kept = [
+        bool(_kept(table[counts & (table["claim"] == name)]).all())
+        for name, b in every.items()
+        if b.verdict == HOLDS
+    ]
+    tests = count(int(counts.sum()), "test")
+    aside = "" if all(kept) else f" ({sum(kept)} after a correction for {tests})"
     return (
         f"**The paper's claims.** {tested} of {len(words)} are tested here on "
-        f"photographs: {listed(parts)} ({{doc}}`all of them <verdict>`)."
+        f"photographs. {_sums(words, aside)}. See {{doc}}`all {len(words)} <verdict>`."
     )
+
+
+def _sums(words: list[str], aside: str = "") -> str:
+    """Count claims by what their tests say together; aside: after those that hold."""
+    texts = [f"{how}: {n}" for w, how in SUMS.items() if (n := words.count(w))]
+    texts = [t + aside if t.startswith(SUMS[HOLDS]) else t for t in texts]
+    return "; ".join(texts)
 
 
 def _multiplicity(lines: pandas.DataFrame) -> str:
@@ -149,7 +165,8 @@ def _short(claim, b: Badge, lines: pandas.DataFrame) -> str:
 
 
 def _mark(word: str) -> str:
-    return f"[{word}]{{.verdict .{BADGES.get(word, 'open')}}}"
+    colour = "no" if word == FAILS_IN_SOME else BADGES.get(word, "open")
+    return f"[{word}]{{.verdict .{colour}}}"
 
 
 def _tally(lines: pandas.DataFrame) -> str:
@@ -210,7 +227,7 @@ def _without(rows: pandas.DataFrame, left: str, right: str) -> list[tuple[str, s
 
 def _control(claim: str, outcomes: list[tuple[str, str]]) -> str:
     words = [word for word, _ in outcomes]
-    word = words[0] if len(set(words)) == 1 else MIXED
+    word = summed(words)
     tally = _tally(pandas.DataFrame({"verdict": words}))
     teachers = count(len({name for _, name in outcomes}), "teacher")
     return f"- {_mark(word)} {claim} *({tally}; {teachers})*"

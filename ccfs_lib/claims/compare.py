@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 from ccfs_lib.arms import CCFS as CCFS
 from ccfs_lib.arms import SECTION3, TITLES
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import Experiment
+from ccfs_lib.experiment import Experiment, Recipe
+from ccfs_lib.experiment.datasets import KNOWN
 from ccfs_lib.statistics import Difference, difference, minimum_detectable
 
 if TYPE_CHECKING:
@@ -174,6 +175,47 @@ def compare(rows: "pandas.DataFrame", left: str, right: str) -> Difference:
     rows: those of one run, from `results.load`. Raises InputError as `matched`.
     """
     return difference(*matched(rows, left, right), paired=True)
+
+
+def batch_sizes(rows: "pandas.DataFrame", arm: str) -> dict[int, int]:
+    """Return seed -> batch size in which an arm's sets were learned; {} if not known.
+
+    The batch follows the share of the training data that a set has, so a few missing
+    images may halve it, unless the size that was asked for decides.
+    """
+    part = rows[rows["cell"] == arm]
+    names = [f"recipe.{name}" for name in ("epochs", "batch_rule", "batch_size")]
+    if part.empty or not {*names, "images", "wanted", "dataset"} <= set(part):
+        return {}
+    first = part.iloc[0]
+    if first["dataset"] not in KNOWN or any(first[n] != first[n] for n in names):
+        return {}
+    known = KNOWN[first["dataset"]]
+    some = first.get("classes")
+    classes = known.classes if not some or some != some else some
+    full = round(known.train * classes / known.classes)
+    rule = Recipe(**{n.removeprefix("recipe."): first[n] for n in names})
+    by = "wanted" if first.get("batch_size_by") == "wanted" else "images"
+    return {
+        int(seed): rule.for_size(int(images), full).batch_size
+        for seed, images in zip(part["seed"], part[by], strict=True)
+    }
+
+
+def unequal_steps(rows: "pandas.DataFrame", left: str, right: str) -> str:
+    """Say in how many seeds two arms had different batch sizes; "" if in none."""
+    one, other = batch_sizes(rows, left), batch_sizes(rows, right)
+    both = sorted({*one} & {*other})
+    apart = [(one[s], other[s]) for s in both if one[s] != other[s]]
+    if not apart:
+        return ""
+    batch, usual = apart[0]
+    name = "CCFS" if left == CCFS else NAMES.get(left, left)
+    return (
+        f"In {len(apart)} of {len(both)} seeds {name} was trained in batches of "
+        f"{batch}, not {usual}, so for {usual / batch:g} times as many steps, since "
+        "its set lacks a few images."
+    )
 
 
 def detectable(rows: "pandas.DataFrame", left: str, right: str) -> float:

@@ -1,26 +1,30 @@
 """The verdict on a claim over all its tests: which are independent, and which count.
 
-A claim holds only if it holds in every run that tests it; where runs differ it is
-mixed. Runs are independent evidence only where another teacher was trained (in Section
-3: other experts). IPC settings and ablations reuse teacher, distilled images and
-counted scores, so they are not independent evidence. Runs of one data set also share
-its published difficulty scores.
+A claim holds only if it holds in every run that tests it. Where some runs are too close
+to call the verdict says so; where runs contradict each other it is mixed. Runs are
+independent evidence only where another teacher was trained (in Section 3: other
+experts). IPC settings and ablations reuse teacher, distilled images and counted scores,
+so they are not independent evidence. Runs of one data set also share its published
+difficulty scores.
 """
 
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import pandas
 
 from ccfs_lib.claims import arms
+from ccfs_lib.claims.compare import FAILS, HOLDS
 from ccfs_lib.claims.trends import LEARNER, TRENDS, Pair
 from ccfs_lib.experiment import SMALLEST_CLASS
 
 UNTESTED = "not tested here"
-MIXED = "mixed"
+MIXED = "mixed"  # for in some runs, against in others
+# Where the others are too close to call.
+HOLDS_IN_SOME, FAILS_IN_SOME = "holds in some", "does not hold in some"
 # Data that illustrate the method: no evidence for or against the paper's claims.
 SHOWN_ONLY = {"digits"}
 # The settings that determine a teacher or a set of experts.
@@ -32,7 +36,7 @@ class Badge(NamedTuple):
     """The verdict on a claim over all tests that count, and their numbers."""
 
     claim: str
-    verdict: str  # one of compare.VERDICTS, MIXED or UNTESTED
+    verdict: str  # one of `summed`, or UNTESTED
     runs: int = 0
     sources: int = 0  # independent ones among them
     shown_only: int = 0  # lines that are no evidence
@@ -61,9 +65,22 @@ def badge(claim: str, lines: pandas.DataFrame) -> Badge:
     aside = len(lines) - len(counted)
     if counted.empty:
         return Badge(claim, UNTESTED, shown_only=aside)
-    words = set(counted["verdict"])
-    word = words.pop() if len(words) == 1 else MIXED
+    word = summed(counted["verdict"])
     return Badge(claim, word, len(counted), counted["source"].nunique(), aside)
+
+
+def summed(verdicts: Iterable[str]) -> str:
+    """Return one word for the verdicts of several tests, at least one.
+
+    One of `compare.VERDICTS` where all say it, else HOLDS_IN_SOME, FAILS_IN_SOME or
+    MIXED.
+    """
+    words = set(verdicts)
+    if len(words) == 1:
+        return words.pop()
+    if {HOLDS, FAILS} <= words:
+        return MIXED
+    return HOLDS_IN_SOME if HOLDS in words else FAILS_IN_SOME
 
 
 def covered(claim, lines: pandas.DataFrame) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas
 
-from ccfs_lib import cost, paper
+from ccfs_lib import paper
 from ccfs_lib.arms import BY_NAME
 from ccfs_lib.claims import ladder
 from ccfs_lib.claims.compare import (
@@ -21,13 +21,14 @@ from ccfs_lib.claims.compare import (
     NAMES,
     OPEN,
     PAIRED,
+    batch_sizes,
     compare,
     detectable,
     matched,
     values,
     verdict,
 )
-from ccfs_lib.experiment import KNOWN, Experiment
+from ccfs_lib.experiment import Experiment
 from ccfs_lib.pipeline import measured_rows
 from ccfs_lib.report.charts import Line, intervals
 from ccfs_lib.report.text import (
@@ -188,7 +189,7 @@ def answer(rows: pandas.DataFrame, experiment: Experiment) -> Text:
         _blind(rows, d),
         _shares(rows, experiment),
         _filled(rows),
-        _batches(rows, experiment),
+        _batches(rows),
         _teacher(rows, experiment),
         f"Reporting the best epoch in place of the last adds {signed(_gap(rows))} "
         "points to CCFS.",
@@ -252,16 +253,10 @@ def _filled(rows) -> str:
     )
 
 
-def _batches(rows, experiment: Experiment) -> str:
+def _batches(rows) -> str:
     """Say whether the seeds of CCFS were trained with different batch sizes."""
-    if experiment.dataset not in KNOWN or experiment.batch_size_by == "wanted":
-        return ""
-    full, own = cost.size(experiment).train, rows[rows["cell"] == CCFS]
-    of = {
-        int(row.seed): experiment.recipe.for_size(int(row.images), full).batch_size
-        for row in own.itertuples()
-    }
-    if len(set(of.values())) == 1:
+    of = batch_sizes(rows, CCFS)
+    if len(set(of.values())) < 2:
         return ""
     sizes = [f"{batch} for seed {seed}" for seed, batch in of.items()]
     return (

@@ -37,9 +37,9 @@ def sentence(text: str, name: str) -> str:
 @pytest.mark.parametrize(
     ("gain", "spread", "ending"),
     [
-        (3.0, 0.1, "points**."),
-        (-3.0, 0.1, "points**, a loss."),
-        (0.1, 2.0, "points**, too close to call."),
+        (3.0, 0.1, "points** (3\xa0seeds)."),
+        (-3.0, 0.1, "points**, a loss (3\xa0seeds)."),
+        (0.1, 2.0, "points**, too close to call (3\xa0seeds)."),
     ],
 )
 def test_the_first_sentence_has_a_form_for_every_sign(tmp_path, gain, spread, ending):
@@ -59,7 +59,7 @@ def test_the_teacher_and_the_parts_are_said_where_they_were_measured(tmp_path):
     measure(tmp_path, CCFS, shifted(2.5, 1.5), run="c-alpha0", alpha=0.0)
     text = front.abstract(tmp_path)
     teacher = sentence(text, "The teacher")
-    assert "41.0" in teacher and "worth 20.0 points" in teacher and "set 3.0" in teacher
+    assert "41.0" in teacher and "worth +20.0 [" in teacher and "set +3.0 [" in teacher
     parts = sentence(text, "The parts")
     assert "+2.5" in parts and "too close to call" in parts and "is open" in parts
     measure(tmp_path, CCFS, shifted(4.0), run="c-alpha0", alpha=0.0)
@@ -79,6 +79,36 @@ def test_other_teachers_and_other_learners_are_counted_apart(tmp_path):
     line = sentence(front.abstract(tmp_path), "Elsewhere")
     assert "ahead of the random set in 1 and behind it in 1" in line
     assert line.endswith("CCFS is too close to call in 1.")
+
+
+def test_the_first_sentence_has_the_scale_and_an_unequal_batch(tmp_path):
+    """A set two images short of 5,000 has half the batch, by the letter of the code."""
+    recipe = {"epochs": 100, "batch_rule": "released", "batch_size": 64}
+    config = {"recipe": recipe, "teacher_last": 75.25}
+    for arm, images in ((CCFS, [4998, 5000, 5000]), ("random", [5000] * 3)):
+        rows = [
+            {"seed": i, "last": 60 + i, "best": 60 + i, "images": n, "wanted": 5000}
+            for i, n in enumerate(images)
+        ]
+        place = tmp_path, "c", arm
+        results.write(*place, config=WHERE | config, rows=rows, provenance={})
+    first = sentence(front.abstract(tmp_path), "CIFAR-100, IPC 50, ResNet-18.")
+    assert "100\xa0epochs, the paper has 500;" in first
+    assert "one teacher of 75.2" in first
+    assert "In 1 of 3 seeds CCFS was trained in batches of 32, not 64" in first
+    assert "2 times as many steps" in first
+
+
+def test_elsewhere_says_what_selection_and_distilled_images_do(tmp_path):
+    measure(tmp_path, CCFS, shifted(3))
+    measure(tmp_path, "random", NEAR)
+    other = {"train": "b", "scale": "laptop"}
+    for run, gain, alpha in (("d", 1, 0.2), ("d-alpha0", 4, 0.0)):
+        measure(tmp_path, CCFS, shifted(gain), run, **other | {"alpha": alpha})
+    measure(tmp_path, "random", NEAR, "d", **other)
+    line = sentence(front.abstract(tmp_path), "Elsewhere")
+    assert "selection alone, measured in 1 of them, is ahead of the random set" in line
+    assert line.endswith("and what distilled images add is a loss in 1.")
 
 
 def test_nothing_measured_is_said_and_drawn_as_nothing(tmp_path):

@@ -56,9 +56,10 @@ def test_another_teacher_makes_evidence_independent(change, same):
     ("words", "word"),
     [
         (("holds", "holds"), "holds"),
-        (("holds", "too close to call"), "mixed"),
+        (("holds", "too close to call"), "holds in some"),
         (("holds", "does not hold"), "mixed"),
-        (("does not hold", "too close to call"), "mixed"),
+        (("holds", "does not hold", "too close to call"), "mixed"),
+        (("does not hold", "too close to call"), "does not hold in some"),
         (("does not hold",), "does not hold"),
         (("too close to call",) * 3, "too close to call"),
         (("not tested here",), "not tested here"),
