@@ -48,7 +48,8 @@ class Column:
     @property
     def size(self) -> str:
         """IPC, and what is smaller than the paper's: "IPC 100, 16 px"."""
-        first, parts = self.rows.iloc[0], []
+        first = self.rows.iloc[0]
+        parts = ["JPEG"] * str(first.get("dataset")).endswith("-jpeg")
         for name, unit in (("classes", "classes"), ("image_size", "px")):
             parts += [f"{first[name]:.0f} {unit}"] if first.get(name, 0) > 0 else []
         return ", ".join([f"IPC {first.ipc:.0f}", *parts])

@@ -125,7 +125,7 @@ def matched(rows: pandas.DataFrame) -> str:
         return ""
     first, final = (rows[name].astype(float).mean() for name in ("first", "final"))
     fell = 100 * (first - final) / first
-    text = f" Matching moved its loss from {first:.2f} to {final:.2f}"
+    text = f" Over all matched rows, the loss moved from {first:.2f} to {final:.2f}"
     if fell < HARDLY:
         return f"{text} ({signed(-fell, 0)}{SPACE}%): {BARELY}."
     return f"{text} ({signed(-fell, 0)}{SPACE}%)."

@@ -157,7 +157,7 @@ def portions(rows: pandas.DataFrame) -> Item:
         f"{SWEEP} {dataset} --ipc {ipc} --alpha 0 0.1 0.2 0.3 0.4 0.6 0.8 1 {ONE}"
         for dataset, ipc in tenths.itertuples(index=False)
     ]
-    title, chapters = "How much is distilled", ("09_alpha",)
+    title, chapters = "How much is distilled", ("09_alpha", "17_distilled_part")
     return Item("Figure 5", title, shows, body, ours, chapters, todo)
 
 

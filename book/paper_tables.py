@@ -12,6 +12,7 @@ from ccfs_lib.arms import ARMS, CCFS
 from ccfs_lib.experiment import STRATEGIES, preset, presets
 
 SWEEP = "ccfs sweep --scale paper --seeds 5 --dataset"
+EVERY = "ccfs table1 --scale paper --seeds 3 --dataset"
 MATCH = "ccfs match --scale paper --seeds 3 --dataset"
 ONE = "--arms simple-misclassified"
 NAMES = {
@@ -32,7 +33,7 @@ NAMES = {
     "full": "All images",
     "ccfs-mtt": "CCFS on MTT",
 }
-OURS = {"ccfs": CCFS, "full": "full-hard"}
+OURS = {"ccfs": CCFS, "full": "full-hard", "random": "random-hard"}
 
 
 def _method(name: str) -> tuple[str, dict]:
@@ -80,12 +81,14 @@ def main_results(rows: pandas.DataFrame) -> Item:
         "their heads, and mostly a smaller network: compare rows within a column, not "
         "columns with each other. *Random* and *all images* are trained with hard "
         "labels, as in the paper; the last row, random images with the teacher, is "
-        "ours. SelMatch is in [Table 10](#paper-table-10)."
+        "ours. Our SelMatch runs are beside [Table 10](#paper-table-10)."
     )
     arms = "--arms simple-misclassified random distilled random-hard"
     todo = _cells(frame[frame.method == "ccfs"])
     todo = [f"{SWEEP} {cells} {arms}" for cells in todo]
-    chapters = ("05_evaluation", "14_fair_metrics")
+    main = paper.table(1)[["dataset", "ipc"]].drop_duplicates()
+    todo += [f"{EVERY} {d} --ipc {ipc}" for d, ipc in main.itertuples(index=False)]
+    chapters = ("05_evaluation", "14_fair_metrics", "16_table1")
     return Item("Table 1", "Main results", shows, body, ours, chapters, todo)
 
 

@@ -335,7 +335,7 @@ def _sources(rows: pandas.DataFrame, letters: dict[str, str]) -> str:
 def _digits(rows: pandas.DataFrame) -> str:
     """Say how much matching there is in the tests of Section 3 that are no evidence."""
     text = findings.matched(rows[rows["dataset"].isin(SHOWN_ONLY)])
-    return f"On digits,{text.replace(' Matching', ' matching', 1)}\n" if text else ""
+    return f"On digits,{text.replace(' Over', ' over', 1)}\n" if text else ""
 
 
 def _made_of(row: pandas.Series) -> str:

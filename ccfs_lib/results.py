@@ -241,6 +241,19 @@ def gather(root: str | Path, path: str | Path | None = None) -> Path:
     return path
 
 
+def devices(folder: Path, run: str) -> list[str]:
+    """List the names of the devices on which the results of a run were trained.
+
+    folder: as for `load`. [] where nothing is filed, or no file names a device.
+    """
+    names = set()
+    for path in sorted((Path(folder) / run).glob("*.json")):
+        last = json.loads(path.read_text("utf-8")).get("provenance", {})
+        every = [last, *last.get("earlier", [])]
+        names |= {one["device"] for one in every if one.get("device")}
+    return sorted(names)
+
+
 def provenance(
     device: "str | torch.device", command: str | None = None, **extra
 ) -> dict:

@@ -12,7 +12,14 @@ import pandas
 from scipy.stats import spearmanr
 
 from ccfs_lib import cost, paper
-from ccfs_lib.claims.compare import CCFS, VERDICTS, by_seed, values, verdict
+from ccfs_lib.claims.compare import (
+    CCFS,
+    VERDICTS,
+    by_seed,
+    unequal_steps,
+    values,
+    verdict,
+)
 from ccfs_lib.experiment import Experiment
 from ccfs_lib.pipeline import Pipeline, measured_rows
 from ccfs_lib.report.arms import contrasts, fullness
@@ -30,7 +37,7 @@ from ccfs_lib.report.text import (
     plus_minus,
     table,
 )
-from ccfs_lib.statistics import difference, summary
+from ccfs_lib.statistics import Difference, difference, summary
 
 ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 CURRICULA = (1, 2, 3, 4, 5)
@@ -233,21 +240,32 @@ def answer(
     }
     if not gaps:
         return finding(f"Only {base} was measured here.", claim)
-    words = [verdict(d) for d in gaps.values()]
-    labels = ("higher", "lower", "too close to call")
-    tally = [
-        f"{words.count(word)} {how}" for word, how in zip(VERDICTS, labels, strict=True)
-    ]
-    widest = max(gaps, key=lambda name: abs(gaps[name].mean))
+    batches = (unequal_steps(rows, base, name) for name in gaps)
     return finding(
         f"{best[0].upper()}{best[1:]} has the highest mean accuracy, "
         f"{plus_minus(values(rows, best))}{SPACE}%.",
         claim,
-        f"Of {count(len(gaps), 'other setting')}, compared with {base}: "
-        f"{', '.join(tally)}.",
-        f"The largest difference from {base} is that of {widest}: "
-        f"{interval(gaps[widest])}.",
+        _tallied(gaps, base),
+        *list(dict.fromkeys(filter(None, batches)))[:1],
         _filled(fullness(rows, names)),
+    )
+
+
+def _tallied(gaps: dict[str, Difference], base: str) -> str:
+    """Say how the other settings compare with `base`, and which differs most."""
+    labels = ("higher", "lower", "too close to call")
+    labels = dict(zip(VERDICTS, labels, strict=True))
+    if len(gaps) == 1:
+        ((name, d),) = gaps.items()
+        return f"{name}, compared with {base}: {labels[verdict(d)]}, {interval(d)}."
+    words = [verdict(d) for d in gaps.values()]
+    tally = [f"{words.count(word)} {how}" for word, how in labels.items()]
+    widest = max(gaps, key=lambda name: abs(gaps[name].mean))
+    return (
+        f"Of {count(len(gaps), 'other setting')}, compared with {base}: "
+        f"{', '.join(tally)}. The largest difference is that of {widest}: "
+        f"{interval(gaps[widest])}. These intervals are not corrected for the number "
+        "of settings."
     )
 
 

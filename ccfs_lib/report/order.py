@@ -169,7 +169,8 @@ def answer(rows: pandas.DataFrame, over: pandas.DataFrame) -> Text:
         f"{interval(calm)}).",
         f"CCFS on MTT {MINUS} SelMatch (Table 10). " + "; ".join(tables) + ".",
         f"Matching changed the loss from {plain(first, 2)} to {plain(final, 2)}, "
-        "means of the first and of the last tenth of the iterations.",
+        "means of the first and of the last tenth of the iterations over the rows of "
+        "this chapter.",
     )
 
 

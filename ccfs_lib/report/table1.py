@@ -149,7 +149,7 @@ def printed(row: Row, experiment: Experiment) -> float | None:
 
 OF_REAL = "as published, real images"
 HEAD = ["row", "accuracy", "best epoch", "{theirs}", "seeds", "images"]
-COST = ["passes to build (M)", "of the published", "here", "MB"]
+COST = ["passes (M)", "share", "here", "MB"]
 
 
 def panel(read: Read, shared: bool = False) -> Text:
@@ -163,11 +163,14 @@ def panel(read: Read, shared: bool = False) -> Text:
         "The same teacher for all: every set under CCFS's distillation."
         if shared
         else "As published: each row by the protocol that its printed number comes "
-        "from. Below them, what came after the paper."
+        "from. The last row is a recipe published after the paper."
     )
     caption = (
         f"{how} Test accuracy after the last epoch, percent, mean ± half of the 95 % t "
-        "interval. Grey: less than a tenth of the published work."
+        "interval. Passes: millions of images through a network to build one set; "
+        "share: of the work with the published settings; here: the time it took on "
+        "this machine; MB: size of the set. Grey: less than a tenth of the published "
+        "work."
     )
     theirs = _theirs(read.table.experiment)
     return table(caption, [h.format(theirs=theirs) for h in HEAD + COST], body)
@@ -402,8 +405,9 @@ def _random(read: Read, panel: dict) -> str:
     behind = [read.row(n).title for n in sets if above[n] == VERDICTS[1]]
     return (
         f"With the teacher's answers for all, {listed(clear, 15) or 'no set'} is "
-        "clearly above as many random real images, "
-        f"{listed(behind, 15) or 'none'} clearly below."
+        "clearly above a full random draw, "
+        f"{listed(behind, 15) or 'none'} clearly below. No interval here is corrected "
+        "for the number of rows."
     )
 
 

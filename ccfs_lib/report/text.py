@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import torch
 
-from ccfs_lib import networks
+from ccfs_lib import networks, results
 from ccfs_lib.claims.compare import VERDICTS, verdict  # noqa: F401  chapters find words here
 from ccfs_lib.experiment import preset, presets
+from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import FEW, Difference, Summary, summary
 
 # A space that does not break, and the signs that typography has for minus and for none.
@@ -137,12 +138,12 @@ def stamp(stages, seeds: bool = False) -> Text:
 
     stages: the chapter's Pipeline. seeds: whether the chapter repeats its trainings.
     """
-    e, on_gpu = stages.experiment, str(stages.device).startswith("cuda")
+    e = stages.experiment
     words = [f"only the first {e.classes} classes"] * bool(e.classes)
     words += [f"shrunk to {e.image_size} pixels"] * bool(e.image_size)
     words += [f"IPC {e.ipc}", f"alpha {e.alpha:g}", f"J = {e.curricula}"]
     words += [f"network {e.network}", f"{e.recipe.epochs} epochs"]
-    words += [count(e.seeds, "seed")] * seeds + ["GPU" if on_gpu else "CPU"]
+    words += [count(e.seeds, "seed")] * seeds + [_device(stages)]
     line = f"**{_leaf(e.dataset)}**, {', '.join(words)}; {_scale(stages)}"
     hidden = () if seeds else ("seeds",)  # a chapter of one seed must not name three
     # `data_root` is a place on somebody's machine, and no part of what was run.
@@ -150,6 +151,16 @@ def stamp(stages, seeds: bool = False) -> Text:
     # Only the last part of a path: the rest names a user's folders.
     rows = [(k, _leaf(v) if k in PATHS else v) for k, v in rows]
     return stamped(line, e.dataset, rows)
+
+
+def _device(stages) -> str:
+    """Name the kind of device, and the GPU that trained what a CPU reads here."""
+    if str(stages.device).startswith("cuda"):
+        return "GPU"
+    run = stages.experiment.run
+    used = results.devices(paths.filed(run), run)
+    gpus = [name for name in used if name.startswith("NVIDIA")]
+    return f"trained on {listed(gpus)}, read on a CPU" if gpus else "CPU"
 
 
 def stamped(line: str, dataset: str, rows: Sequence[tuple[str, str]]) -> Text:

@@ -23,6 +23,7 @@ from ccfs_lib.claims.compare import (
     OPEN,
     PAIRED,
     compare,
+    unequal_steps,
     values,
     verdict,
 )
@@ -81,6 +82,7 @@ class Worth:
     selection: Difference  # alpha 0 minus random, points
     distilled: Difference  # CCFS minus alpha 0, points
     teacher: int = 0  # the seed of its training; images are recovered from each anew
+    steps: str = ""  # a sentence, if CCFS and alpha 0 had different batch sizes
     images: str = ""  # whose distilled images its curricula began with; "": its own
     own: bool = False  # a run of the user's, which is no evidence of the book
 
@@ -123,6 +125,7 @@ def _worth(rows: pandas.DataFrame) -> Worth:
         selection=compare(rows, ALPHA0, "random"),
         distilled=compare(rows, CCFS, ALPHA0),
         teacher=int(_first(rows, "teacher_seed", 0)),
+        steps=unequal_steps(rows, CCFS, ALPHA0),
         images=str(first["images"]).replace("-", " "),
     )
 
@@ -204,10 +207,13 @@ def ledger(worth: Sequence[Worth]) -> Text:
     head += ["selection", "distilled part"]
     seeds = listed(sorted({count(w.distilled.n_a, "seed") for w in worth}))
     caption = (
-        "All runs of this book. Selection: alpha 0 minus random. Distilled part: CCFS "
-        "minus alpha 0. Agreement: distilled images that the learner's teacher "
-        f"classifies right, percent. Points with the 95 % interval, {PAIRED}, of "
-        f"{seeds}; the same teacher for all of a line."
+        "All runs of this book. Ratio: images of the set per 100 training images. "
+        "First filter: test accuracy of the first filter of the network that selected. "
+        "Agreement: distilled images that the learner's teacher classifies right, "
+        f"percent; {DASH} not known. On random: test accuracy of the learner on random "
+        "images. Selection: alpha 0 minus random. Distilled part: CCFS minus alpha 0. "
+        f"Points with the 95 % interval, {PAIRED}, of {seeds}; the same teacher for "
+        "all of a line."
     )
     return table(caption, head, body)
 
@@ -290,6 +296,7 @@ def answer(worth: Sequence[Worth]) -> Text:
         f"is {words['selection']}; what distilled images add to it (CCFS {MINUS} "
         f"alpha 0) is {words['distilled']}.",
         *_crossed(counted),
+        *(f"{w.name}: {w.steps[0].lower()}{w.steps[1:]}" for w in counted if w.steps),
     )
 
 

@@ -19,7 +19,7 @@ import torch
 from papermill.inspection import inspect_notebook
 from PIL import Image
 
-from ccfs_lib import report
+from ccfs_lib import report, results
 from ccfs_lib.curriculum import Filter, run
 from ccfs_lib.data import ImageSet
 from ccfs_lib.experiment import STRATEGIES, Distillation, preset
@@ -34,6 +34,7 @@ from ccfs_lib.report import (
     text,
 )
 from ccfs_lib.report import marks as written
+from ccfs_lib.runtime import paths
 from ccfs_lib.select import quotas
 from ccfs_lib.statistics import Difference, difference, summary
 from ccfs_lib.store import Store
@@ -224,6 +225,18 @@ def test_stamp_says_what_was_run_and_hides_where(images, values):
     assert "not the paper's" in repr(said)
     assert "somebody" not in repr(said) and "<td>32</td>" in repr(said)
     assert "seed" not in repr(text.stamp(stages))
+
+
+def test_stamp_names_the_gpu_that_trained_what_a_cpu_reads(images, values, house):
+    stages = stages_of(images, values)
+    assert "CPU;" in repr(text.stamp(stages)) and "trained on" not in repr(stages)
+    run, row = stages.experiment.run, {"seed": 0, "last": 1.0, "best": 1.0}
+    for seed, device in enumerate(("NVIDIA H100", "Intel Xeon")):
+        config, rows = stages.experiment.hashed(), [row | {"seed": seed}]
+        how = {"rows": rows, "provenance": {"device": device}}
+        results.write(paths.results(), run, "random", config=config, **how)
+    said = repr(text.stamp(stages))
+    assert "trained on NVIDIA H100, read on a CPU;" in said and "Xeon" not in said
 
 
 def test_stamp_of_a_laptop_run_counts_what_is_missing(images, values):
