@@ -111,7 +111,7 @@ def sets(rows: pandas.DataFrame) -> list[pandas.DataFrame]:
     under settings that are equal but for MADE. Its CCFS may be what another run chose,
     the arm "selected" with `selected_from` of that run's name; of several alphas it is
     the one measured beside the random images. Further columns: learner; maker, the
-    network that selected; images, the name of the folder of distilled images that its
+    network that selected; begun, the name of the folder of distilled images that its
     curriculum began with, "" for those of its own teacher; filter, the test accuracy
     of its first filter (percent).
     """
@@ -126,7 +126,7 @@ def sets(rows: pandas.DataFrame) -> list[pandas.DataFrame]:
     for _, group in groups:
         random = group[group["cell"] == "random"].drop_duplicates("seed")
         chosen = group[group["cell"] != "random"].assign(cell=CCFS)
-        for (maker, images), part in chosen.groupby(["maker", "images"], sort=False):
+        for (maker, begun), part in chosen.groupby(["maker", "begun"], sort=False):
             beside = part[
                 (part["alpha"] > 0) & part["alpha"].isin(set(random["alpha"]))
             ]
@@ -135,22 +135,22 @@ def sets(rows: pandas.DataFrame) -> list[pandas.DataFrame]:
                 # Without any distilled image it does not matter whose they would be.
                 none = (chosen["alpha"] == 0) & (chosen["maker"] == maker)
                 none = chosen[none].drop_duplicates("seed").assign(cell=ALPHA0)
-                random = random.assign(maker=maker, images=images)
+                random = random.assign(maker=maker)
                 whole = pandas.concat([beside, random, none], ignore_index=True)
-                whole = whole.assign(images=images)
+                whole = whole.assign(begun=begun)
                 frames.append(whole.drop(columns=list(MADE[1:]), errors="ignore"))
     return frames
 
 
 def _marked(rows: pandas.DataFrame) -> pandas.DataFrame:
-    """Add learner, maker, images and filter; drop sets that no run here has made."""
+    """Add learner, maker, begun and filter; drop sets that no run here has made."""
     given = _leaf(rows, "selected_from")
     origin = given.where(given != "", rows["run"])
     other, first = _column(rows, LEARNER, ""), _column(rows, "phases.1.test", math.nan)
     rows = rows.copy().assign(  # a copy in one piece: more columns cost nothing
         learner=other.where(other != "", rows["network"]),
         maker=origin.map(rows.drop_duplicates("run").set_index("run")["network"]),
-        images=_leaf(rows, "distilled_from").where(given == "", ""),
+        begun=_leaf(rows, "distilled_from").where(given == "", ""),
         filter=origin.map(first.astype(float).groupby(rows["run"]).mean()),
     )
     return rows[rows["maker"].notna()]

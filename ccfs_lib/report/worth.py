@@ -126,7 +126,7 @@ def _worth(rows: pandas.DataFrame) -> Worth:
         distilled=compare(rows, CCFS, ALPHA0),
         teacher=int(_first(rows, "teacher_seed", 0)),
         steps=unequal_steps(rows, CCFS, ALPHA0),
-        images=str(first["images"]).replace("-", " "),
+        images=str(first["begun"]).replace("-", " "),
     )
 
 

@@ -63,6 +63,19 @@ def test_sets_of_another_network_are_told_from_a_learners_own():
     assert "teacher of" not in str(worth.answer([home, away]))
 
 
+def test_a_batch_that_a_few_missing_images_halve_is_said():
+    recipe = {"recipe.batch_rule": "released", "recipe.batch_size": 64, "wanted": 5000}
+    known = rows(*HOME, images=5000, **recipe)
+    short = (known["cell"] == worth.CCFS) & (known["alpha"] == 0.2)
+    short &= known["seed"] < 2
+    (one,) = worth.decompose(known.assign(images=known["images"].where(~short, 4998)))
+    assert one.steps.startswith("In 2 of 3 seeds CCFS was trained in batches of 32")
+    text = plain(worth.answer([one]))
+    assert f"{one.name}: in 2 of 3 seeds CCFS" in text
+    (one,) = worth.decompose(known)
+    assert one.steps == ""
+
+
 def test_curricula_begun_with_other_images_are_sets_of_their_own():
     """The same network selects, once from its own images and once from given ones."""
     given = {"distilled_from": "data/cache/resnet18-images", "agreement": 40.0}
