@@ -73,7 +73,7 @@ def executor(workers: int, threads: bool) -> Iterator[Executor]:
         os._exit(1)  # a script without a main guard, imported by a worker: see `_why`
     context = get_context("spawn")  # a forked torch may hang in its thread pool
     worker_end, parent_end = context.Pipe(duplex=False)
-    start = (os.cpu_count() or 1) // workers, worker_end
+    start = _threads(workers), worker_end
     with ProcessPoolExecutor(workers, context, _start, start) as pool:
         try:
             yield pool
@@ -82,6 +82,17 @@ def executor(workers: int, threads: bool) -> Iterator[Executor]:
         except KeyboardInterrupt:
             parent_end.close()  # the pool itself would first finish every cell it holds
             raise
+
+
+def _threads(workers: int) -> int:
+    """Divide the cores among the workers; OMP_NUM_THREADS, if set, is the most.
+
+    Of two commands on one machine, each with threads for all cores, threads would wait
+    for each other in loops that take the cores from those that work.
+    """
+    share = max(1, (os.cpu_count() or 1) // workers)
+    most = os.environ.get("OMP_NUM_THREADS", "")
+    return min(share, int(most)) if most.isdecimal() and int(most) else share
 
 
 class Cells(ThreadPoolExecutor):
@@ -164,7 +175,7 @@ def _start(threads: int, leash: Connection) -> None:
     import torch
     from tqdm import tqdm
 
-    torch.set_num_threads(max(1, threads))
+    torch.set_num_threads(threads)
     tqdm.set_lock(threading.RLock())  # its own is a semaphore, which _exit would leak
     plainly()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent decides

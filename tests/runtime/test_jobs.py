@@ -284,3 +284,15 @@ def test_table_1_shares_a_queue(house, monkeypatch, gpu, seen):
     monkeypatch.setattr(workers, "SHARED", set())
     monkeypatch.setattr(table1, "executor", lambda *_: workers.executor(1, True))
     assert filed(table1.run(e, rows)[0]) == made
+
+
+@pytest.mark.parametrize(
+    ("asked", "count", "expected"),
+    [("", 1, 8), ("", 3, 2), ("", 20, 1), ("1", 1, 1), ("4", 1, 4), ("4", 4, 2)],
+)
+def test_workers_divide_the_cores_and_no_more_than_asked(
+    monkeypatch, asked, count, expected
+):
+    monkeypatch.setattr(workers.os, "cpu_count", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert workers._threads(count) == expected
