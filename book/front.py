@@ -165,8 +165,8 @@ def _apart(runs: list[pandas.DataFrame]) -> str:
         ]
     )
     return (
-        f"; selection alone, measured in {len(both)} of them, is "
-        f"{_tally(both, (ALPHA0, 'random'))}, and what distilled images add is {worth}"
+        f". In the {len(both)} of these with alpha 0, selection alone is "
+        f"{_tally(both, (ALPHA0, 'random'))}; what distilled images add is {worth}"
     )
 
 

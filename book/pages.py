@@ -132,10 +132,11 @@ def experiment(name: str, root: Path = ROOT) -> Experiment:
     runs = declared(root)
     if name not in runs:
         raise InputError(f"run is {name!r}; book/runs.yaml has {', '.join(runs)}, all")
-    given, defaults = runs[name]["parameters"] or {}, {}
+    given, defaults, names = runs[name]["parameters"] or {}, {}, {*OF_EXPERIMENT}
     for parameters in _notebooks(root).values():
         defaults |= {k: v for k, v in parameters.items() if v is not None}
-    known = sorted({*defaults, *OF_EXPERIMENT} - {"phase"})
+        names |= {*parameters}
+    known = sorted(names - {"phase"})
     if unknown := sorted(set(given) - set(known)):
         raise InputError(
             f"book/runs.yaml: run {name!r} sets {unknown[0]}, which is no parameter; "

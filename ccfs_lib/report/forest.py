@@ -62,7 +62,7 @@ def draw(steps: dict[Contrast, Sequence[Measured]]):
     groups = {step.name: [*map(line, found)] for step, found in steps.items()}
     every = [entry for entries in groups.values() for entry in entries]
     height = len(every) + HEAD * len(groups)
-    figure, ax = canvas(0.8 + 0.4 * height)
+    figure, ax = canvas(0.8 + 0.34 * height)
     low, high = window(every, [0.0])
     ax.axvline(0, color=PALETTE["grey"], lw=1.2, ls=(0, (4, 3)))
     y = 0.0

@@ -107,8 +107,8 @@ def test_elsewhere_says_what_selection_and_distilled_images_do(tmp_path):
         measure(tmp_path, CCFS, shifted(gain), run, **other | {"alpha": alpha})
     measure(tmp_path, "random", NEAR, "d", **other)
     line = sentence(front.abstract(tmp_path), "Elsewhere")
-    assert "selection alone, measured in 1 of them, is ahead of the random set" in line
-    assert line.endswith("and what distilled images add is a loss in 1.")
+    assert "In the 1 of these with alpha 0, selection alone is ahead of the" in line
+    assert line.endswith("; what distilled images add is a loss in 1.")
 
 
 def test_nothing_measured_is_said_and_drawn_as_nothing(tmp_path):

@@ -131,3 +131,16 @@ def test_random_parameters_are_a_run_or_a_sentence(tree):
                 assert getattr(found["a"], name) == float(parameters[name])
 
     check()
+
+
+def test_a_parameter_without_a_default_can_be_declared(tmp_path):
+    """As the budget of chapter 16, which is None there."""
+    for folder in ("notebooks", "book"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(ROOT / "notebooks" / "16_table1.ipynb", tmp_path / "notebooks")
+    runs = {"a": RUN | {"parameters": {"ipc": 30, "budget": 1.5}}}
+    assert read(tmp_path, yaml.safe_dump(runs))["a"].ipc == 30
+    (page,) = pages.pages("a", tmp_path)
+    assert page.parameters["budget"] == 1.5
+    runs["a"]["parameters"] = {"budgets": 1.5}
+    assert "budgets" in read(tmp_path, yaml.safe_dump(runs))
