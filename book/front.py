@@ -91,7 +91,7 @@ def _scale(first: pandas.Series, seeds: int) -> str:
             theirs = preset(data, "paper", ipc=int(first["ipc"])).recipe.epochs
             parts[0] += f", the paper has {theirs}"
     if (reached := first.get("teacher_last")) == reached and reached is not None:
-        parts.append(f"one teacher of {percent(float(reached))}")
+        parts.append(f"one teacher of {percent(float(reached), 2)}")
         if (full := paper.full(data) if data in CLASS_SIZE else None) is not None:
             parts[-1] += f", the paper's has {percent(full)}"
     return "; ".join([*parts, count(seeds, "seed")])
