@@ -289,12 +289,18 @@ def answer(worth: Sequence[Worth]) -> Text:
     counted = [w for w in worth if not w.own and w.dataset not in SHOWN_ONLY]
     if not counted:
         return finding("No run on photographs has random, alpha 0 and a further alpha.")
-    words = {part: _tally([getattr(w, part) for w in counted]) for part in PARTS}
+    # Curricula begun with given images share alpha 0 and random with the learner's own.
+    own = [w for w in counted if not w.images]
+    words = {part: _tally([getattr(w, part) for w in own]) for part in PARTS}
     return finding(
-        f"Of {count(len(counted), 'learner and set', 'learners and sets')} on "
+        f"Of {count(len(own), 'learner and set', 'learners and sets')} on "
         f"photographs, the selection without distilled images (alpha 0 {MINUS} random) "
         f"is {words['selection']}; what distilled images add to it (CCFS {MINUS} "
         f"alpha 0) is {words['distilled']}.",
+        "Lines of one learner on one data set share its random images, so they are not "
+        "independent."
+        if len({(w.data, w.learner) for w in counted}) < len(counted)
+        else "",
         *_crossed(counted),
         *(f"{w.name}: {w.steps[0].lower()}{w.steps[1:]}" for w in counted if w.steps),
     )
@@ -332,10 +338,13 @@ def _recognised(w: Worth, worth: Sequence[Worth]) -> str:
     if not home or math.isnan(w.agreement + home[0].agreement):
         return ""
     learner, maker = forest.network(w.learner), forest.network(w.maker)
-    share = percent(home[0].agreement, 0)
-    own = f"{share} of its own" if w.images else f"that of {maker} {share}"
+    share = percent(home[0].agreement)
+    own = f"that of {maker} {share}"
+    if w.images:
+        own = f"{share} of its own; from them the first filter reaches "
+        own += f"{percent(w.filter)}, from its own {percent(home[0].filter)}"
     return (
-        f"The teacher of {learner} classifies {percent(w.agreement, 0)} of these "
+        f"The teacher of {learner} classifies {percent(w.agreement)} of these "
         f"distilled images right, {own}."
     )
 
