@@ -101,7 +101,7 @@ def _counted(badges: dict[str, Badge], lines: pandas.DataFrame) -> str:
     text = (
         f"Of the {len(words)} claims of the paper that can be checked, "
         f"{len(words) - words.count(UNTESTED)} are tested here on photographs, with "
-        f"{teachers} or sets of experts: {_sums(words)}."
+        f"{teachers} or sets of experts. {_sums(words)}."
     )
     if aside:
         text += f" Tested on digits only, which is no evidence: {aside}."
