@@ -343,8 +343,10 @@ def answer(read: Read) -> Text:
         else "",
     ]
     return finding(
-        f"As published, {_first(read, published)} has the highest mean; with the same "
-        f"teacher for all, {_first(read, shared)}. This is for {e.network}, "
+        f"Of {count(len(_of(read, published)), 'set')} measured as published, "
+        f"{_first(read, published)} has the highest mean; of "
+        f"{len(_of(read, shared))} with the same teacher for all, "
+        f"{_first(read, shared)}. This is for {e.network}, "
         f"{count(e.recipe.epochs, 'epoch')}, IPC {e.ipc}: another network may rank the "
         "methods differently.",
         _random(read, shared),
@@ -364,12 +366,15 @@ def _missing(read: Read) -> str:
 
 def _first(read: Read, panel: dict[str, pandas.DataFrame]) -> str:
     """Name the set with the highest mean, full data and what came after apart."""
-    sets = [n for n in panel if n != "full" and not read.row(n).after]
-    means = {n: float(panel[n]["last"].astype(float).mean()) for n in sets}
+    means = {n: float(panel[n]["last"].astype(float).mean()) for n in _of(read, panel)}
     best = max(means, key=means.get)
     little = ", with less than a tenth of its published work" * read.grey(best)
     oracle = ", chosen by the test split" * (best == "oracle-window")
     return f"{read.row(best).title} ({percent(means[best])}{oracle}{little})"
+
+
+def _of(read: Read, panel: dict) -> list[str]:
+    return [n for n in panel if n != "full" and not read.row(n).after]
 
 
 def _real(read: Read, panel: dict) -> dict:
@@ -404,10 +409,10 @@ def _random(read: Read, panel: dict) -> str:
     clear = [read.row(n).title for n in sets if above[n] == VERDICTS[0]]
     behind = [read.row(n).title for n in sets if above[n] == VERDICTS[1]]
     return (
-        f"With the teacher's answers for all, {listed(clear, 15) or 'no set'} is "
-        "clearly above a full random draw, "
-        f"{listed(behind, 15) or 'none'} clearly below. No interval here is corrected "
-        "for the number of rows."
+        "With the teacher's answers for all, clearly above a full random draw: "
+        f"{listed(clear, 15) or 'none'}; clearly below: "
+        f"{listed(behind, 15) or 'none'}. No interval here is corrected for the number "
+        "of rows."
     )
 
 
@@ -428,4 +433,5 @@ def _bps(read: Read) -> str:
         return ""
     d = _apart(published["random-bps"], shared["random"])
     moved = interval(d)
-    return f"BPS's recipe changes random images' accuracy by {moved}: {verdict(d)}."
+    word = dict(zip(VERDICTS, ("higher", "lower", OPEN), strict=True))[verdict(d)]
+    return f"BPS's recipe changes random images' accuracy by {moved}: {word}."
