@@ -158,7 +158,7 @@ def panel(read: Read, shared: bool = False) -> Text:
     for name, rows in sorted(chosen, key=lambda item: read.row(item[0]).after):
         if read.row(name).after:
             body.append(["*after the paper*", *[""] * (len(HEAD + COST) - 1)])
-        body += _lines(read, name, rows)
+        body += _lines(read, name, rows, shared)
     how = (
         "The same teacher for all: every set under CCFS's distillation."
         if shared
@@ -182,25 +182,38 @@ def _theirs(experiment: Experiment) -> str:
     return f"paper, {known.size} px" if experiment.image_size and known else "paper"
 
 
-def _lines(read: Read, name: str, rows: pandas.DataFrame) -> list[list[str]]:
-    """Return a row's line, and one of the window that held-out images choose."""
-    lines = [_line(read, name, rows)]
+def _lines(
+    read: Read, name: str, rows: pandas.DataFrame, shared: bool
+) -> list[list[str]]:
+    """Return a row's line, and one of the window that held-out images choose.
+
+    The paper's number stands where its protocol is that of the panel.
+    """
+    theirs = None
+    if not shared or read.row(name).protocol == SHARED:
+        theirs = printed(read.row(name), read.table.experiment)
+    lines = [_line(read, name, rows, theirs)]
     if name == "oracle-window" and "held_last" in rows:
         held = rows.assign(last=rows["held_last"], best=rows["held_best"])
-        line = _line(read, name, held, "chosen on held-out training images")
+        line = _line(read, name, held, None, "chosen on held-out training images")
         lines.append(line)
     return lines
 
 
-def _line(read: Read, name: str, rows: pandas.DataFrame, title: str = "") -> list[str]:
-    row, e, spent = read.row(name), read.table.experiment, read.work[name]
+def _line(
+    read: Read,
+    name: str,
+    rows: pandas.DataFrame,
+    theirs: float | None,
+    title: str = "",
+) -> list[str]:
+    row, spent = read.row(name), read.work[name]
     last, best = rows["last"].astype(float), rows["best"].astype(float)
-    theirs = printed(row, e)
     mine = [
         title or row.title,
         plus_minus(list(last)),
         f"{best.mean():.1f}",
-        DASH if theirs is None or title else f"{theirs:.1f}",
+        DASH if theirs is None else f"{theirs:.1f}",
         str(len(rows)),
         f"{rows['images'].astype(float).mean():,.0f}",
         *_cost(read, row, spent, rows),

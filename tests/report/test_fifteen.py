@@ -142,3 +142,18 @@ def test_the_terminal_has_both_panels(read):
     text = report.table1.plain(preset(), NAMES, Choices())
     assert "as published" in text and "the same teacher for all" in text
     assert "MTT" not in text
+
+
+def test_the_papers_numbers_stand_in_the_panel_of_their_protocol(read, monkeypatch):
+    monkeypatch.setattr(report.table1, "printed", lambda *_: 12.3)
+    own, shared = (
+        {
+            name: "12.3" in line
+            for line in report.table1.panel(read, shared=which).markdown.splitlines()
+            for name in ("Forgetting", "CCFS")
+            if f"{name} |" in line or f"{name}</span> |" in line
+        }
+        for which in (False, True)
+    )
+    assert own == {"Forgetting": True, "CCFS": True}
+    assert shared == {"Forgetting": False, "CCFS": True}
