@@ -15,7 +15,7 @@ pdf: book
 # Unit tests first: they are quicker than the pages, and tell more.
 test: $(STAMP)
 	$(BIN)/ruff check
-	$(BIN)/pytest -q --ignore tests/book
+	$(BIN)/pytest -q -n 2 --dist loadfile --ignore tests/book
 	$(BIN)/python book/build.py all
 	$(BIN)/pytest -q tests/book
 

@@ -24,7 +24,7 @@ from ccfs_lib.experiment import SMALLEST_CLASS
 UNTESTED = "not tested here"
 MIXED = "mixed"  # for in some runs, against in others
 # Where the others are too close to call.
-HOLDS_IN_SOME, FAILS_IN_SOME = "holds in some", "does not hold in some"
+HOLDS_IN_SOME, FAILS_IN_SOME = "holds in some", "fails in some"
 # Data that illustrate the method: no evidence for or against the paper's claims.
 SHOWN_ONLY = {"digits"}
 # The settings that determine a teacher or a set of experts.

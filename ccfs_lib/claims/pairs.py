@@ -8,6 +8,7 @@ import pandas
 
 from ccfs_lib.claims import arms, compare
 from ccfs_lib.claims.compare import CCFS
+from ccfs_lib.claims.evidence import source
 from ccfs_lib.claims.trends import LEARNER, TRENDS, Pair
 
 Pairs = list[list[Pair]]  # as `statistics.extreme` has them: one row has to hold
@@ -39,13 +40,19 @@ def _of_the_method(rows: pandas.DataFrame) -> pandas.Series:
     """Leave out ablations: they change the method that a claim is about.
 
     Of data that have a preset's run, whose name says no more than data and IPC, that
-    one counts; of others, such as the full-size run, all that have distilled images.
+    one counts. Of others, such as the full-size run, each teacher's run that has
+    distilled images and the most arms: an ablation has CCFS alone.
     """
     preset_run = rows["run"].str.fullmatch(r".*-ipc\d+")
     if "train" not in rows or "alpha" not in rows:
         return preset_run if preset_run.any() else preset_run | True
     beside = preset_run.groupby(rows["train"].fillna("")).transform("any")
-    return preset_run | (~beside & (rows["alpha"] != 0))
+    others, most = ~beside & (rows["alpha"] != 0), {}
+    for name, run in rows[others].groupby("run"):
+        teacher, number = source(run.iloc[0]), run["cell"].nunique()
+        if number > most.get(teacher, (0, ""))[0]:
+            most[teacher] = number, name
+    return preset_run | (others & rows["run"].isin([n for _, n in most.values()]))
 
 
 def pairs_of(claim, run: pandas.DataFrame) -> tuple[Pairs, Pairs, list[str]]:
