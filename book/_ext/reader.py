@@ -75,10 +75,25 @@ def source(app, pagename, templatename, context, doctree):
             button["url"] = EXECUTED.sub(r"notebooks/\1.ipynb", button["url"])
 
 
+def toggles(app, pagename, templatename, context, doctree):
+    """Give the buttons that open parts of the navigation a name to be read aloud."""
+    made = context.get("generate_toctree_html")
+
+    def named(*arguments, **options):
+        navigation = made(*arguments, **options)
+        return str(navigation).replace(
+            "<summary>", '<summary aria-label="Show or hide its pages">'
+        )
+
+    if made is not None:
+        context["generate_toctree_html"] = named
+
+
 def setup(app):
     """Connect to the events; the theme makes its buttons at priority 501."""
     app.connect("config-inited", configure, priority=100)
     app.connect("env-updated", title)
     app.connect("html-page-context", describe)
     app.connect("html-page-context", source, priority=502)
+    app.connect("html-page-context", toggles, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -255,6 +255,7 @@ def axe() -> str:
 def test_axe_has_no_serious_finding(page, name, scheme):
     page.emulate_media(color_scheme=scheme)
     open_page(page, f"/book/{name}.html")
+    page.wait_for_timeout(500)  # colours that change with the theme take a moment
     page.add_script_tag(content=axe())
     found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
     serious = [
