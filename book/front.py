@@ -85,14 +85,14 @@ def control(run: pandas.DataFrame) -> str:
 def _scale(first: pandas.Series, seeds: int) -> str:
     """Name epochs, teacher and seeds of a run, and the paper's epochs and teacher."""
     parts, data = [], printed_as(first).removesuffix("-jpeg")
-    if (epochs := first.get("recipe.epochs")) == epochs and epochs is not None:
+    if pandas.notna(epochs := first.get("recipe.epochs")):
         parts.append(count(int(epochs), "epoch"))
         if data in CLASS_SIZE:
             theirs = preset(data, "paper", ipc=int(first["ipc"])).recipe.epochs
             parts[0] += f", the paper has {theirs}"
-    if (reached := first.get("teacher_last")) == reached and reached is not None:
+    if pandas.notna(reached := first.get("teacher_last")):
         parts.append(f"one teacher of {percent(float(reached), 2)}")
-        if (full := paper.full(data) if data in CLASS_SIZE else None) is not None:
+        if full := paper.full(data):
             parts[-1] += f", the paper's has {percent(full)}"
     return "; ".join([*parts, count(seeds, "seed")])
 

@@ -47,13 +47,14 @@ SIZE_SIGNS = dict(
 )
 SECTION_3 = {"fig2", "table10"}  # experiments with experts and without a teacher
 SUMS = {
-    HOLDS: "Hold in every test",
+    HOLDS: "hold in every test",
     HOLDS_IN_SOME: "hold in some, too close to call in the others",
     MIXED: "hold in some, contradicted in others",
     FAILS_IN_SOME: "contradicted in some, too close to call in the others",
     FAILS: "contradicted in every test",
     OPEN: "too close to call in every test",
 }
+MARKS = BADGES | {FAILS_IN_SOME: BADGES[FAILS]}
 RATE = 0.05  # of false discoveries among those that are kept
 HOW = dict(zip(VERDICTS, ("for", "against", "too close"), strict=True))
 # What the paper does not compare with: claim, and the arms or portions.
@@ -132,9 +133,12 @@ def counted(folder: Path) -> str:
 
 def _sums(words: list[str], aside: str = "") -> str:
     """Count claims by what their tests say together; aside: after those that hold."""
-    texts = [f"{how}: {n}" for w, how in SUMS.items() if (n := words.count(w))]
-    texts = [t + aside if t.startswith(SUMS[HOLDS]) else t for t in texts]
-    return "; ".join(texts)
+    text = "; ".join(
+        f"{how}: {n}{aside * (w == HOLDS)}"
+        for w, how in SUMS.items()
+        if (n := words.count(w))
+    )
+    return text[:1].upper() + text[1:]
 
 
 def _multiplicity(lines: pandas.DataFrame) -> str:
@@ -165,8 +169,7 @@ def _short(claim, b: Badge, lines: pandas.DataFrame) -> str:
 
 
 def _mark(word: str) -> str:
-    colour = "no" if word == FAILS_IN_SOME else BADGES.get(word, "open")
-    return f"[{word}]{{.verdict .{colour}}}"
+    return f"[{word}]{{.verdict .{MARKS.get(word, 'open')}}}"
 
 
 def _tally(lines: pandas.DataFrame) -> str:

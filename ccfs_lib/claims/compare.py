@@ -177,44 +177,49 @@ def compare(rows: "pandas.DataFrame", left: str, right: str) -> Difference:
     return difference(*matched(rows, left, right), paired=True)
 
 
-def batch_sizes(rows: "pandas.DataFrame", arm: str) -> dict[int, int]:
-    """Return seed -> batch size in which an arm's sets were learned; {} if not known.
+def batch_size(row, by: str = "") -> int | None:
+    """Return the batch size in which the set of a row was learned; None: not known.
 
-    The batch follows the share of the training data that a set has, so a few missing
-    images may halve it, unless the size that was asked for decides.
+    row: of `results.load`. by: the size that decides, "images" (that the set has) or
+    "wanted" (that was asked for); "" is the row's own `batch_size_by`, which is filed
+    only where it is not "images".
     """
-    part = rows[rows["cell"] == arm]
-    names = [f"recipe.{name}" for name in ("epochs", "batch_rule", "batch_size")]
-    if part.empty or not {*names, "images", "wanted", "dataset"} <= set(part):
-        return {}
-    first = part.iloc[0]
-    if first["dataset"] not in KNOWN or any(first[n] != first[n] for n in names):
-        return {}
-    known = KNOWN[first["dataset"]]
-    some = first.get("classes")
-    classes = known.classes if not some or some != some else some
+    names = ("epochs", "batch_rule", "batch_size")
+    recipe = {name: row.get(f"recipe.{name}") for name in names}
+    by = by or ("wanted" if row.get("batch_size_by") == "wanted" else "images")
+    known, images = KNOWN.get(row.get("dataset")), row.get(by)
+    if known is None or any(v is None or v != v for v in (*recipe.values(), images)):
+        return None
+    part = row.get("classes")
+    classes = part if part and part == part else known.classes
     full = round(known.train * classes / known.classes)
-    rule = Recipe(**{n.removeprefix("recipe."): first[n] for n in names})
-    by = "wanted" if first.get("batch_size_by") == "wanted" else "images"
-    return {
-        int(seed): rule.for_size(int(images), full).batch_size
-        for seed, images in zip(part["seed"], part[by], strict=True)
-    }
+    return Recipe(**recipe).for_size(int(images), full).batch_size
+
+
+def batch_sizes(rows: "pandas.DataFrame", arm: str) -> dict[int, int]:
+    """Return seed -> batch size in which an arm's sets were learned, where known."""
+    part = rows[rows["cell"] == arm]
+    sizes = {int(row["seed"]): batch_size(row) for _, row in part.iterrows()}
+    return {seed: size for seed, size in sizes.items() if size is not None}
 
 
 def unequal_steps(rows: "pandas.DataFrame", left: str, right: str) -> str:
-    """Say in how many seeds two arms had different batch sizes; "" if in none."""
-    one, other = batch_sizes(rows, left), batch_sizes(rows, right)
-    both = sorted({*one} & {*other})
-    apart = [(one[s], other[s]) for s in both if one[s] != other[s]]
+    """Say in how many seeds two arms had different batch sizes; "" if in none.
+
+    The batch follows the number of images, so a few that are missing may halve it.
+    """
+    sizes = {arm: batch_sizes(rows, arm) for arm in (left, right)}
+    both = sorted({*sizes[left]} & {*sizes[right]})
+    apart = [seed for seed in both if sizes[left][seed] != sizes[right][seed]]
     if not apart:
         return ""
-    batch, usual = apart[0]
-    name = "CCFS" if left == CCFS else NAMES.get(left, left)
+    less, more = sorted((left, right), key=lambda arm: sizes[arm][apart[0]])
+    small, large = sizes[less][apart[0]], sizes[more][apart[0]]
+    name = "CCFS" if less == CCFS else NAMES.get(less, less)
     return (
         f"In {len(apart)} of {len(both)} seeds {name} was trained in batches of "
-        f"{batch}, not {usual}, so for {usual / batch:g} times as many steps, since "
-        "its set lacks a few images."
+        f"{small}, not {large}, so for about {large / small:g} times as many steps, "
+        "since its set has fewer images."
     )
 
 

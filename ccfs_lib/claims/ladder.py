@@ -134,7 +134,7 @@ def sets(rows: pandas.DataFrame) -> list[pandas.DataFrame]:
             if len(random) and len(beside):
                 # Without any distilled image it does not matter whose they would be.
                 none = (chosen["alpha"] == 0) & (chosen["maker"] == maker)
-                none = chosen[none].drop_duplicates("seed").assign(cell=ALPHA0)
+                none = chosen[none].assign(cell=ALPHA0)
                 random = random.assign(maker=maker)
                 whole = pandas.concat([beside, random, none], ignore_index=True)
                 whole = whole.assign(begun=begun)

@@ -40,8 +40,8 @@ def _of_the_method(rows: pandas.DataFrame) -> pandas.Series:
     """Leave out ablations: they change the method that a claim is about.
 
     Of data that have a preset's run, whose name says no more than data and IPC, that
-    one counts. Of others, such as the full-size run, each teacher's run that has
-    distilled images and the most arms: an ablation has CCFS alone.
+    one counts. Of others, such as the full-size run, each teacher's run at each IPC
+    that has distilled images and the most arms: an ablation has CCFS alone.
     """
     preset_run = rows["run"].str.fullmatch(r".*-ipc\d+")
     if "train" not in rows or "alpha" not in rows:
@@ -49,9 +49,10 @@ def _of_the_method(rows: pandas.DataFrame) -> pandas.Series:
     beside = preset_run.groupby(rows["train"].fillna("")).transform("any")
     others, most = ~beside & (rows["alpha"] != 0), {}
     for name, run in rows[others].groupby("run"):
-        teacher, number = source(run.iloc[0]), run["cell"].nunique()
-        if number > most.get(teacher, (0, ""))[0]:
-            most[teacher] = number, name
+        first, number = run.iloc[0], run["cell"].nunique()
+        place = source(first), first.get("ipc")
+        if number > most.get(place, (0, ""))[0]:
+            most[place] = number, name
     return preset_run | (others & rows["run"].isin([n for _, n in most.values()]))
 
 

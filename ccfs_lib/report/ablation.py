@@ -246,7 +246,7 @@ def answer(
         f"{plus_minus(values(rows, best))}{SPACE}%.",
         claim,
         _tallied(gaps, base),
-        *list(dict.fromkeys(filter(None, batches)))[:1],
+        *dict.fromkeys(batches),  # most often one sentence for all settings
         _filled(fullness(rows, names)),
     )
 

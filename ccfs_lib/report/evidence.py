@@ -11,9 +11,15 @@ import numpy as np
 import pandas
 
 from ccfs_lib import results
-from ccfs_lib.claims.compare import NAMES, compare, settings, values, verdict
-from ccfs_lib.experiment import Experiment, Recipe, preset
-from ccfs_lib.experiment.datasets import KNOWN
+from ccfs_lib.claims.compare import (
+    NAMES,
+    batch_size,
+    compare,
+    settings,
+    values,
+    verdict,
+)
+from ccfs_lib.experiment import Experiment
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.report.effects import Effect, sentence
 from ccfs_lib.report.inside import Runs
@@ -32,6 +38,8 @@ from ccfs_lib.report.text import (
 )
 from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import difference, summary
+
+RULE = "batch_size_by"
 
 
 def epochs(rows: pandas.DataFrame, arms: Sequence[str]) -> Text:
@@ -193,12 +201,12 @@ def batches() -> Text:
     A pair is the arm "selected" of one set, with equal settings but `batch_size_by`:
     the batch of the images that the set has, and that of the images asked for.
     """
-    rows, body = _by_rule(results.load(paths.results())), []
-    equal = settings(rows, ("batch_size_by",))
-    for _, group in rows.groupby(equal, dropna=False, sort=False):
-        sides = [group[group["batch_size_by"] == by] for by in ("images", "wanted")]
-        if all(map(len, sides)):
-            body += _two_batches(*(s.set_index("seed").sort_index() for s in sides))
+    every, body = results.load(paths.results()), []
+    rows = every[every["cell"] == "selected"]
+    for _, group in rows.groupby(settings(rows, (RULE,)), dropna=False, sort=False):
+        wanted = group[RULE] == "wanted" if RULE in group else group["cell"].isna()
+        sides = [group[side].set_index("seed") for side in (~wanted, wanted)]
+        body += _two_batches(*sides) if all(map(len, sides)) else []
     if not body:
         return Text("No set of this book was learned with two batch sizes.")
     head = ["learner", "images of the set", "batch, as filled", "accuracy"]
@@ -212,35 +220,22 @@ def batches() -> Text:
     return table(caption, head, body)
 
 
-def _by_rule(rows: pandas.DataFrame) -> pandas.DataFrame:
-    """Return the rows of given sets; `batch_size_by` is filled in where it is usual."""
-    rows = rows[rows["cell"] == "selected"]
-    usual = [
-        preset(r.dataset, r.scale, ipc=int(r.ipc)).batch_size_by
-        for r in rows.itertuples()
-    ]
-    usual = pandas.Series(usual, rows.index, dtype=object)
-    given = rows.get("batch_size_by", usual)
-    return rows.assign(batch_size_by=given.where(given.notna(), usual))
-
-
 def _two_batches(filled: pandas.DataFrame, wanted: pandas.DataFrame) -> list[list]:
-    """Return the line of one set; none where both rules give the same batch size."""
-    first, lasts = filled.iloc[0], []
-    names = ("epochs", "batch_rule", "batch_size")
-    rule = Recipe(**{name: first[f"recipe.{name}"] for name in names})
-    full = KNOWN[first["dataset"]].train
-    sizes = [
-        rule.for_size(int(n), full).batch_size for n in first[["images", "wanted"]]
-    ]
-    if sizes[0] == sizes[1]:
+    """Return the line of a set: of its seeds whose batch size the rule changes, if any.
+
+    filled, wanted: rows by seed, of the rule that goes by the images it has, or wants.
+    """
+    sizes = {
+        seed: tuple(batch_size(filled.loc[seed], by) for by in ("images", "wanted"))
+        for seed in sorted({*filled.index} & {*wanted.index})
+    }
+    seeds = [seed for seed, (one, other) in sizes.items() if one != other]
+    if not seeds:
         return []
-    seeds = filled.index.intersection(wanted.index)
-    for part in (filled, wanted):
-        lasts.append(list(part.loc[seeds, "last"].astype(float)))
-    d = difference(*lasts, paired=True)
-    accuracies = [plus_minus(last) for last in lasts]
-    line = [f"{first['network']}, {first['dataset']}", f"{int(first['images']):,}"]
-    for size, accuracy in zip(sizes, accuracies, strict=True):
-        line += [size, accuracy]
-    return [[*line, bracketed(d)]]
+    first = filled.loc[seeds[0]]
+    images = sorted({f"{int(n):,}" for n in filled.loc[seeds, "images"]})
+    line = [f"{first['network']}, {first['dataset']}", " ".join(images)]
+    lasts = [list(p.loc[seeds, "last"].astype(float)) for p in (filled, wanted)]
+    for size, last in zip(sizes[seeds[0]], lasts, strict=True):
+        line += [size, plus_minus(last)]
+    return [[*line, bracketed(difference(*lasts, paired=True))]]

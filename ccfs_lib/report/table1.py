@@ -168,9 +168,9 @@ def panel(read: Read, shared: bool = False) -> Text:
     caption = (
         f"{how} Test accuracy after the last epoch, percent, mean ± half of the 95 % t "
         "interval. Passes: millions of images through a network to build one set; "
-        "share: of the work with the published settings; here: the time it took on "
-        "this machine; MB: size of the set. Grey: less than a tenth of the published "
-        "work."
+        "share: of the work with the published settings; here: wall time on this "
+        "machine, other work beside it included; MB: size of the set. Grey: less than "
+        "a tenth of the published work."
     )
     theirs = _theirs(read.table.experiment)
     return table(caption, [h.format(theirs=theirs) for h in HEAD + COST], body)

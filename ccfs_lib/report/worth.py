@@ -347,4 +347,3 @@ def _recognised(w: Worth, worth: Sequence[Worth]) -> str:
         f"The teacher of {learner} classifies {percent(w.agreement)} of these "
         f"distilled images right, {own}."
     )
-

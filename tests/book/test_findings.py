@@ -140,6 +140,15 @@ def test_a_badge_needs_every_test_that_counts(verdicts, tmp_path):
     assert verdicts.short(tmp_path / "absent") == verdicts.NOTHING
 
 
+def test_claims_are_counted_by_what_their_tests_say_together(verdicts):
+    words = ["holds", "holds", "fails in some", "not tested here"]
+    assert verdicts._sums(words, " (1 after)") == (
+        "Hold in every test: 2 (1 after); contradicted in some, too close to call in "
+        "the others: 1"
+    )
+    assert verdicts._sums(["mixed"], " (1 after)").startswith("Hold in some, contra")
+
+
 def test_digits_never_decide_a_badge(verdicts, tmp_path):
     rival = "random-misclassified"
     for arm, last in ((CCFS, OURS), (rival, OTHER)):

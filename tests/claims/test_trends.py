@@ -240,3 +240,13 @@ def test_of_data_without_a_presets_run_each_teacher_has_one_that_counts():
     for run in lines["run"]:
         first = rows[rows["run"] == run].iloc[0]
         assert first["alpha"] == 0.2 and first["distilled_from"] in ("", None)
+
+
+def test_without_a_presets_run_each_ipc_of_a_teacher_is_a_test():
+    rows = results.load(ROOT / "data" / "results")
+    rows = rows[(rows["dataset"] == "cifar100") & (rows["network"] == "resnet18")]
+    more = rows.assign(run=rows["run"] + "-more", ipc=100)
+    ablation = rows[rows["cell"] == CCFS].assign(run="ablation", curricula=2)
+    lines = ledger(pandas.concat([rows, more, ablation]))
+    lines = lines[lines["claim"] == "filter-test-accuracy-rises"]
+    assert sorted(lines["ipc"]) == [50, 100] and lines["source"].nunique() == 1

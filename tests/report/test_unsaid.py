@@ -297,14 +297,14 @@ def test_orders_that_the_best_epoch_turns_are_counted():
 ROW = {"seed": 0, "last": 50.0, "best": 51.0, "images": 200, "wanted": 200}
 
 
-def given_sets(images):
-    """File a set of `images`, of 5,000 asked for, learned by both rules."""
-    e = preset("cifar100", ipc=50)
+def given_sets(*images, scale="laptop"):
+    """File sets of so many images, of 5,000 asked for, learned by both rules."""
+    e = preset("cifar100", scale, ipc=50, batch_rule="released")
     for by, gain in (("images", 1), ("wanted", 0)):
         some = [
             {"seed": s, "last": 50 + s + gain + 0.1 * s * gain, "best": 60}
-            | {"images": images, "wanted": 5000}
-            for s in range(3)
+            | {"images": n, "wanted": 5000}
+            for s, n in enumerate(images)
         ]
         side = e.changed(batch_size_by=by)
         config = side.hashed() | {"selected_from": "data/selected/theirs"}
@@ -316,15 +316,22 @@ def test_one_set_with_two_batch_sizes_is_a_line(house):
     place = paths.results(), preset().run, "random"
     results.write(*place, config=preset().hashed(), rows=[ROW], provenance={})
     assert "No set of this book" in str(evidence.batches())
-    given_sets(4998)
+    given_sets(4998, 4998, 4998)
     (line,) = [x for x in str(evidence.batches()).splitlines() if "4,998" in x]
     assert "| convnet-32-64-128, cifar100 | 4,998 | 32 | " in line
     assert "| 64 | 51.0 ± 2.5 | +1.1 [" in line
 
 
 def test_a_full_set_has_one_batch_size(house):
-    given_sets(5000)
+    given_sets(5000, 5000, 5000)
     assert "No set of this book" in str(evidence.batches())
+
+
+def test_of_several_sets_those_count_whose_batch_the_rule_changes(house):
+    """At the paper's scale, too, rows without the setting go by the images."""
+    given_sets(5000, 4998, 4994, scale="paper")
+    (line,) = [x for x in str(evidence.batches()).splitlines() if "4,998" in x]
+    assert "| 4,994 4,998 | 32 | 52.6 " in line and "| 64 | 51.5 " in line
 
 
 def record(phase, chosen, shortfall=()):

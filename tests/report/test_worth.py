@@ -74,6 +74,9 @@ def test_a_batch_that_a_few_missing_images_halve_is_said():
     assert f"{one.name}: in 2 of 3 seeds CCFS" in text
     (one,) = worth.decompose(known)
     assert one.steps == ""
+    short = (known["cell"] == worth.CCFS) & (known["alpha"] == 0) & (known["seed"] < 1)
+    (one,) = worth.decompose(known.assign(images=known["images"].where(~short, 4998)))
+    assert one.steps.startswith("In 1 of 3 seeds CCFS without distilled images (alpha")
 
 
 def test_curricula_begun_with_other_images_are_sets_of_their_own():
