@@ -45,7 +45,7 @@ CAPTION = (
     "What each step is worth, in every run with a teacher of its own: dots are means, "
     "ticks seeds, bars 95 % t intervals, paired by seed. Blue: above zero; orange: "
     "below; grey: too close to call. Diamonds: the paper's own difference, where it "
-    "prints one for these data (or their JPEG copy) and this IPC."
+    "prints one for these data and this IPC."
 )
 
 

@@ -30,12 +30,14 @@ DIGITS = {
     "distillation": Distillation(iterations=200, crop_min=0.5, flip=False, roll=1),
     "portable": True,
 }
-# Laptop: the protocol with a network 50 times cheaper, and 60 epochs for 500.
+# Laptop: the protocol with a residual network, as all of the paper's are, that costs a
+# 34th of ResNet-18, and 60 epochs for 500.
 LAPTOP = {
     "scale": "laptop",
     "ipc": 250,
-    "network": "convnet-32-64-128",
-    "teacher_network": "convnet-32-64-128",
+    "network": "resnet10-w16",
+    "teacher_network": "resnet10-w16",
+    "batch_size_by": "wanted",
     "recipe": Recipe(epochs=60, batch_rule="released", precision="bf16"),
     "teacher": Recipe(
         epochs=60, batch_size=128, loss="hard", augment="crop", precision="bf16"

@@ -171,7 +171,7 @@ class Experiment:
         ),
     ] = ""
     # "images" is the letter of the code: a few images that a class could not fill may
-    # halve the batch and double the steps. The paper's scale has "wanted".
+    # halve the batch and double the steps. Photographs' presets have "wanted".
     batch_size_by: Annotated[
         Literal["images", "wanted"],
         Setting(

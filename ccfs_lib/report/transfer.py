@@ -40,7 +40,7 @@ ARMS = (CCFS, "random", "distilled")
 # the machine of that scale affords, of another width, norm or family.
 OTHERS = {
     "digits": ("convnet-8-16", "convnet-32-64", "convnet-in"),
-    "laptop": ("convnet", "resnet18"),
+    "laptop": ("convnet-32-64-128", "resnet18"),
     "paper": ("resnet50", "resnet101", "densenet121", "regnet_y_8gf"),
 }
 PRINTED = {"sre2l": "SRe2L", "cda": "CDA", "ccfs": "CCFS"}  # the methods of Table 2

@@ -98,7 +98,7 @@ PAGE = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text("utf-8")
 COMMANDS = re.findall(r"\| `ccfs ((?:sweep|squeeze) .+?)` \|", PAGE)
 # The same command on digits, which have none of this.
 ELSEWHERE = {
-    **{"cifar10-jpeg": "digits", "tiny-imagenet": "digits", "--scale paper ": ""},
+    **{"cifar10": "digits", "tiny-imagenet": "digits", "--scale paper ": ""},
     **{"--ipc 250 1000 1500": "--ipc 10 20", "--ipc 500": "--ipc 20"},
     **{"--ipc 100": "--ipc 10", "--ipc 50": "--ipc 10", "--seeds 5": "--seeds 1"},
     **{"--teacher-epochs 50": "--teacher-epochs 2"},

@@ -318,7 +318,7 @@ def test_one_set_with_two_batch_sizes_is_a_line(house):
     assert "No set of this book" in str(evidence.batches())
     given_sets(4998, 4998, 4998)
     (line,) = [x for x in str(evidence.batches()).splitlines() if "4,998" in x]
-    assert "| convnet-32-64-128, cifar100 | 4,998 | 32 | " in line
+    assert "| resnet10-w16, cifar100 | 4,998 | 32 | " in line
     assert "| 64 | 51.0 ± 2.5 | +1.1 [" in line
 
 
