@@ -44,8 +44,9 @@ FIGURE = """```{{figure}} {file}
 CAPTION = (
     "What each step is worth, in every run with a teacher of its own: dots are means, "
     "ticks seeds, bars 95 % t intervals, paired by seed. Blue: above zero; orange: "
-    "below; grey: too close to call. Diamonds: the paper's own difference, where it "
-    "prints one for these data and this IPC."
+    "below; grey: too close to call. Diamonds: the paper's own difference (ResNet-18, "
+    "its own number of epochs), where it prints one for these data and this IPC. "
+    "Intervals wider than the axis are cut."
 )
 
 
@@ -165,7 +166,7 @@ def _apart(runs: list[pandas.DataFrame]) -> str:
         ]
     )
     return (
-        f". In the {len(both)} of these with alpha 0, selection alone is "
+        f". Alpha 0 was measured in {len(both)} of them: selection alone is "
         f"{_tally(both, (ALPHA0, 'random'))}; what distilled images add is {worth}"
     )
 
@@ -205,7 +206,11 @@ def figure(folder: Path, to: Path) -> str:
     file.with_suffix(".svg").write_text(drawn._repr_svg_(), "utf-8")
     alt = "Differences in test accuracy with intervals, a line per run: " + "; ".join(
         f"{step.name}: "
-        + ", ".join(f"{forest.place(m.run)} {bracketed(m.difference)}" for m in found)
+        + ", ".join(
+            f"{forest.place(m.run)}, {forest.network(m.run['network'])}, "
+            f"{bracketed(m.difference)}"
+            for m in found
+        )
         for step, found in steps.items()
         if found
     )

@@ -145,11 +145,17 @@ def _multiplicity(lines: pandas.DataFrame) -> str:
     """Count the tests, and the clear ones that are left after correction."""
     evidence = lines[lines["counts"].astype(bool)]
     clear = evidence[evidence["verdict"] != OPEN]
+    tied = clear["adjusted"].isna()  # no spread, so no p value
+    tests, clear = len(evidence) - int(tied.sum()), clear[~tied]
+    ties = (
+        f" {count(int(tied.sum()), 'further result')} without a p value: the compared "
+        "values are equal in every seed, which refutes a strict order."
+    )
     return (
-        f"There are {count(len(evidence), 'test')}. If there were no effect at all, "
-        f"about {0.05 * len(evidence):.0f} would look clear by chance. Of the "
+        f"There are {count(tests, 'test')}. If there were no effect at all, "
+        f"about {0.05 * tests:.0f} would look clear by chance. Of the "
         f"{len(clear)} clear results {int(_kept(clear).sum())} remain at a false "
-        "discovery rate of 5 % (Benjamini and Hochberg)."
+        f"discovery rate of 5 % (Benjamini and Hochberg).{ties * bool(tied.any())}"
     )
 
 

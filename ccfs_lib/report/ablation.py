@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 from ccfs_lib import cost, paper
 from ccfs_lib.claims.compare import (
     CCFS,
+    OPEN,
     VERDICTS,
     by_seed,
     unequal_steps,
@@ -241,9 +242,12 @@ def answer(
     if not gaps:
         return finding(f"Only {base} was measured here.", claim)
     batches = (unequal_steps(rows, base, name) for name in gaps)
+    open_ = " These differences are too close to call." * all(
+        verdict(d) == OPEN for d in gaps.values()
+    )
     return finding(
-        f"{best[0].upper()}{best[1:]} has the highest mean accuracy, "
-        f"{plus_minus(values(rows, best))}{SPACE}%.",
+        f"{best[0].upper()}{best[1:]} has the highest mean accuracy of "
+        f"{len(names)}, {plus_minus(values(rows, best))}{SPACE}%.{open_}",
         claim,
         _tallied(gaps, base),
         *dict.fromkeys(batches),  # most often one sentence for all settings

@@ -231,7 +231,7 @@ def _shares(rows, experiment) -> str:
         "The paper compares CCFS, trained with a teacher, with random images trained "
         f"with hard labels. That difference is {signed(total)} points here: "
         f"{signed(teacher)} from the teacher and {signed(selection)} from the "
-        f"selection.{theirs}"
+        f"set.{theirs}"
     )
 
 

@@ -356,10 +356,10 @@ def answer(read: Read) -> Text:
         else "",
     ]
     return finding(
-        f"Of {count(len(_of(read, published)), 'set')} measured as published, "
-        f"{_first(read, published)} has the highest mean; of "
-        f"{len(_of(read, shared))} with the same teacher for all, "
-        f"{_first(read, shared)}. This is for {e.network}, "
+        f"Of {count(len(_of(read, shared)), 'set')} measured with the same teacher for "
+        f"all, {_first(read, shared)} has the highest mean; of "
+        f"{len(_of(read, published))} measured as published, where only some have a "
+        f"teacher, {_first(read, published)}. This is for {e.network}, "
         f"{count(e.recipe.epochs, 'epoch')}, IPC {e.ipc}: another network may rank the "
         "methods differently.",
         _random(read, shared),

@@ -82,6 +82,7 @@ class Worth:
     agreement: float  # distilled images whose class the teacher predicts; percent, nan
     selection: Difference  # alpha 0 minus random, points
     distilled: Difference  # CCFS minus alpha 0, points
+    whole: Difference | None = None  # CCFS minus random, points
     teacher: int = 0  # the seed of its training; images are recovered from each anew
     steps: str = ""  # a sentence, if CCFS and alpha 0 had different batch sizes
     images: str = ""  # whose distilled images its curricula began with; "": its own
@@ -125,6 +126,7 @@ def _worth(rows: pandas.DataFrame) -> Worth:
         agreement=_agreement(rows),
         selection=compare(rows, ALPHA0, "random"),
         distilled=compare(rows, CCFS, ALPHA0),
+        whole=compare(rows, CCFS, "random"),
         teacher=int(_first(rows, "teacher_seed", 0)),
         steps=unequal_steps(rows, CCFS, ALPHA0),
         images=str(first["begun"]).replace("-", " "),
@@ -298,6 +300,10 @@ def answer(worth: Sequence[Worth]) -> Text:
         f"photographs, the selection without distilled images (alpha 0 {MINUS} random) "
         f"is {words['selection']}; what distilled images add to it (CCFS {MINUS} "
         f"alpha 0) is {words['distilled']}.",
+        f"Not counted: {count(len(counted) - len(own), 'line')} begun with another "
+        "network's images; random images and alpha 0 are those of the learner's own."
+        if len(own) < len(counted)
+        else "",
         "Lines of one learner on one data set share its random images, so they are not "
         "independent."
         if len({(w.data, w.learner) for w in counted}) < len(counted)

@@ -107,7 +107,7 @@ def test_elsewhere_says_what_selection_and_distilled_images_do(tmp_path):
         measure(tmp_path, CCFS, shifted(gain), run, **other | {"alpha": alpha})
     measure(tmp_path, "random", NEAR, "d", **other)
     line = sentence(front.abstract(tmp_path), "Elsewhere")
-    assert "In the 1 of these with alpha 0, selection alone is ahead of the" in line
+    assert "Alpha 0 was measured in 1 of them: selection alone is ahead of the" in line
     assert line.endswith("; what distilled images add is a loss in 1.")
 
 
@@ -122,7 +122,7 @@ def test_the_figure_has_a_picture_a_drawing_and_words(tmp_path):
     measure(tmp_path, CCFS, shifted(3))
     measure(tmp_path, "random", NEAR)
     text = front.figure(tmp_path, tmp_path)
-    assert "_generated/forest.png" in text and "CIFAR-100, IPC 50 +3.0" in text
+    assert "_generated/forest.png" in text and "CIFAR-100, IPC 50, ResNet-18, +3.0" in text
     assert Image.open(tmp_path / "forest.png").width > 500
     assert (tmp_path / "forest.svg").read_text("utf-8").startswith("<svg")
 

@@ -70,7 +70,7 @@ def test_the_answer_counts_what_can_be_told_apart():
     text = str(
         ablation.answer(found, variants("base", "high", "low", "same"), "base", "C.")
     )
-    assert "High has the highest mean accuracy, 61.1" in text
+    assert "High has the highest mean accuracy of 4, 61.1" in text
     assert "1 higher, 1 lower, 1 too close to call" in text
     assert "that of high: +10.1" in text and "Every set is full" in text
 
