@@ -293,6 +293,7 @@ def overview(table: pandas.DataFrame) -> str:
     """Tabulate every claim, and how many tests say what; digits stand apart."""
     head = ["claim", "size", "sign", "corrected", "digits"]
     lines = [f"| {' | '.join(head)} |", "|:--|" + ":-:|" * (len(head) - 1)]
+    sentences = paper.claims().set_index("id")["tested"]
     for claim, every in table.groupby("claim", sort=False):
         tested = every[every["verdict"] != UNTESTED]
         counts = tested["counts"].astype(bool)
@@ -309,7 +310,9 @@ def overview(table: pandas.DataFrame) -> str:
             _signs(aside),
         ]
         cells = " | ".join(cell or DASH for cell in cells)
-        lines.append(f"| {claim.replace('-', ' ')} | {cells} |")
+        name = sentences[claim].rstrip(".")
+        name = f"[{name}](#claim-{claim})" if len(tested) else name
+        lines.append(f"| {name} | {cells} |")
     signs = ", ".join(f"{SIGNS[word]} {word}" for word in VERDICTS)
     sizes = ", ".join(f"{SIZE_SIGNS[word]} {word}" for word in SIZES)
     caption = (
@@ -367,7 +370,7 @@ def _made_of(row: pandas.Series) -> str:
 def _claim(claim, lines: pandas.DataFrame, letters: dict[str, str]) -> str:
     """Write a claim, what all its runs say together, and each of them."""
     b, counts = badge(claim.id, lines), lines["counts"].astype(bool)
-    text = [f"**{claim.claim}** *({claim.place})*", ""]
+    text = [f"(claim-{claim.id})=", f"**{claim.claim}** *({claim.place})*", ""]
     if b.verdict != UNTESTED:
         evidence = lines[counts]
         text += [f"{_tally(evidence)}; {_covers(claim, b, evidence)}.", ""]

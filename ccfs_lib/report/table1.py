@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 import pandas
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from ccfs_lib import cost, paper, results
 from ccfs_lib.claims.compare import OPEN, VERDICTS
@@ -297,8 +298,13 @@ def scatter(read: Read):
             fontsize=9,
         )
     ax.set(
-        xscale="log", xlabel="image passes to build one set", ylabel="test accuracy (%)"
+        xscale="log",
+        xlabel="image passes to build one set (millions)",
+        ylabel="test accuracy (%)",
     )
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    ax.xaxis.set_major_formatter(lambda passes, _: f"{passes / 1e6:g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.margins(x=0.18, y=0.12)
     ax.grid()
     legend(ax, columns=4)

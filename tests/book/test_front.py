@@ -122,7 +122,8 @@ def test_the_figure_has_a_picture_a_drawing_and_words(tmp_path):
     measure(tmp_path, CCFS, shifted(3))
     measure(tmp_path, "random", NEAR)
     text = front.figure(tmp_path, tmp_path)
-    assert "_generated/forest.png" in text and "CIFAR-100, IPC 50, ResNet-18, +3.0" in text
+    assert "_generated/forest.png" in text
+    assert "CIFAR-100, IPC 50, ResNet-18, +3.0" in text
     assert Image.open(tmp_path / "forest.png").width > 500
     assert (tmp_path / "forest.svg").read_text("utf-8").startswith("<svg")
 
