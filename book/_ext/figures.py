@@ -68,7 +68,7 @@ def tell(app, doctree):
     facts = [data, *filter(KEPT.match, settings)]
     facts += [f"{scale} scale"] * (scale != data)
     # Chapter 1 shows scores, which come from trainings of their own.
-    alone = [] if "01_data" in app.env.docname else ["a single run"]
+    alone = ["one score" if "01_data" in app.env.docname else "a single run"]
     seeds = [*filter(SEEDS.match, settings)] or alone
     for caption in _captions(doctree):
         if not FOREIGN.match(text := caption.astext()):
