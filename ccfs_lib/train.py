@@ -283,7 +283,17 @@ def predict(
     device: str | torch.device = "cpu",
     precision: str = "fp32",
 ) -> Tensor:
-    """Compute logits, float (N, C) on the CPU, of plain uint8 images (N, 3, H, W)."""
+    """Compute logits, float (N, C) on the CPU, of plain uint8 images (N, 3, H, W).
+
+    Raises InputError for anything but a uint8 tensor of four dimensions.
+    """
+    tensor = isinstance(images, Tensor)
+    if not tensor or images.dim() != 4 or images.dtype != torch.uint8:
+        held = f"{images.dtype} {tuple(images.shape)}" if tensor else ""
+        raise InputError(
+            f"images is {held or type(images).__name__}, but must be a uint8 tensor "
+            "(N, C, H, W), such as those of an ImageSet"
+        )
     given = network, images, device, precision
     return drain(lambda: predicting(*given), device=device, label="predict")
 

@@ -386,6 +386,21 @@ def test_predict_and_accuracy(digits, digits_teacher):
     assert accuracy(digits_teacher, digits[1]) == pytest.approx(percent)
 
 
+@pytest.mark.parametrize(
+    ("change", "held"),
+    [
+        (lambda data: data.images.float() / 255, r"torch.float32 \(445, 3, 8, 8\)"),
+        (lambda data: data.images.long(), "torch.int64"),
+        (lambda data: data.images[0], r"torch.uint8 \(3, 8, 8\)"),
+        (lambda data: data.images.numpy(), "ndarray"),
+        (lambda data: data, "ImageSet"),
+    ],
+)
+def test_predict_refuses_what_is_not_plain_images(digits, change, held):
+    with pytest.raises(InputError, match=f"^images is {held}"):
+        predict(convnet(), change(digits[1]))
+
+
 def test_predict_answers_in_evaluation_mode(digits):
     network = convnet().train()
     before = state(network)
