@@ -54,6 +54,26 @@ def test_kd_loss_is_its_formula():
         assert ours == pytest.approx(temperature**2 * total / 6, rel=1e-10)
 
 
+@pytest.mark.parametrize(
+    ("student", "teacher", "temperature", "told"),
+    [
+        (torch.zeros(4, 3), torch.zeros(1, 3), 4.0, r"teacher holds logits \(1, 3\)"),
+        (torch.zeros(4, 3), torch.zeros(4, 1), 4.0, r"teacher holds logits \(4, 1\)"),
+        (torch.zeros(3), torch.zeros(3), 4.0, "student holds torch.float32"),
+        (torch.zeros(4, 3), torch.zeros(4, 3).long(), 4.0, "teacher holds torch.int64"),
+        *(
+            (torch.zeros(4, 3), torch.zeros(4, 3), t, "temperature is")
+            for t in (0, -1.0, math.nan, math.inf, torch.tensor(4.0))
+        ),
+    ],
+)
+def test_kd_loss_refuses_other_logits_and_temperatures(
+    student, teacher, temperature, told
+):
+    with pytest.raises(InputError, match=f"^{told}"):
+        kd_loss(student, teacher, temperature)
+
+
 def test_kd_loss_gradient():
     torch.manual_seed(0)
     s = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
