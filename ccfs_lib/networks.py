@@ -45,9 +45,7 @@ NARROW = re.compile(r"resnet(10|18)-w([1-9][0-9]*)")
 LEAST = 8  # pixels: three halvings leave one
 CONVNET = re.compile(r"convnet(-in|(-[1-9][0-9]*)+)?")
 _lock = threading.RLock()
-_given = (
-    WeakIdKeyDictionary()
-)  # weights that users' factories returned, while they live
+_given = WeakIdKeyDictionary()  # living weights that users' factories returned
 NAMES = ("convnet", "convnet-in", "convnet-W1-W2-...", "resnet10-wN", "resnet18-wN")
 NAMES += (*STOCK, "module:function")
 

@@ -214,6 +214,13 @@ def test_kd_needs_a_teacher(some):
     assert same(before, network.state_dict())
 
 
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_empty_sets_are_refused(some, name):
+    sets = {"train": some, "test": some, name: some.subset([])}
+    with pytest.raises(InputError, match=f"^{name} holds no images"):
+        fit(convnet(), recipe=HARD, seed=0, **sets)
+
+
 def test_the_teacher_is_only_asked(some, digits_teacher):
     teacher = copy.deepcopy(digits_teacher).train()  # as a careless caller hands it in
     before = state(teacher)
