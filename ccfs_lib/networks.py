@@ -12,6 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -125,6 +126,9 @@ def build(
     (N, num_classes). Raises InputError for a name, number of classes, size or constant
     with which this cannot be built.
     """
+    for what, value in (("num_classes", num_classes), ("image_size", image_size)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise InputError(f"{what} is {value!r}, but must be a whole number")
     if num_classes < 2:
         raise InputError(f"num_classes is {num_classes}, but at least 2 are needed")
     make = _maker(name)
