@@ -12,8 +12,11 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.utils.weak import WeakIdKeyDictionary
 from torchvision import models
 from torchvision.models.resnet import BasicBlock
 
@@ -43,6 +46,7 @@ NARROW = re.compile(r"resnet(10|18)-w([1-9][0-9]*)")
 LEAST = 8  # pixels: three halvings leave one
 CONVNET = re.compile(r"convnet(-in|(-[1-9][0-9]*)+)?")
 _lock = threading.RLock()
+_given = WeakIdKeyDictionary()  # living weights that users' factories returned
 NAMES = ("convnet", "convnet-in", "convnet-W1-W2-...", "resnet10-wN", "resnet18-wN")
 NAMES += (*STOCK, "module:function")
 
@@ -112,8 +116,8 @@ def build(
     "convnet-32-64-128" (your widths, a block each, BatchNorm), "resnet10-w16" or
     "resnet18-w16" (one or two basic blocks a stage, widths N, 2N, 4N, 8N, the stem of
     "resnet18", which is "resnet18-w64"), a key of STOCK, or "module:function": your
-    factory of num_classes, image_size, which returns an nn.Module from normalised
-    images to logits whose last nn.Linear is the classifier.
+    factory of num_classes, image_size, which returns a new nn.Module at each
+    call, from normalised images to logits, whose last nn.Linear is the classifier.
     num_classes: 2 or more. image_size: side in pixels. mean, std: three floats each,
     for images in [0, 1]. With `seed`, the weights depend on it alone, are made on the
     CPU, and no global random generator moves; without, they draw from the global one.
@@ -122,6 +126,9 @@ def build(
     (N, num_classes). Raises InputError for a name, number of classes, size or constant
     with which this cannot be built.
     """
+    for what, value in (("num_classes", num_classes), ("image_size", image_size)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise InputError(f"{what} is {value!r}, but must be a whole number")
     if num_classes < 2:
         raise InputError(f"num_classes is {num_classes}, but at least 2 are needed")
     make = _maker(name)
@@ -257,7 +264,25 @@ def _factory(name: str, num_classes: int, size: int) -> nn.Module:
             f"network is {name!r}, but the last nn.Linear, its classifier, {last}; "
             f"there are {num_classes} classes"
         )
+    _check_new(name, body)
     return body
+
+
+def _check_new(name: str, body: nn.Module) -> None:
+    """Raise InputError where an earlier network from a factory has the same weights."""
+
+    def memory(weights: Tensor) -> int:
+        """Tell weights apart by their memory; meta ones, which have none, by object."""
+        return weights.data_ptr() or id(weights)
+
+    new = [p for p in body.parameters() if not is_lazy(p) and p.numel()]
+    if {memory(p) for p in _given} & {memory(p) for p in new}:
+        raise InputError(
+            f"network is {name!r}, which returned weights that an earlier network has, "
+            "but must build a new network at each call"
+        )
+    for parameter in new:
+        _given[parameter] = None
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,10 @@ def forgetting(runs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
 
     runs: (events int (N,), learned bool (N,)) each. An image that a run never learned
     counts as that run's maximum plus one, Toneva's infinity made finite; code that
-    leaves it at zero calls the hardest images the easiest.
+    leaves it at zero calls the hardest images the easiest. Raises InputError for none.
     """
+    if not len(runs):
+        raise InputError("runs is empty, but the events of at least one run are needed")
     total = np.zeros(len(runs[0][0]))
     for events, learned in runs:
         worst = events.max(initial=0) + 1

@@ -43,11 +43,10 @@ def coarse_to_fine(
     ShortfallWarning naming class, wanted and got. Raises InputError (a ValueError) for
     wrong shapes, labels or names.
     """
-    labels, difficulty = _checked(labels, predictions, difficulty)
-    for name, value in (("quota", quota), ("seed", seed)):
-        integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if not integer or value < 0:
-            raise InputError(f"{name} is {value!r}, but must be a whole number from 0")
+    labels = checked_labels(labels)
+    difficulty = checked_difficulty(difficulty, labels)
+    check_whole("quota", quota)
+    check_whole("seed", seed)
     _among("fine", fine, FINE)
     mask = candidates(labels, predictions, excluded, teacher_predictions, coarse)
     ranked = ranking(labels, mask, difficulty, fine, seed)
@@ -69,11 +68,11 @@ def candidates(
 ) -> np.ndarray:
     """Return the result of the coarse stage alone: bool (N,), candidates (Eq. 5).
 
-    Arguments as in `coarse_to_fine`; raises InputError for wrong shapes, indices or
-    names.
+    Arguments as in `coarse_to_fine`; raises InputError for wrong shapes, labels,
+    indices or names, and for a mask of 0 and 1 in place of the indices `excluded`.
     """
     _among("coarse", coarse, COARSE)
-    labels = np.asarray(labels)
+    labels = checked_labels(labels)
     # Eq. 5: D_mis^j = {(x, y) outside D_real^{1:j-1} with phi_j(x) != y}.
     wrong = _same_length("predictions", predictions, labels) != labels
     mask = wrong if coarse == "misclassified" else ~wrong
@@ -89,6 +88,11 @@ def candidates(
                 f"excluded holds {held} in shape {excluded.shape}, but a list of "
                 f"indices, integers from 0 to {len(labels) - 1}, is needed"
             )
+        if len(excluded) == len(labels) > 2 and excluded.max() <= 1:
+            raise InputError(
+                f"excluded holds 0 and 1 alone for {len(labels)} labels, which looks "
+                "like a mask, but indices are needed, such as np.flatnonzero(mask)"
+            )
         mask[excluded] = False
     return mask
 
@@ -99,7 +103,18 @@ def ranking(labels, candidates, difficulty, fine=FINE[0], seed: int = 0) -> np.n
     labels: int (N,); candidates: bool (N,); difficulty: float (N,), higher = harder.
     Classes ascend; within a class "simple" has the lowest difficulty first, "hard" the
     highest, ties to the lower index, and "random" is a permutation drawn from `seed`.
+    Raises InputError as `coarse_to_fine`, and for candidates that are no such mask.
     """
+    _among("fine", fine, FINE)
+    labels = checked_labels(labels)
+    difficulty = checked_difficulty(difficulty, labels)
+    check_whole("seed", seed)
+    candidates = np.asarray(candidates)
+    if candidates.shape != labels.shape or candidates.dtype != bool:
+        raise InputError(
+            f"candidates has shape {candidates.shape} and type {candidates.dtype}, but "
+            f"one bool for each of the {len(labels)} labels is needed"
+        )
     random = np.random.default_rng(seed)
     ordered = [np.empty(0, np.int64)]
     for c in np.unique(labels):
@@ -130,7 +145,11 @@ def quotas(real: int, curricula: int) -> list[int]:
     return [share + (phase < rest) for phase in range(curricula)]
 
 
-def _checked(labels, predictions, difficulty):
+def checked_labels(labels) -> np.ndarray:
+    """Return labels as an array, int (N,).
+
+    Raises InputError for none, for another shape or type, and for a negative one.
+    """
     labels = np.asarray(labels)
     if labels.ndim != 1 or not len(labels) or labels.dtype.kind not in "iu":
         raise InputError(
@@ -139,6 +158,14 @@ def _checked(labels, predictions, difficulty):
         )
     if labels.min() < 0:
         raise InputError(f"labels holds {labels.min()}, but classes start at 0")
+    return labels
+
+
+def checked_difficulty(difficulty, labels: np.ndarray) -> np.ndarray:
+    """Return difficulty as float64 (N,), one number for each of the labels (N,).
+
+    Raises InputError for another shape, for what is no number and for nan.
+    """
     difficulty = np.asarray(difficulty)
     if difficulty.shape != labels.shape or difficulty.dtype.kind not in "fiu":
         raise InputError(
@@ -150,8 +177,16 @@ def _checked(labels, predictions, difficulty):
         raise InputError(
             f"difficulty is nan at {np.flatnonzero(np.isnan(difficulty))[0]}"
         )
-    _same_length("predictions", predictions, labels)
-    return labels, difficulty
+    return difficulty
+
+
+def check_whole(name: str, value, least: int = 0) -> None:
+    """Raise InputError unless the value is an int (no bool) of at least `least`."""
+    integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not integer or value < least:
+        raise InputError(
+            f"{name} is {value!r}, but must be a whole number from {least}"
+        )
 
 
 def _among(name: str, value, allowed: tuple[str, ...]) -> None:

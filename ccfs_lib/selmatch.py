@@ -25,7 +25,7 @@ from ccfs_lib.distill import dsa_augment
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Strengths
 from ccfs_lib.experiment.section3 import SETTINGS, STARTS
-from ccfs_lib.select import quotas
+from ccfs_lib.select import check_whole, checked_difficulty, checked_labels, quotas
 from ccfs_lib.step import Step
 
 BATCHWISE = Strengths(choice="batch")
@@ -55,15 +55,17 @@ class Combined:
 def parts(ipc: int, alpha: float) -> tuple[int, int]:
     """Split IPC into real and distilled images per class, floor(alpha IPC) of these.
 
-    Raises InputError where alpha x IPC rounds to zero, or alpha is not in 0 .. 1.
+    Raises InputError where alpha x IPC rounds to zero, alpha is not in 0 .. 1, or ipc
+    is no whole number from 1.
     """
+    check_whole("ipc", ipc, 1)
     if not 0 <= alpha <= 1:
         raise InputError(f"alpha is {alpha}, but must be from 0 to 1")
     distilled = int(ipc * alpha + 1e-9)  # undoes binary fractions, as in Experiment
     if not distilled:
         raise InputError(
             f"alpha is {alpha:g}, but with ipc {ipc} that rounds to no distilled image "
-            f"per class: take alpha from {1 / max(ipc, 1):.3g} to 1"
+            f"per class: take alpha from {1 / ipc:.3g} to 1"
         )
     return ipc - distilled, distilled
 
@@ -76,9 +78,10 @@ def window(
     labels: int (N,); difficulty: float (N,), higher = harder, ties to the lower index;
     beta: where the window begins in the class sorted hardest first, 0 .. 1; start: a
     name of STARTS. Raises InputError for a window that leaves the class, and as
-    `parts`.
+    `parts` and `select.coarse_to_fine`.
     """
-    labels, difficulty = np.asarray(labels), np.asarray(difficulty, np.float64)
+    labels = checked_labels(labels)
+    difficulty = checked_difficulty(difficulty, labels)
     real, _ = parts(ipc, alpha)
     if start not in STARTS or not 0 <= beta <= 1:
         raise InputError(

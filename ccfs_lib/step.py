@@ -4,17 +4,40 @@ Nothing in a step waits for the device, so all ways to run it (`runtime.engines`
 same arithmetic in the same order.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ccfs_lib.augment import augment, cutmix
+from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Recipe
 from ccfs_lib.runtime.device import cast
 
 
 def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Compute T^2 KL(teacher || student) of logits (N, C) softened by T, mean of N."""
+    """Compute T^2 KL(teacher || student) of logits (N, C) softened by T, mean of N.
+
+    student, teacher: floats of one shape. temperature: T, a positive number. Raises
+    InputError for other logits or temperatures.
+    """
+    # Shapes and types alone: a look at values would wait for the device, every step.
+    for name, logits in (("student", student), ("teacher", teacher)):
+        if logits.dim() != 2 or not logits.is_floating_point():
+            raise InputError(
+                f"{name} holds {logits.dtype} {tuple(logits.shape)}, but must be "
+                "float logits (N, C)"
+            )
+    if student.shape != teacher.shape:
+        raise InputError(
+            f"teacher holds logits {tuple(teacher.shape)}, but must have the student's "
+            f"shape, {tuple(student.shape)}"
+        )
+    if isinstance(temperature, Tensor) or not 0 < temperature < math.inf:
+        raise InputError(
+            f"temperature is {temperature!r}, but must be a positive number"
+        )
     soft = F.log_softmax(student / temperature, 1)  # log p_S = log softmax(z_S / T)
     target = F.log_softmax(teacher / temperature, 1)  # log p_T
     # KL = sum_c p_T (log p_T - log p_S), summed over classes, mean over images.

@@ -66,12 +66,15 @@ def fit(
     killed training continues at its last epoch boundary, with the same bits on a CPU;
     `watch` then needs ``state()`` and ``restore(tensors)``. `engine`: how the steps
     run, a name of `engines.ENGINES`; `make`: the kind of step. Raises InputError for a
-    recipe that cannot run and for a batch that does not fit into memory,
-    FloatingPointError for a loss that is not finite, TimeUp at the checkpoint's
-    deadline.
+    recipe that cannot run, for an empty set and for a batch that does not fit into
+    memory, FloatingPointError for a loss that is not finite, TimeUp at the
+    checkpoint's deadline.
     """
     if recipe.loss == "kd" and teacher is None:
         raise InputError("teacher is None, but loss='kd' needs a teacher network")
+    for name, images in (("train", train), ("test", test)):
+        if images is not None and not len(images):
+            raise InputError(f"{name} holds no images, but at least one is needed")
     start = _remember(network, watch) if queue_here() else None
 
     def steps():
@@ -124,7 +127,9 @@ def training(
     images, labels = train.images.to(device), train.labels.to(device)
     step = make(network, images, labels, recipe, generator, teacher, watch)
     run = _engine(step, engine)
-    tests = test and Tests(network, test, device, recipe.precision, run is not step)
+    tests = None
+    if test is not None:
+        tests = Tests(network, test, device, recipe.precision, run is not step)
     parts = network, step.optimiser, generator, watch
     course, spent = _resume(checkpoint, parts, Course(recipe, label, train, test))
     settle(device)
@@ -170,7 +175,7 @@ class Course:
 
     def __init__(self, recipe: Recipe, label: str, train: ImageSet, test):
         self.recipe, self.label = recipe, label
-        self.images, self.tests = len(train), test and len(test)
+        self.images, self.tests = len(train), 0 if test is None else len(test)
         self.losses: list[float] = []
         self.curve: dict[int, float] = {}
         self.unread: deque = deque()
@@ -283,7 +288,17 @@ def predict(
     device: str | torch.device = "cpu",
     precision: str = "fp32",
 ) -> Tensor:
-    """Compute logits, float (N, C) on the CPU, of plain uint8 images (N, 3, H, W)."""
+    """Compute logits, float (N, C) on the CPU, of plain uint8 images (N, 3, H, W).
+
+    Raises InputError for anything but a uint8 tensor of four dimensions.
+    """
+    tensor = isinstance(images, Tensor)
+    if not tensor or images.dim() != 4 or images.dtype != torch.uint8:
+        held = f"{images.dtype} {tuple(images.shape)}" if tensor else ""
+        raise InputError(
+            f"images is {held or type(images).__name__}, but must be a uint8 tensor "
+            "(N, C, H, W), such as those of an ImageSet"
+        )
     given = network, images, device, precision
     return drain(lambda: predicting(*given), device=device, label="predict")
 

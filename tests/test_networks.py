@@ -439,6 +439,14 @@ def test_unknown_names(name):
     assert all(known in str(error.value) for known in NAMES)
 
 
+@pytest.mark.parametrize("value", ["3", 3.0, True, None])
+def test_numbers_that_are_not_whole(value):
+    with pytest.raises(InputError, match=f"^num_classes is {value!r}, but must be a w"):
+        build("convnet-4", value, 8)
+    with pytest.raises(InputError, match=f"^image_size is {value!r}, but must be a w"):
+        build("convnet-4", 3, value)
+
+
 @pytest.mark.parametrize("num_classes", [1, 0, -3])
 @pytest.mark.parametrize("name", ["convnet", "resnet18"])
 def test_too_few_classes(name, num_classes):

@@ -57,6 +57,11 @@ def test_never_learned_is_hardest_and_runs_are_averaged():
     assert forgetting([(np.array([0, 0]), np.array([True, False]))]).tolist() == [0, 1]
 
 
+def test_no_run_has_no_mean():
+    with pytest.raises(InputError, match=r"^runs is empty"):
+        forgetting([])
+
+
 @pytest.mark.parametrize("gap", [1.0, 0.2, 1e-3, 1e-9])
 def test_lots_stay_within_the_gap_to_the_next_value(gap):
     """Whoever was harder still is, in every pair; equals fall in another order."""

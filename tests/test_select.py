@@ -9,7 +9,14 @@ import pytest
 from scipy.stats import chisquare
 
 from ccfs_lib.errors import InputError
-from ccfs_lib.select import COARSE, ShortfallWarning, candidates, coarse_to_fine, quotas
+from ccfs_lib.select import (
+    COARSE,
+    ShortfallWarning,
+    candidates,
+    coarse_to_fine,
+    quotas,
+    ranking,
+)
 
 
 def slow_pools(case, coarse) -> dict[int, list[int]]:
@@ -190,6 +197,8 @@ GOOD = {
         ("excluded", [-1]),
         ("excluded", [0.0]),
         ("excluded", [True, False, True, False]),
+        ("excluded", [1, 0, 1, 0]),
+        ("excluded", [0, 0, 0, 0]),
         ("excluded", [[0, 1]]),
         ("excluded", ["a"]),
         ("excluded", 1),
@@ -213,6 +222,42 @@ def test_candidates_refuses_answers_that_do_not_fit(answers):
         candidates([0, 1], answers)
     with pytest.raises(InputError, match=r"^teacher_predictions has shape"):
         candidates([0, 1], [1, 0], teacher_predictions=answers)
+
+
+@pytest.mark.parametrize(
+    "labels", [["0", "1"], [[0], [1]], [0.0, 1.0], [True, False], [0, -1], []]
+)
+def test_candidates_refuses_labels_that_are_no_classes(labels):
+    with pytest.raises(InputError, match=r"^labels h"):
+        candidates(labels, [1, 0])
+
+
+def test_few_indices_that_are_0_and_1_are_no_mask():
+    assert candidates([0, 1, 1], [1, 0, 0], [0, 1]).tolist() == [False, False, True]
+    assert candidates([0, 1], [1, 0], [1, 0]).tolist() == [False, False]
+
+
+def test_ranking_of_unsigned_difficulty():
+    order = ranking([0, 0, 0, 1], [True] * 4, np.array([0, 2, 1, 0], np.uint8), "hard")
+    assert order.tolist() == [1, 2, 0, 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("labels", [0.0, 1.0], "labels has"),
+        ("candidates", [1, 0], "candidates has"),
+        ("candidates", [True], "candidates has"),
+        ("difficulty", [0.0, np.nan], "difficulty is nan at 1"),
+        ("difficulty", [0.0], "difficulty has"),
+        ("fine", "easy", "fine is 'easy', but must be one of .*simple"),
+        ("seed", 0.5, "seed is 0.5"),
+    ],
+)
+def test_ranking_refuses_what_the_whole_selection_would(name, value, told):
+    good = {"labels": [0, 1], "candidates": [True, True], "difficulty": [0.0, 1.0]}
+    with pytest.raises(InputError, match=f"^{told}"):
+        ranking(**{**good, name: value})
 
 
 def test_candidates_refuses_an_unknown_stage():

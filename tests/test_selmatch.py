@@ -102,6 +102,27 @@ def test_bad_windows_are_one_sentence(world):
         build("one-shot", world.train, world.difficulty, 5, 0.5, 0, None, None)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("difficulty", [0.0, np.nan, 1.0], "difficulty is nan at 1"),
+        ("difficulty", [0.0, 1.0], "difficulty has"),
+        ("difficulty", ["a", "b", "c"], "difficulty has"),
+        ("labels", ["0", "0", "0"], "labels has"),
+        ("labels", [0.0, 0.0, 0.0], "labels has"),
+        ("labels", [], "labels has"),
+        ("ipc", True, "ipc is True, but must be a whole number from 1"),
+        ("ipc", 1.5, "ipc is 1.5"),
+        ("ipc", 0, "ipc is 0"),
+    ],
+)
+def test_windows_of_no_images_are_refused_as_selections_are(name, value, told):
+    good = {"labels": [0, 0, 0], "difficulty": [0, 1, 2], "ipc": 2}
+    assert len(window(**good, alpha=0.5, beta=0).real) == 1
+    with pytest.raises(InputError, match=f"^{told}"):
+        window(**{**good, name: value}, alpha=0.5, beta=0)
+
+
 class Play:
     """Stands in for distillation and filters, and remembers what they were given."""
 

@@ -54,6 +54,26 @@ def test_kd_loss_is_its_formula():
         assert ours == pytest.approx(temperature**2 * total / 6, rel=1e-10)
 
 
+@pytest.mark.parametrize(
+    ("student", "teacher", "temperature", "told"),
+    [
+        (torch.zeros(4, 3), torch.zeros(1, 3), 4.0, r"teacher holds logits \(1, 3\)"),
+        (torch.zeros(4, 3), torch.zeros(4, 1), 4.0, r"teacher holds logits \(4, 1\)"),
+        (torch.zeros(3), torch.zeros(3), 4.0, "student holds torch.float32"),
+        (torch.zeros(4, 3), torch.zeros(4, 3).long(), 4.0, "teacher holds torch.int64"),
+        *(
+            (torch.zeros(4, 3), torch.zeros(4, 3), t, "temperature is")
+            for t in (0, -1.0, math.nan, math.inf, torch.tensor(4.0))
+        ),
+    ],
+)
+def test_kd_loss_refuses_other_logits_and_temperatures(
+    student, teacher, temperature, told
+):
+    with pytest.raises(InputError, match=f"^{told}"):
+        kd_loss(student, teacher, temperature)
+
+
 def test_kd_loss_gradient():
     torch.manual_seed(0)
     s = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
@@ -192,6 +212,13 @@ def test_kd_needs_a_teacher(some):
     with pytest.raises(InputError, match=r"^teacher is None"):
         fit(network, some, Recipe(epochs=1), seed=0)
     assert same(before, network.state_dict())
+
+
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_empty_sets_are_refused(some, name):
+    sets = {"train": some, "test": some, name: some.subset([])}
+    with pytest.raises(InputError, match=f"^{name} holds no images"):
+        fit(convnet(), recipe=HARD, seed=0, **sets)
 
 
 def test_the_teacher_is_only_asked(some, digits_teacher):
@@ -384,6 +411,21 @@ def test_predict_and_accuracy(digits, digits_teacher):
     right = [int(a.argmax()) == int(b) for a, b in zip(logits, labels, strict=True)]
     percent = 100 * sum(right) / len(right)
     assert accuracy(digits_teacher, digits[1]) == pytest.approx(percent)
+
+
+@pytest.mark.parametrize(
+    ("change", "held"),
+    [
+        (lambda data: data.images.float() / 255, r"torch.float32 \(445, 3, 8, 8\)"),
+        (lambda data: data.images.long(), "torch.int64"),
+        (lambda data: data.images[0], r"torch.uint8 \(3, 8, 8\)"),
+        (lambda data: data.images.numpy(), "ndarray"),
+        (lambda data: data, "ImageSet"),
+    ],
+)
+def test_predict_refuses_what_is_not_plain_images(digits, change, held):
+    with pytest.raises(InputError, match=f"^images is {held}"):
+        predict(convnet(), change(digits[1]))
 
 
 def test_predict_answers_in_evaluation_mode(digits):

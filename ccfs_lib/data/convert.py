@@ -1,6 +1,7 @@
 """Images that are in memory: arrays, tensors and torch Datasets to uint8 and labels."""
 
 import operator
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -75,11 +76,16 @@ def _tensor(values, name: str) -> Tensor:
 
 
 def class_names(given, values: Tensor) -> tuple[str, ...]:
-    """Return names of classes as given, or "0", "1", ... up to the highest label."""
+    """Return names of classes as given, or "0", "1", ... up to the highest label.
+
+    Raises InputError for one string, and for what has no order or is no list of names.
+    """
     if given is None:
         return tuple(str(c) for c in range(int(values.max()) + 1 if len(values) else 0))
-    if isinstance(given, str):
-        raise InputError(f"classes is {given!r}, but must be a name for each class")
+    if isinstance(given, (str, set, frozenset)) or not isinstance(given, Iterable):
+        raise InputError(
+            f"classes is {given!r}, but must be a name for each class, in their order"
+        )
     return tuple(str(name) for name in given)
 
 

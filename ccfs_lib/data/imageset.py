@@ -269,8 +269,9 @@ def _shipped(data: ImageSet, split: str, order: str | None) -> ImageSet:
 def _from_path(path: Path, split: str, cache_dir, image_size: int) -> ImageSet:
     if not path.exists():
         raise InputError(
-            f"dataset is '{path}'; allowed are {', '.join(NAMES)}, or the path of an "
-            "image folder, a parquet file or a folder of parquet files"
+            f"dataset is '{path}'; allowed are {', '.join(NAMES)}, the path of an "
+            "image folder, a parquet file or a folder of parquet files, or a function, "
+            "module:function"
         )
     source = catalogue.find(path, split)
     if source is None:

@@ -4,6 +4,7 @@ Torch is not imported here: a notebook or the command line refuses a bad value b
 anything expensive starts.
 """
 
+import difflib
 import os
 from dataclasses import asdict, fields, replace
 from typing import Annotated, Literal, NamedTuple
@@ -427,6 +428,15 @@ def preset(
         if (value := changes.pop(name, None)) is not None:
             default = base.get(part) or Distillation()
             base[part] = checked(name, replace, default, **{field: value})
+    if unknown := changes.keys() - DEFAULTS:
+        name = min(unknown)
+        allowed = [*DEFAULTS, *SHORTHANDS]
+        near = difflib.get_close_matches(name, allowed)
+        told = "the closest settings are" if near else "settings are"
+        raise InputError(
+            f"{name} is {changes[name]!r}: unexpected keyword argument; {told} "
+            f"{', '.join(near or allowed)}"
+        )
     return checked("", Experiment, **{**base, "dataset": dataset, **changes})
 
 

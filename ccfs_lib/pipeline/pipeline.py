@@ -106,7 +106,10 @@ class Pipeline:
         self.recover.check()
         networks = e.network, e.teacher_network, e.evaluation_network
         for name in {*networks, e.evaluation_teacher} - {""}:
-            self.network(name, 0)
+            first = self.network(name, 0)
+            if plugins.named(name):  # a new one at each call? The first one still lives
+                self.network(name, 0)
+            del first
         for arm in (arms.parse(name, e) for name in names):
             if arm.rule:
                 plugins.resolve(arm.rule, "arm", arms.RULE)

@@ -54,6 +54,7 @@ def test_a_script_works(path, house):
     else:
         accuracy = float(re.search(r"([\d.]+) %", text)[1])
         assert accuracy > 20, text  # ten classes: chance is 10
+    assert run(path, house)  # nor is its own output in its way
 
 
 def test_the_dataset_is_found_by_its_name(house, monkeypatch):

@@ -1,5 +1,7 @@
 """Arrays, tensors and torch Datasets become an ImageSet, or a sentence."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -91,8 +93,10 @@ def test_names_are_as_many_as_labels_need():
         InputError, match="labels go from 0 to 3, but there are 3 classe"
     ):
         from_arrays(PIXELS, LABELS, ["a", "b", "c"])
-    with pytest.raises(InputError, match="classes is 'abcd', but must be a name"):
-        from_arrays(PIXELS, LABELS, "abcd")
+    for names in ("abcd", {"a"}, frozenset("a"), 3):
+        told = re.escape(f"classes is {names!r}, but must be a name")
+        with pytest.raises(InputError, match=f"^{told}"):
+            from_arrays(PIXELS, LABELS, names)
 
 
 @pytest.mark.parametrize(
@@ -212,3 +216,8 @@ def test_load_calls_a_function(workshop):
         load("mine:none")
     with pytest.raises(InputError, match="split is 'valid'"):
         load("mine:arrays", "valid")
+
+
+def test_an_unknown_name_is_told_of_functions_too():
+    with pytest.raises(InputError, match=r"^dataset is 'mnist'; .*, module:function$"):
+        load("mnist")

@@ -93,6 +93,8 @@ from ccfs_lib.store import key
             "is 'no.json', .* idx_selected",
         ),
         ({"pahse": 1}, "pahse", "is 1: unexpected"),
+        ({"ip": 3}, "ip", "is 3: unexpected .*; the closest settings are ipc"),
+        ({"zzzz": 3}, "zzzz", "is 3: unexpected .*; settings are dataset, .*, epochs"),
     ],
 )
 def test_bad_input_is_one_sentence_with_name_and_value(given, name, told):
@@ -101,7 +103,7 @@ def test_bad_input_is_one_sentence_with_name_and_value(given, name, told):
     sentence = str(error.value)
     assert "\n" not in sentence and re.match(f"{re.escape(name)} {told}", sentence)
     notebook = {"ipc": 20, **given}  # the same sentence where papermill gives it
-    if name != "pahse":
+    if name not in ("pahse", "ip", "zzzz"):
         with pytest.raises(InputError) as error:
             from_notebook(notebook)
         assert str(error.value) == sentence

@@ -132,6 +132,39 @@ def test_weights_of_a_users_network_follow_the_seed(mine):
     assert network.features(x).shape == (2, 32)
 
 
+SHARED = """
+import torch
+from torch import nn
+body = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+weights = torch.zeros(3, 192)
+
+def module(num_classes, image_size):
+    return body
+
+def layer(num_classes, image_size):
+    return nn.Sequential(nn.Flatten(), nn.ReLU(), body[1])
+
+def values(num_classes, image_size):
+    head = nn.Linear(192, 3)
+    head.weight = nn.Parameter(weights)
+    return nn.Sequential(nn.Flatten(), head)
+"""
+
+
+@pytest.mark.parametrize("name", ["module", "layer", "values"])
+def test_factories_that_return_the_same_weights_again(mine, house, name):
+    (mine / "shared.py").write_text(SHARED)
+    kept = networks.build(f"shared:{name}", 3, 8, seed=0)
+    with pytest.raises(InputError, match="a new network at each call"):
+        networks.build(f"shared:{name}", 3, 8, seed=1)
+    del kept, sys.modules["shared"]
+    plugins._hashes.clear()
+    # Before anything is trained, though the teacher is built from another name.
+    run = Pipeline(whole(network=f"shared:{name}", teacher_network="convnet-8"))
+    with pytest.raises(InputError, match=f"'shared:{name}', which returned weights"):
+        run.check(["random"])
+
+
 @pytest.mark.parametrize(
     ("body", "told"),
     [
