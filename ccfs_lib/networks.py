@@ -275,7 +275,9 @@ def _check_new(name: str, body: nn.Module) -> None:
         """Tell weights apart by their memory; meta ones, which have none, by object."""
         return weights.data_ptr() or id(weights)
 
-    new = [p for p in body.parameters() if not is_lazy(p) and p.numel()]
+    # Frozen ones, such as a backbone's, may be shared: no training changes them.
+    trained = [p for p in body.parameters() if p.requires_grad and not is_lazy(p)]
+    new = [p for p in trained if p.numel()]
     if {memory(p) for p in _given} & {memory(p) for p in new}:
         raise InputError(
             f"network is {name!r}, which returned weights that an earlier network has, "
