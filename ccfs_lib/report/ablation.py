@@ -242,12 +242,11 @@ def answer(
     if not gaps:
         return finding(f"Only {base} was measured here.", claim)
     batches = (unequal_steps(rows, base, name) for name in gaps)
-    open_ = " These differences are too close to call." * all(
-        verdict(d) == OPEN for d in gaps.values()
-    )
+    unclear = all(verdict(d) == OPEN for d in gaps.values())
+    aside = f" No difference from {base} is clear." if unclear else ""
     return finding(
         f"{best[0].upper()}{best[1:]} has the highest mean accuracy of "
-        f"{len(names)}, {plus_minus(values(rows, best))}{SPACE}%.{open_}",
+        f"{len(names)}, {plus_minus(values(rows, best))}{SPACE}%.{aside}",
         claim,
         _tallied(gaps, base),
         *dict.fromkeys(batches),  # most often one sentence for all settings
