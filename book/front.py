@@ -44,9 +44,11 @@ FIGURE = """```{{figure}} {file}
 CAPTION = (
     "What each step is worth, in every run with a teacher of its own: dots are means, "
     "ticks seeds, bars 95 % t intervals, paired by seed. Blue: above zero; orange: "
-    "below; grey: too close to call. Diamonds: the paper's own difference (ResNet-18, "
-    "its own number of epochs), where it prints one for these data and this IPC. "
-    "Intervals wider than the axis are cut."
+    "below; grey: too close to call. Intervals wider than the axis are cut."
+)
+DIAMONDS = (
+    " Diamonds: the paper's own difference (ResNet-18, its own number of epochs), "
+    "where it prints one for these data and this IPC."
 )
 
 
@@ -214,4 +216,6 @@ def figure(folder: Path, to: Path) -> str:
         for step, found in steps.items()
         if found
     )
-    return FIGURE.format(file=f"_generated/{file.name}", alt=alt, caption=CAPTION)
+    printed = any(m.printed is not None for found in steps.values() for m in found)
+    caption = CAPTION + DIAMONDS * printed
+    return FIGURE.format(file=f"_generated/{file.name}", alt=alt, caption=caption)
