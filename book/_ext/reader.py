@@ -36,13 +36,33 @@ def title(app, env):
     """Let titles of browser and search name the run; those of the navigation do not."""
     runs = pages.declared()
     for docname in env.all_docs:
-        run, _, stem = docname.removeprefix("book/runs/").partition("/")
-        if docname.startswith("book/runs/") and run in runs:
-            text = f"{int(stem[:2])}. {env.titles[docname].astext()}"
-            if phase := re.search(r"phase_(\d+)$", stem):
-                text += f", phase {phase[1]}"
-            text += f" ({runs[run]['title']})"
+        run, chapter = numbered(docname, env)
+        if run in runs:
+            text = f"{chapter} ({runs[run]['title']})"
             env.longtitles[docname] = nodes.title("", text)
+
+
+def numbered(docname, env) -> tuple[str, str]:
+    """Return the run of an executed page, and its title with number and phase."""
+    if not docname.startswith("book/runs/"):
+        return "", ""
+    run, _, stem = docname.removeprefix("book/runs/").partition("/")
+    phase = re.search(r"phase_(\d+)$", stem)
+    text = f"{int(stem[:2])}. {env.titles[docname].astext()}"
+    return run, text + (f", phase {phase[1]}" if phase else "")
+
+
+def neighbours(app, pagename, templatename, context, doctree):
+    """Name number and phase in the links to the pages before and after, and the run
+    where it is another one."""
+    env = app.env
+    around = app.builder.relations.get(pagename, (None, None, None))[1:]
+    for side, docname in zip(("prev", "next"), around, strict=True):
+        run, text = numbered(docname or "", env)
+        if run and context.get(side):
+            if run != numbered(pagename, env)[0]:
+                text = env.longtitles[docname].astext()
+            context[side] = context[side] | {"title": html.escape(text)}
 
 
 def describe(app, pagename, templatename, context, doctree):
@@ -94,6 +114,7 @@ def setup(app):
     app.connect("config-inited", configure, priority=100)
     app.connect("env-updated", title)
     app.connect("html-page-context", describe)
+    app.connect("html-page-context", neighbours)
     app.connect("html-page-context", source, priority=502)
     app.connect("html-page-context", toggles, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -58,7 +58,7 @@ def _by_phase(runs: Runs, value) -> list[list[float]]:
 def climb(runs: Runs):
     """Draw Figure 4(b): difficulty of the selected images: range, middle half, mean."""
     figure, ax = canvas(3.1)
-    colours = ("blue", "sky", "purple")
+    colours = ("blue", "orange", "green")
     for seed, records in enumerate(runs):
         shift = 0.16 * (seed - (len(runs) - 1) / 2)
         for record in records:

@@ -120,6 +120,28 @@ def test_a_title_names_run_and_phase_and_the_navigation_keeps_its_own():
     assert env.titles == {name: title} and list(env.longtitles) == [name]
 
 
+def test_links_to_the_neighbours_name_the_phase_and_another_run():
+    names = [
+        f"book/runs/{n}" for n in ("a/09_alpha", "b/04_x_phase_1", "b/04_x_phase_2")
+    ]
+    text = SimpleNamespace(astext=lambda: "T & U")
+    longer = SimpleNamespace(astext=lambda: "9. T & U (A)")
+    env = SimpleNamespace(
+        titles=dict.fromkeys(names, text), longtitles={names[0]: longer}
+    )
+    around = {names[1]: ["book/index", names[0], names[2]]}
+    app = SimpleNamespace(env=env, builder=SimpleNamespace(relations=around))
+    context = {side: {"link": "#", "title": "T"} for side in ("prev", "next")}
+    reader.neighbours(app, names[1], "page.html", context, None)
+    titles = [context[side]["title"] for side in ("prev", "next")]
+    assert titles == ["9. T &amp; U (A)", "4. T &amp; U, phase 2"]
+    context = {"prev": None, "next": {"link": "#", "title": "T"}}
+    around["book/a"] = [None, None, "book/method"]
+    reader.neighbours(app, "book/a", "page.html", context, None)
+    assert context["next"]["title"] == "T"  # a page of no run keeps its own
+    reader.neighbours(app, "search", "search.html", context, None)  # has no neighbours
+
+
 def built() -> dict[str, BeautifulSoup]:
     found = sorted(HTML.glob("book/**/*.html"))
     if not found:
