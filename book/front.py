@@ -18,6 +18,7 @@ from ccfs_lib.claims.compare import (
     FAILS,
     HOLDS,
     OPEN,
+    between,
     compare,
     printed_as,
     unequal_steps,
@@ -29,10 +30,10 @@ from ccfs_lib.experiment import preset
 from ccfs_lib.experiment.presets import CLASS_SIZE
 from ccfs_lib.report import forest
 from ccfs_lib.report.text import bracketed, count, listed, percent
-from ccfs_lib.statistics import Difference, summary
+from ccfs_lib.statistics import FEW, Difference, summary
 
 PAIR = (CCFS, "random")
-ADDED = {HOLDS: "a gain", FAILS: "a loss", OPEN: "open"}
+SAID = {HOLDS: "", FAILS: ", a loss", OPEN: ", too close to call"}
 FIGURE = """```{{figure}} {file}
 :name: fig-forest
 :alt: {alt}
@@ -68,6 +69,7 @@ def abstract(folder: Path) -> str:
         teacher(runs[0]),
         parts(runs[0]),
         elsewhere(runs[1:], others),
+        together(runs),
         verdicts.counted(folder),
     ]
     return "".join(f"- {sentence}\n" for sentence in sentences if sentence)
@@ -102,8 +104,7 @@ def _scale(first: pandas.Series, seeds: int) -> str:
 
 def _worth(d: Difference) -> str:
     text = f"{bracketed(d)} points"
-    said = {HOLDS: "", FAILS: ", a loss", OPEN: ", too close to call"}
-    return f"**{text}**{said[verdict(d)]}"
+    return f"**{text}**{SAID[verdict(d)]}"
 
 
 def teacher(run: pandas.DataFrame) -> str:
@@ -139,37 +140,34 @@ def parts(run: pandas.DataFrame) -> str:
 
 
 def elsewhere(runs: list[pandas.DataFrame], others: list[pandas.DataFrame]) -> str:
-    """Say how the same comparisons end with other teachers, and other learners."""
+    """Say how the same comparison ends with other teachers, and other learners."""
     sentences = []
     if runs:
         sentences.append(
             f"Of {count(len(runs), 'other run')}, each with a teacher of its own, CCFS "
-            f"is {_tally(runs, PAIR)}{_apart(runs)}."
+            f"is {_tally(runs, PAIR)}."
         )
     if others:
         sentences.append(
             "On networks that took no part in the selection "
-            f"({count(len(others), 'test')}), CCFS is {_tally(others, PAIR)}"
-            f"{_apart(others)}."
+            f"({count(len(others), 'test')}), CCFS is {_tally(others, PAIR)}."
         )
     return f"**Elsewhere.** {' '.join(sentences)}" if sentences else ""
 
 
-def _apart(runs: list[pandas.DataFrame]) -> str:
-    """Say of those with alpha 0 how selection alone and distilled images do."""
+def together(runs: list[pandas.DataFrame]) -> str:
+    """Say what both parts are worth over all runs, a value each; from three runs on."""
     both = [run for run in runs if ALPHA0 in set(run["cell"])]
-    if not both:
+    if len(both) < FEW:
         return ""
-    worth = listed(
-        [
-            f"{named} in {n}"
-            for word, named in ADDED.items()
-            if (n := _words(both, (CCFS, ALPHA0)).count(word))
-        ]
+    alone, added = (
+        between([compare(run, *pair) for run in both])
+        for pair in ((ALPHA0, "random"), (CCFS, ALPHA0))
     )
     return (
-        f". Alpha 0 was measured in {len(both)} of them: selection alone is "
-        f"{_tally(both, (ALPHA0, 'random'))}; what distilled images add is {worth}"
+        f"**All {len(both)} runs with alpha 0**, one value each: selection alone "
+        f"{bracketed(alone)} points{SAID[verdict(alone)]}; distilled images "
+        f"{bracketed(added)} points{SAID[verdict(added)]}."
     )
 
 

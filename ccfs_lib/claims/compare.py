@@ -24,7 +24,7 @@ from ccfs_lib.arms import SECTION3, TITLES
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment, Recipe
 from ccfs_lib.experiment.datasets import KNOWN
-from ccfs_lib.statistics import Difference, difference, minimum_detectable
+from ccfs_lib.statistics import FEW, Difference, difference, minimum_detectable
 
 if TYPE_CHECKING:
     import pandas
@@ -175,6 +175,17 @@ def compare(rows: "pandas.DataFrame", left: str, right: str) -> Difference:
     rows: those of one run, from `results.load`. Raises InputError as `matched`.
     """
     return difference(*matched(rows, left, right), paired=True)
+
+
+def between(runs: Sequence[Difference]) -> Difference:
+    """Average the differences of several runs: each run's mean is one value, points.
+
+    The t interval is over these means, so it covers what seeds of one run share, such
+    as the teacher. It has a half width from three runs on, as `difference` of seeds.
+    """
+    means = [d.mean for d in runs]
+    over = difference(means, [0.0] * len(means), paired=True)
+    return over if len(means) >= FEW else over._replace(half=math.nan, p=math.nan)
 
 
 def batch_size(row, by: str = "") -> int | None:

@@ -22,6 +22,7 @@ from ccfs_lib.claims.compare import (
     HOLDS,
     OPEN,
     PAIRED,
+    between,
     compare,
     unequal_steps,
     values,
@@ -48,7 +49,7 @@ from ccfs_lib.report.text import (
     table,
 )
 from ccfs_lib.runtime import paths
-from ccfs_lib.statistics import Difference, difference
+from ccfs_lib.statistics import FEW, Difference
 
 PARTS = {"selection": "green", "distilled": "orange"}
 TITLES = {"selection": "selection", "distilled": "distilled images"}
@@ -247,11 +248,8 @@ def teachers(worth: Sequence[Worth]) -> Text:
 
 def _between(name: str, part: str, group: Sequence[Worth]) -> list:
     each = [getattr(w, part) for w in sorted(group, key=lambda w: w.teacher)]
-    means = [d.mean for d in each]
-    over = difference(means, [0.0] * len(means), paired=True)
-    # With fewer than three teachers a t interval says nothing.
-    shown = bracketed(over) if len(means) > 2 else signed(over.mean)
-    every = ", ".join(map(signed, means))
+    over, every = between(each), ", ".join(signed(d.mean) for d in each)
+    shown = signed(over.mean) if math.isnan(over.half) else bracketed(over)
     return [name, TITLES[part], bracketed(each[0]), every, shown]
 
 
@@ -300,6 +298,7 @@ def answer(worth: Sequence[Worth]) -> Text:
         f"photographs, the selection without distilled images (alpha 0 {MINUS} random) "
         f"is {words['selection']}; what distilled images add to it (CCFS {MINUS} "
         f"alpha 0) is {words['distilled']}.",
+        _over([w for w in own if w.learner == w.maker and not w.teacher]),
         f"Not counted: {count(len(counted) - len(own), 'line')} begun with another "
         "network's images; random images and alpha 0 are those of the learner's own."
         if len(own) < len(counted)
@@ -310,6 +309,18 @@ def answer(worth: Sequence[Worth]) -> Text:
         else "",
         *_crossed(counted),
         *(f"{w.name}: {w.steps[0].lower()}{w.steps[1:]}" for w in counted if w.steps),
+    )
+
+
+def _over(worth: Sequence[Worth]) -> str:
+    """Say what the parts are worth on average, a value for each run; "" of too few."""
+    if len(worth) < FEW:
+        return ""
+    alone, added = (between([getattr(w, part) for w in worth]) for part in PARTS)
+    return (
+        f"Over the {len(worth)} lines of a network with sets of its own, a value each: "
+        f"selection {interval(alone)}; distilled part {interval(added)}. They differ "
+        "in data, network and ratio, so this is an average of what was run."
     )
 
 

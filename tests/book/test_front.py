@@ -99,16 +99,18 @@ def test_the_first_sentence_has_the_scale_and_an_unequal_batch(tmp_path):
     assert "about 2 times as many steps" in first
 
 
-def test_elsewhere_says_what_selection_and_distilled_images_do(tmp_path):
-    measure(tmp_path, CCFS, shifted(3))
-    measure(tmp_path, "random", NEAR)
-    other = {"train": "b", "scale": "laptop"}
-    for run, gain, alpha in (("d", 1, 0.2), ("d-alpha0", 4, 0.0)):
-        measure(tmp_path, CCFS, shifted(gain), run, **other | {"alpha": alpha})
-    measure(tmp_path, "random", NEAR, "d", **other)
-    line = sentence(front.abstract(tmp_path), "Elsewhere")
-    assert "Alpha 0 was measured in 1 of them: selection alone is ahead of the" in line
-    assert line.endswith("; what distilled images add is a loss in 1.")
+def test_all_runs_with_alpha_0_are_averaged_from_three_on(tmp_path):
+    worth = {"a": (1, 4), "b": (3, 4), "c": (2, 5)}  # CCFS, alpha 0; minus random
+    for run, gains in worth.items():
+        other = {"train": run, "scale": "laptop"}
+        assert "one value each" not in front.abstract(tmp_path)
+        for name, gain, alpha in zip((run, f"{run}-alpha0"), gains, (0.2, 0.0), strict=True):
+            measure(tmp_path, CCFS, shifted(gain), name, **other | {"alpha": alpha})
+        measure(tmp_path, "random", NEAR, run, **other)
+    line = sentence(front.abstract(tmp_path), "All 3 runs with alpha 0")
+    # Means 4, 4, 5 and -3, -1, -3: 4.33 +- 4.303 * 0.577 / sqrt(3), -2.33 +- 2.87.
+    assert "selection alone +4.3 [+2.9, +5.8] points; distilled images" in line
+    assert line.endswith("\u22122.3 [\u22125.2, +0.5] points, too close to call.")
 
 
 def test_nothing_measured_is_said_and_drawn_as_nothing(tmp_path):

@@ -1,6 +1,7 @@
 """Chapter 17: selection and distilled part over runs, on made-up accuracies."""
 
 import math
+from dataclasses import replace
 
 import pandas
 import pytest
@@ -138,6 +139,19 @@ def test_several_teachers_are_one_line_between_them():
 
 def plain(text) -> str:
     return str(text).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_three_networks_with_sets_of_their_own_are_averaged():
+    (one,) = worth.decompose(rows(*HOME))
+    lines = [replace(one, learner=n, maker=n) for n in ("resnet18", "convnet", "a")]
+    part = one.distilled
+    lines[1] = replace(lines[1], distilled=part._replace(mean=part.mean + 3))
+    crossed = replace(one, learner="b", distilled=part._replace(mean=100.0))
+    text = plain(worth.answer([*lines, crossed]))
+    assert "Over the 3 lines of a network with sets of its own" in text
+    # 0.63, 3.63, 0.63: mean 1.63, sd 1.73, t 4.30.
+    assert "distilled part +1.6 points, 95 % interval [\u22122.7, +5.9]" in text
+    assert "a value each" not in plain(worth.answer([*lines[:2], crossed]))
 
 
 def test_two_teachers_or_recipes_are_never_one_line():
