@@ -445,12 +445,15 @@ def _budget(line) -> str:
 
 def _size(claim, line) -> str:
     """Say how the interval lies to the number that the paper prints, and name that."""
-    number = claim.paper_difference if math.isnan(line.paper) else line.paper
+    number, where = line.paper, "in this cell"
+    if math.isnan(number):
+        at = line.dataset.removesuffix("-jpeg")
+        number, where = line.near, f"on {at}, IPC {line.near_ipc}"
+    if math.isnan(number):
+        number, where = claim.paper_difference, ""
     if math.isnan(number):
         return ""
-    where = "in this cell"
-    if math.isnan(line.paper):
-        where = f"on {_cell(claim)}"
+    where = where or f"on {_cell(claim)}"
     than = {"consistent": "with", "opposite": "to"}.get(line.size, "than")
     printed = f"the paper's {signed(number)} {where}"
     text = f"Size {line.size} {than} {printed}" if line.size else f"Of {printed}"

@@ -151,6 +151,21 @@ def printed(claim, dataset: str, ipc: float) -> float:
     return min(left) - max(right) if left and right else math.nan
 
 
+def nearest(claim, dataset: str, ipc: float) -> tuple[float, int]:
+    """Return the paper's difference at the nearest IPC of a data set, and that IPC.
+
+    Nearest by ratio. (nan, 0) where the paper has no such cell, or `ipc` is nan.
+    """
+    every = {
+        i: printed(claim, dataset, i) for name, i in cells(claim) if name == dataset
+    }
+    known = {i: value for i, value in every.items() if not math.isnan(value)}
+    if not known or math.isnan(ipc):
+        return math.nan, 0
+    at = min(known, key=lambda i: abs(math.log(i / ipc)))
+    return known[at], at
+
+
 def _value(claim, name: str, dataset: str, ipc: float) -> float | None:
     if claim.tested_by == "strategies":
         (arm,) = rows_of(claim, name)["cell"]

@@ -138,7 +138,11 @@ def _grows(arms: tuple[str, ...], base: str, over: str = "ipc"):
 
 
 def _rises(*names: str):
-    """Return pairs(rows) of: figures of CCFS rise from every phase to the next."""
+    """Return pairs(rows) of: figures of CCFS rise from every phase to the next.
+
+    A lowest difficulty of 0 in every seed of two phases is left out: no score of the
+    paper is below 0, so neither phase can have picked an easier image.
+    """
 
     def pairs(rows: pandas.DataFrame) -> list[Pair]:
         result = []
@@ -148,6 +152,8 @@ def _rises(*names: str):
                 series.append(_values(rows, CCFS, column))
             series = [s for s in series if len(s)]  # other runs may have more phases
             for earlier, later in pairwise(series):
+                if name == "low" and not (earlier.any() or later.any()):
+                    continue
                 result.append(tuple(_table(rows, s, CCFS) for s in (later, earlier)))
         return result
 

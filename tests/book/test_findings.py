@@ -205,7 +205,7 @@ def test_every_claim_is_there_with_the_tests_of_it(verdicts, tmp_path):
         "- [holds]{.verdict .yes} cifar10, IPC 20 (0.4 % of a class): "
     )
     assert f"{said}; detectable difference " in row and "corrected p " in row
-    assert "Size consistent with the paper's +1.4 on cifar100, IPC 50." in row
+    assert "Size consistent with the paper's +0.9 on cifar10, IPC 250." in row
     assert "3\xa0seeds, sets of 200 of 200 images" in row
     assert "1\xa0teacher, 0 of the paper's 10\xa0cells" in tested
 

@@ -175,6 +175,9 @@ def test_ablations_are_no_further_witnesses_of_a_course():
 
 def test_both_bounds_have_to_rise():
     rows = phases(*({"low": [0, 0, 0], "high": [1 + s / 9, 2, 3]} for s in range(3)))
+    line = one("difficulty-bounds-rise", rows)  # a lowest of 0 cannot be lower
+    assert line.verdict == "holds"
+    rows = phases(*({"low": [1, 1, 2], "high": [1 + s / 9, 2, 3]} for s in range(3)))
     line = one("difficulty-bounds-rise", rows)  # the lowest is the same in every seed
     assert line.verdict == "does not hold" and "equal in every seed" in line.note
     assert np.isnan(line.p) and np.isnan(line.adjusted)  # no test, so no p value

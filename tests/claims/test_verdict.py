@@ -100,6 +100,46 @@ def test_the_papers_value_is_that_of_the_same_cell():
     assert math.isnan(line.paper) and line.verdict == "holds"
 
 
+def test_else_the_papers_value_at_the_nearest_ipc_of_the_data_set_is_named():
+    rivals = arm("hard-misclassified", LOW, ipc=600)
+    line = one(SIMPLE, arm(CCFS, HIGH, ipc=600), rivals)
+    gap = paper.value(11, coarse="misclassified", fine="simple", ipc=500)
+    gap -= paper.value(11, coarse="misclassified", fine="hard", ipc=500)
+    assert math.isnan(line.paper) and line.near_ipc == 500
+    assert line.near == pytest.approx(gap)
+    digits = {"dataset": "digits", "ipc": 20}  # of which the paper has no cell
+    rivals = arm("hard-misclassified", LOW, **digits)
+    line = one(SIMPLE, arm(CCFS, HIGH, **digits), rivals)
+    assert math.isnan(line.near) and line.near_ipc == 0
+
+
+def test_a_line_shows_the_interval_of_its_own_pair_and_says_what_decides():
+    six = "six-arms-simple-misclassified-best"
+    below = dict.fromkeys((n for n in STRATEGIES if n != CCFS), (9, 9, 9.1))
+    below |= {"hard-classified": (2, 2.1, 2.2), "random-classified": (0, 3, 6)}
+    last = {
+        n: [h - x for h, x in zip(HIGH, by, strict=True)] for n, by in below.items()
+    }
+    shown, rivals = (
+        last["hard-classified"],
+        [arm(n, values) for n, values in last.items()],
+    )
+    line = one(six, arm(CCFS, HIGH), *rivals)
+    pair = stats.ttest_rel(HIGH, shown).confidence_interval(0.95)
+    assert (line.low, line.high) == pytest.approx((pair.low, pair.high))
+    assert line.low > 0 and line.verdict == "too close to call"
+    assert line.note.startswith("another of its 5 parts decides, +")
+
+
+def test_distilled_images_below_random_ones_are_no_strong_rival():
+    arms = arm(CCFS, HIGH), arm("distilled", LOW)
+    base = "ccfs-over-base-distillation"
+    assert one(base, *arms).note == ""
+    assert one(base, *arms, arm("random", NEAR)).note == ""  # not to be told apart
+    line = one(base, *arms, arm("random", HIGH))
+    assert line.verdict == "holds" and "points below random images" in line.note
+
+
 def test_a_single_seed_is_open():
     line = one(SIMPLE, arm(CCFS, [70.0]), arm("hard-misclassified", LOW))
     assert line.verdict == "too close to call" and line.seeds == 1
