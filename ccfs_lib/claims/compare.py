@@ -227,11 +227,27 @@ def unequal_steps(rows: "pandas.DataFrame", left: str, right: str) -> str:
     less, more = sorted((left, right), key=lambda arm: sizes[arm][apart[0]])
     small, large = sizes[less][apart[0]], sizes[more][apart[0]]
     name = "CCFS" if less == CCFS else NAMES.get(less, less)
+    rest = ""
+    if len(apart) < len(both):
+        pairs = matched(rows[~rows["seed"].isin(apart)], left, right)
+        d = difference(*pairs, paired=True)
+        others = "The other seed differs" if d.n_a == 1 else "The others differ"
+        rest = f" {others} by {d.mean:+.1f} points.".replace("-", "\N{MINUS SIGN}")
     return (
         f"In {len(apart)} of {len(both)} seeds {name} was trained in batches of "
         f"{small}, not {large}, so for about {large / small:g} times as many steps, "
-        "since its set has fewer images."
+        f"since its set has {_missing(rows, less, apart)}.{rest}"
     )
+
+
+def _missing(rows: "pandas.DataFrame", arm: str, seeds: Sequence[int]) -> str:
+    """Say by how many images an arm's sets are short in these seeds."""
+    part = rows[(rows["cell"] == arm) & rows["seed"].isin(seeds)]
+    short = (part["wanted"] - part["images"]).astype(float)
+    if short.isna().any() or not (short > 0).all():
+        return "fewer images"
+    numbers = " and ".join(f"{n:.0f}" for n in short)
+    return f"{numbers} of {part['wanted'].iloc[0]:,.0f} images too few"
 
 
 def detectable(rows: "pandas.DataFrame", left: str, right: str) -> float:

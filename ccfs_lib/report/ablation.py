@@ -191,7 +191,7 @@ def printed(number: int) -> Text:
         [name, *(DASH if np.isnan(v) else f"{v:.1f}" for v in line)]
         for name, line in wide.iterrows()
     ]
-    caption = f"Table {number} of the paper: ResNet-18, best epoch, percent."
+    caption = f"Table {number} of the paper: ResNet-18, percent, as printed."
     return table(caption, [first, *wide.columns], body)
 
 

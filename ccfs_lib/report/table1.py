@@ -23,6 +23,7 @@ from ccfs_lib.report.text import (
     DASH,
     MINUS,
     Text,
+    bracketed,
     count,
     finding,
     interval,
@@ -171,7 +172,8 @@ def panel(read: Read, shared: bool = False) -> Text:
         "interval. Passes: millions of images through a network to build one set; "
         "share: of the work with the published settings; here: wall time on this "
         "machine, other work beside it included; MB: size of the set. Grey: less than "
-        "a tenth of the published work."
+        f"a tenth of the published work. {DASH}: not tested before the end, not "
+        "printed, or not known."
     )
     theirs = _theirs(read.table.experiment)
     return table(caption, [h.format(theirs=theirs) for h in HEAD + COST], body)
@@ -213,7 +215,7 @@ def _line(
     mine = [
         title or row.title,
         plus_minus(list(last)),
-        f"{best.mean():.1f}",
+        DASH if best.equals(last) else f"{best.mean():.1f}",
         DASH if theirs is None else f"{theirs:.1f}",
         str(len(rows)),
         f"{rows['images'].astype(float).mean():,.0f}",
@@ -450,7 +452,16 @@ def _bps(read: Read) -> str:
     published, shared = read.panel(False), read.panel(True)
     if "random-bps" not in published or "random" not in shared:
         return ""
-    d = _apart(published["random-bps"], shared["random"])
-    moved = interval(d)
-    word = dict(zip(VERDICTS, ("higher", "lower", OPEN), strict=True))[verdict(d)]
-    return f"BPS's recipe changes random images' accuracy by {moved}: {word}."
+    bps, parts = published["random-bps"], []
+    others = [("CCFS's training", shared["random"])]
+    others += [("SelMatch's", published["random"])] if "random" in published else []
+    for name, rows in others:
+        parts.append(f"{bracketed(_apart(bps, rows))} against {name} ({_mean(rows)})")
+    return (
+        f"With the training of BPS, published after the paper, random images reach "
+        f"{_mean(bps)}: {listed(parts)}."
+    )
+
+
+def _mean(rows: pandas.DataFrame) -> str:
+    return percent(rows["last"].astype(float).mean())

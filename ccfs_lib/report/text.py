@@ -12,7 +12,7 @@ import torch
 
 from ccfs_lib import networks, results
 from ccfs_lib.claims.compare import VERDICTS, verdict  # noqa: F401  chapters find words here
-from ccfs_lib.experiment import preset, presets
+from ccfs_lib.experiment import datasets, preset, presets
 from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import FEW, Difference, Summary, summary
 
@@ -150,7 +150,7 @@ def stamp(stages, seeds: bool = False) -> Text:
     rows = [(k, v) for k, v in e.table() if k not in ("data_root", *hidden)]
     # Only the last part of a path: the rest names a user's folders.
     rows = [(k, _leaf(v) if k in PATHS else v) for k, v in rows]
-    return stamped(line, e.dataset, rows)
+    return stamped(line, e.dataset, rows, dict(_apart(e)))
 
 
 def _device(stages) -> str:
@@ -160,17 +160,30 @@ def _device(stages) -> str:
     run = stages.experiment.run
     used = results.devices(paths.filed(run), run)
     gpus = [name for name in used if name.startswith("NVIDIA")]
-    return f"trained on {listed(gpus)}, read on a CPU" if gpus else "CPU"
+    told = f"trained on {listed(gpus)}, page computed on a CPU from stored results"
+    return told if gpus else "CPU"
 
 
-def stamped(line: str, dataset: str, rows: Sequence[tuple[str, str]]) -> Text:
-    """Return the stamp itself: its line, the data's remark, and settings that open."""
+def stamped(
+    line: str,
+    dataset: str,
+    rows: Sequence[tuple[str, str]],
+    usual: dict[str, str] | None = None,
+) -> Text:
+    """Return the stamp itself: its line, the data's remark, and settings that open.
+
+    rows: (setting, value). usual: the paper's value, of settings where it is another.
+    """
     # HTML in one block, which every Markdown reader passes on.
+    head = "<tr><th>setting</th><th>here</th><th>the paper</th></tr>" if usual else ""
     body = "".join(
-        f"<tr><td><code>{k}</code></td><td>{html.escape(v)}</td></tr>" for k, v in rows
+        f"<tr><td><code>{k}</code></td><td>{html.escape(v)}</td>"
+        + f"<td>{html.escape(usual.get(k, ''))}</td>" * bool(usual)
+        + "</tr>"
+        for k, v in rows
     )
     more = f"<summary>All {len(rows)} settings</summary>"
-    more += f'<table class="table"><tbody>{body}</tbody></table>'
+    more += f'<table class="table"><tbody>{head}{body}</tbody></table>'
     remark = REMARKS.get(dataset, "")
     return Text(f"{line} {remark}".strip() + f"\n\n<details>{more}</details>")
 
@@ -186,31 +199,41 @@ def _scale(stages) -> str:
     e = stages.experiment
     if e.dataset.removesuffix("-jpeg") not in presets.CLASS_SIZE:
         return f"scale: {e.scale}, not the paper's, which does not use these data."
-    paper = preset(e.dataset, "paper", ipc=e.ipc)
+    paper, other = preset(e.dataset, "paper", ipc=e.ipc), _apart(e)
     if e.scale == "paper" and e.network == paper.network:
-        return f"scale: paper{_apart(e, paper)}."
-    size = stages.train.image_size
+        named = [f"`{k}` {_value(e, k)} for {theirs}" for k, theirs in other]
+        return f"scale: paper{', but ' * bool(named)}{', '.join(named)}."
+    train, size = stages.train, datasets.KNOWN[e.dataset].size  # ours may be shrunk
     with torch.device("meta"):  # sizes only: a ResNet-18 is counted, never filled
-        ours, theirs = (
-            networks.count(stages.network(name), size).macs
-            for name in (e.network, paper.network)
-        )
+        theirs = networks.build(paper.network, train.num_classes, size, seed=0)
+        theirs = networks.count(theirs, size).macs
+        ours = networks.count(stages.network(e.network), train.image_size).macs
     return (
-        f"scale: {e.scale}, not the paper's: the network has {_ratio(ours, theirs)} of "
-        f"the multiply-adds of a ResNet-18, and {e.recipe.epochs} epochs replace "
-        f"{paper.recipe.epochs}."
+        f"scale: {e.scale}, not the paper's: an image costs {_ratio(ours, theirs)} of "
+        f"the multiply-adds of a ResNet-18 at {size} pixels, {e.recipe.epochs} epochs "
+        f"replace {paper.recipe.epochs}, and {len(other) - 1} other settings differ, "
+        "named in the list below."
     )
 
 
-def _apart(ours, paper) -> str:
-    """What of a run at the paper's scale is not the paper's, setting by setting."""
-    usual, aside = dict(paper.table()), ("data_root", "seeds", "teacher_from")
-    other = [
-        f"`{name}` {value} for {usual.get(name, 'none')}"
+def _value(experiment, name: str) -> str:
+    return dict(experiment.table())[name]
+
+
+def _apart(ours) -> list[tuple[str, str]]:
+    """List settings in which a run is not the paper's, with the paper's value.
+
+    Empty for data that the paper does not use.
+    """
+    if ours.dataset.removesuffix("-jpeg") not in presets.CLASS_SIZE:
+        return []
+    usual = dict(preset(ours.dataset, "paper", ipc=ours.ipc).table())
+    aside = ("scale", "data_root", "seeds", "teacher_from")
+    return [
+        (name, usual.get(name, "none"))
         for name, value in ours.table()
         if name not in aside and usual.get(name) != value
     ]
-    return f", but {', '.join(other)}" if other else ""
 
 
 def _ratio(ours: float, theirs: float) -> str:

@@ -300,7 +300,8 @@ def answer(worth: Sequence[Worth]) -> Text:
         f"alpha 0) is {words['distilled']}.",
         _over([w for w in own if w.learner == w.maker and not w.teacher]),
         f"Not counted: {count(len(counted) - len(own), 'line')} begun with another "
-        "network's images; random images and alpha 0 are those of the learner's own."
+        "network's images; random images and alpha 0 are shared with the learner's own "
+        "line."
         if len(own) < len(counted)
         else "",
         "Lines of one learner on one data set share its random images, so they are not "

@@ -78,7 +78,7 @@ def test_other_teachers_and_other_learners_are_counted_apart(tmp_path):
         measure(tmp_path, "random", NEAR, run, **config)
     line = sentence(front.abstract(tmp_path), "Elsewhere")
     assert "ahead of the random set in 1 and behind it in 1" in line
-    assert line.endswith("CCFS is too close to call in 1.")
+    assert line.endswith("CCFS is too close to call in 1 (0.0 [\u22125.0, +5.0]).")
 
 
 def test_the_first_sentence_has_the_scale_and_an_unequal_batch(tmp_path):
@@ -97,6 +97,7 @@ def test_the_first_sentence_has_the_scale_and_an_unequal_batch(tmp_path):
     assert "one teacher of 75.2" in first
     assert "In 1 of 3 seeds CCFS was trained in batches of 32, not 64" in first
     assert "about 2 times as many steps" in first
+    assert "since its set has 2 of 5,000 images too few. The others differ" in first
 
 
 def test_all_runs_with_alpha_0_are_averaged_from_three_on(tmp_path):

@@ -236,7 +236,8 @@ def test_stamp_names_the_gpu_that_trained_what_a_cpu_reads(images, values, house
         how = {"rows": rows, "provenance": {"device": device}}
         results.write(paths.results(), run, "random", config=config, **how)
     said = repr(text.stamp(stages))
-    assert "trained on NVIDIA H100, read on a CPU;" in said and "Xeon" not in said
+    assert "trained on NVIDIA H100, page computed on a CPU from" in said
+    assert "Xeon" not in said
 
 
 def test_stamp_of_a_laptop_run_counts_what_is_missing(images, values):
@@ -252,7 +253,8 @@ def test_stamp_of_a_laptop_run_counts_what_is_missing(images, values):
         for name in ("resnet18", stages.experiment.network)
     ]
     assert f"1/{costs[0] / costs[1]:.0f} of" in said
-    assert "60 epochs replace 500" in said
+    assert "60 epochs replace 500" in said and "other settings differ" in said
+    assert "<td>resnet10-w16</td><td>resnet18</td>" in said  # here, and the paper
     assert "not CIFAR-10" in said
 
 
@@ -689,9 +691,9 @@ def test_evaluation_finding(ours, word):
     said = repr(arms.answer(rows, preset()))
     assert word in said
     total = np.mean(ours) - np.mean(hard)
-    assert f"{text.signed(total)} points here" in said
+    assert f"{text.signed(total, 2)} points here" in said
     assert "The paper prints" not in said
-    assert "with a ResNet-18, is +13.2" in repr(
+    assert "The paper's difference is +13.2, with a ResNet-18" in repr(
         arms.answer(rows, preset("cifar10", ipc=500))
     )
 
