@@ -1,5 +1,4 @@
-"""The commands that write what a run selected, built or computed: select, export, ship.
-"""
+"""Commands that write what a run selected, built or computed: select, export, ship."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -4,7 +4,6 @@ Cost is counted in forward passes of one image (`ccfs_lib.cost`), which do not d
 the machine, with the minutes measured here beside them; storage in bytes.
 """
 
-
 import pandas
 import torch
 

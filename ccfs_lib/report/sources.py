@@ -1,6 +1,5 @@
 """Where difficulty scores come from, and whether two of them agree (Section 5.4)."""
 
-
 import numpy as np
 
 from ccfs_lib.errors import InputError

@@ -58,9 +58,7 @@ def grid(rows: pandas.DataFrame, experiment: Experiment):
     shown = {title: means}
     # Tables 11 to 13 have all six of a cell or none.
     if all(value is not None for value in printed):
-        shown["paper: ResNet-18, best epoch"] = np.reshape(
-            printed, shape
-        )
+        shown["paper: ResNet-18, best epoch"] = np.reshape(printed, shape)
     fines = ("simplest", "random", "hardest")
     return matrices(shown, COARSE, fines, {title: halves})
 
