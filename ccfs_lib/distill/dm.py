@@ -53,6 +53,7 @@ def distill(
     labels = begin.labels.to(values["pixels"].device)
 
     def one(iteration: int) -> Steps:
+        """Move the pixels once; return the squared distance of the mean features."""
         generator = seeded(seed, iteration)
         embed = fresh(seed * 1_000_003 + iteration)
         batch = real_batch(train, recipe.batch_real, generator)

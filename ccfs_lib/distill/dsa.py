@@ -50,6 +50,7 @@ def distill(
     make = network_maker(network, train, normalisation)
 
     def fresh(number: int) -> Flat:
+        """Build the network of a seed, its weights one vector (P,)."""
         return Flat(make(number), device)
 
     space = fresh(0)
@@ -63,6 +64,7 @@ def distill(
     labels = begin.labels.to(values["pixels"].device)
 
     def one(iteration: int) -> Steps:
+        """Move the pixels `recipe.outer` times; return the mean distance."""
         generator = seeded(seed, iteration)
         flat = fresh(seed * 1_000_003 + iteration)
         theta, total = flat.start, 0.0

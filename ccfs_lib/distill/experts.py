@@ -59,7 +59,10 @@ def buffer(
     flat = Flat(empty.network(0), device)
 
     def expert(seed: int) -> Tensor:
+        """Return the states (E + 1, P) of one expert, trained or read."""
+
         def compute():
+            """Train the expert; raises TimeUp after the deadline."""
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeUp(
                     f"experts: time is up after {seed}; the same command continues"

@@ -176,6 +176,7 @@ def distill(
     learner = Learner(values, rates, momenta)
 
     def one(iteration: int) -> Steps:
+        """Match one piece of an expert's trajectory; return the loss."""
         generator = seeded(seed, iteration)
         images[:count] = values["pixels"]
         if "labels" in values:
@@ -244,6 +245,7 @@ def matched(
     }
 
     def compute():
+        """Distil, resumable; return the tensors and figures of `_packed`."""
         name = store_key(key)
         folder = store.root / "checkpoints" / name
         place = Checkpoint(folder, name, deadline=deadline)
@@ -264,6 +266,7 @@ def _packed(done: Matched) -> tuple[dict, dict]:
 
 def _unpacked(begin: ImageSet, tensors: dict[str, Tensor], meta) -> Matched:
     def as_set(images, name):
+        """Give uint8 images (N, 3, H, W) the labels of `begin`."""
         return ImageSet(name, images, begin.labels, begin.classes)
 
     kept = sorted(int(k[5:]) for k in tensors if k.startswith("kept."))

@@ -84,6 +84,7 @@ def learn(
     begun = {k: v.clone() for k, v in learner.state().items()} if here() else {}
 
     def steps() -> Steps:
+        """Begin from what the learner held; `drain` may call this twice."""
         learner.kept.clear()
         learner.restore(begun)
         return learning(learner, iterations, one, keep, checkpoint, label)
@@ -136,6 +137,7 @@ def network_maker(
     mean, std = (not whiten and normalisation) or channel_stats(train)
 
     def make(seed: int) -> networks.Network:
+        """Build a network of this seed on the device."""
         shape = train.num_classes, train.image_size
         network = networks.build(name, *shape, mean=mean, std=std, seed=seed)
         network.normalize = whiten or network.normalize
@@ -193,6 +195,7 @@ def finished(
     """Return the learner's pixels in place of the initial images."""
 
     def as_set(pixels, name):
+        """Give pixels, as bytes, the labels of `begin`."""
         return ImageSet(name, space.bytes(pixels), begin.labels, begin.classes)
 
     kept = sorted(learner.kept.items())

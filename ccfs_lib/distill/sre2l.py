@@ -120,6 +120,7 @@ def descend(
     drawn = generator.get_state()
 
     def steps():
+        """Begin with the generator as it was; `drain` may call this twice."""
         generator.set_state(drawn)
         return descent(teacher, pixels, targets, recipe, generator, extra, checkpoint)
 
@@ -363,6 +364,7 @@ def views(
     for smallest, box, flip, roll in draws(recipe, size, generator, start):
 
         def view(pixels, box=box, flip=flip, roll=roll, crop=smallest < 1):
+            """Crop, flip and roll pixels (B, 3, S, S) as drawn."""
             n, device = len(pixels), pixels.device
             if crop:
                 boxes, flips = box.expand(n, 4).to(device), flip.expand(n).to(device)

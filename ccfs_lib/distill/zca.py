@@ -57,6 +57,7 @@ def fitted(store: Store, train: ImageSet, eps: float = EPS) -> Whiten:
     """Run `fit`, or read what the store has of it."""
 
     def compute():
+        """Fit; return the whitening's mean (D,), matrix and back (D, D)."""
         return dict(fit(train, eps).named_buffers()), {}
 
     key = {"train": train.fingerprint, "eps": eps}
