@@ -55,6 +55,7 @@ def kept_opinion(stages, data: ImageSet, teacher=None) -> Opinion:
     teacher = teacher or stages.teacher
 
     def compute():
+        """Ask the teacher; return the fields of `Opinion` as tensors (N,)."""
         with arithmetic(stages.experiment.portable):
             found = opinion(teacher.network, data, stages.device)
         return {k: torch.from_numpy(v) for k, v in vars(found).items()}, meta(teacher)

@@ -94,6 +94,7 @@ class Recover:
         key = self.squeeze.teacher.named(t.store, "recover", key)
 
         def compute():
+            """Recover the batch; raises TimeUp after the deadline."""
             if t.deadline is not None and time.monotonic() >= t.deadline:
                 raise TimeUp("recover: time is up; the same command continues here")
             teacher, recipe = self.squeeze.teacher.network, e.distillation

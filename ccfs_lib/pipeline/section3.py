@@ -168,10 +168,12 @@ class Section3Pipeline:
         m, e, made = self.motivation, self.experiment, []
 
         def distil(begin: ImageSet, real: ImageSet) -> ImageSet:
+            """Distil beside real images, and remember the match."""
             made.append(self.distilled(begin, real, seed))
             return made[-1].images
 
         def answer(synthetic: ImageSet, shot: int) -> Filter:
+            """Train on the set so far, and ask about the training images."""
             # "two-shot" selects with the initial images, before they are distilled.
             pixels = made[-1].pixels if made else None
             done = self.trained(synthetic, pixels, 1000 * seed + shot, answers=True)

@@ -89,6 +89,7 @@ def glister(t: "Table1Pipeline", seed: int) -> Built:
     key |= {"validation": t.train.subset(out).fingerprint, "ipc": e.ipc, **how}
 
     def compute():
+        """Train on the pool and select; return indices of training images."""
         network = t.trainings.network(e.network, seed)
         t.trainings.fit(network, pool, recipe, key, seed=seed, label=f"glister {seed}")
         with arithmetic(e.portable):
@@ -112,6 +113,7 @@ def self_evolved(t: "Table1Pipeline", seed: int) -> Built:
     recipe = replace(e.recipe, tail=0.0, loss=e.filter_loss or e.recipe.loss)
 
     def train_filter(synthetic: ImageSet, phase: int) -> Filter:
+        """Train on the set so far, and ask about the training images."""
         each = size + sum(quotas(e.ipc - size, e.curricula)[: phase - 1])
         how = {"answers": True, "wanted": each * t.train.num_classes}
         return Filter.read(p.trained(synthetic, recipe, 1000 * seed + phase, **how))
@@ -143,6 +145,7 @@ def _condensed(method: str, t: "Table1Pipeline", seed: int) -> Built:
     key |= t.trainings.arithmetic
 
     def compute():
+        """Distil, resumable; return images, uint8, and pixels, as learned."""
         name = store_key(key)
         folder = t.store.root / "checkpoints" / name
         place = Checkpoint(folder, name, deadline=t.trainings.deadline)
@@ -214,6 +217,7 @@ def cudd_row(t: "Table1Pipeline", seed: int) -> Built:
     key = p.teacher.named(t.store, "cudd", key)
 
     def compute():
+        """Run all curricula; return images (N, 3, H, W) and labels (N,)."""
         teacher = p.teacher.network
         build = partial(t.trainings.network, e.network)
         learn = partial(
@@ -266,6 +270,7 @@ def own(t: "Table1Pipeline", row: Row, seed: int) -> Built:
     key |= {"train": train.fingerprint, "ipc": e.ipc, "seed": seed}
 
     def compute():
+        """Call the function; raises InputError for what it must not return."""
         function = plugins.resolve(row.function, "rows", ("images", "ipc", "seed"))
         made = function(train, e.ipc, seed)
         if isinstance(made, ImageSet):

@@ -91,6 +91,7 @@ class Squeeze:
         events = scores.Forgetting(t.train.labels.to(t.device))
 
         def after():
+            """Collect weights, and (N,) each: events, learned, predictions."""
             # Without augmentation, in evaluation mode: what `teacher_correct` asks.
             logits = predict(network, t.train.images, t.device)
             state = network.state_dict().items()
@@ -114,6 +115,7 @@ class Squeeze:
         state = {k[cut:]: v for k, v in tensors if k.startswith("weights.")}
 
         def load():
+            """Build the network with these weights; raises InputError without any."""
             if not state:
                 raise InputError(self._lacks_weights(artefact))
             network = self.trainings.network(self.network)
@@ -209,6 +211,7 @@ class Squeeze:
         key |= {"images": t.train.fingerprint, "portable": e.portable, **t.arithmetic}
 
         def compute():
+            """Call the function; raises InputError for values that are no scores."""
             with arithmetic(e.portable):
                 values = rate(t.train)
             name = f"score is {e.score!r}, whose values"

@@ -118,6 +118,7 @@ class Table1Pipeline:
         key = {"network": network, "side": side, "device": self.device}
 
         def compute():
+            """Time the network; return no tensors, and images per second."""
             return {}, {
                 "forwards": float(f"{cost.rate(network, side, self.device):.2g}")
             }
@@ -323,6 +324,7 @@ class _OneCell:
     experiment = property(lambda self: self.table.experiment)
 
     def evaluate(self, _cell: str, seed: int) -> dict:
+        """Evaluate the cell with a seed: one row of results."""
         return self.table.evaluate(self.row, self.protocol, seed)
 
 
@@ -344,10 +346,12 @@ def oracle_window(t: Table1Pipeline, protocol: str, seed: int) -> dict:
     apart = coresets.windows(labels, difficulty, e.ipc, fitting, excluded=out)
 
     def last(beta: float) -> list[float]:
+        """Return test accuracies of the window at beta, percent, one per seed."""
         cut = t.real(whole[beta])
         return [t.trained(cut, protocol, s).meta["last"] for s in range(e.seeds)]
 
     def held(beta: float) -> float:
+        """Return the accuracy of that window on held-out images, percent."""
         return t.trained(t.real(apart[beta]), protocol, 0, inside).meta["last"]
 
     for beta in every:  # side by side, seeds wait for each other only afterwards

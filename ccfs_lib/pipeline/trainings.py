@@ -231,9 +231,11 @@ class Trainings:
             key = teacher.named(self.store, "train", key)
 
         def compute():
+            """Build and train the network; return what `fit` returns."""
             student = (build or self.network)(network, seed)
 
             def after():
+                """Return the predictions on the training split, if wanted."""
                 return self.answers(student, recipe.precision) if answers else {}
 
             options = {"seed": seed, "teacher": teacher and teacher.network}

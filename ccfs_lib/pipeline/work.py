@@ -118,6 +118,7 @@ def _recovered(t, e, published=False) -> list[Stage]:
 
 def _condensed(method: str):
     def stages(t, e, published=False) -> list[Stage]:
+        """Count the passes of all iterations; not `published`: of the budget's."""
         # The released numbers are what other data sets have, too.
         theirs = {"dsa": condense.dsa, "dm": condense.dm}[method]("cifar10", e.ipc)
         recipe = theirs if published else condenser(t, method)
@@ -130,6 +131,7 @@ def _condensed(method: str):
 
 def _matched(method: str):
     def stages(t, e, published=False) -> list[Stage]:
+        """Count experts and matching, for SelMatch its scores as well."""
         run = t.section3(method).motivation
         if published:
             m, epochs = recipes.published_work(e, method)
