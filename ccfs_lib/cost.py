@@ -191,6 +191,7 @@ def _step(
     run = engine(step)
 
     def once():
+        """Run the step and wait for the device."""
         run(batch)
         step.total.item()  # waits for the device
 
@@ -210,6 +211,7 @@ def _forward(
 
     @torch.inference_mode()
     def once():
+        """Run the pass and wait for the device."""
         with cast(device, precision):
             logits = network(batch)
         logits.sum().item()  # waits for the device

@@ -193,6 +193,7 @@ def _together(old: dict, new: dict) -> dict:
         return new
 
     def plainly(one: dict) -> dict:
+        """Leave out date, command and what was measured before."""
         return _without(one, {"date", "command", "earlier"})
 
     earlier = [*old.get("earlier", []), _without(old, {"earlier"})]

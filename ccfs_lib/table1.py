@@ -227,6 +227,7 @@ class _Run:
     failed: dict[str, str] = field(default_factory=dict)
 
     def rows(self) -> list[Row]:
+        """List the rows that have not failed."""
         return [row for row in self.chosen if row.name not in self.failed]
 
     def check(self) -> None:
@@ -239,6 +240,7 @@ class _Run:
                 self.fail(row, str(error))
 
     def fail(self, row: Row, sentence: str) -> None:
+        """Leave a row out, and say so once."""
         if row.name not in self.failed:
             self.failed[row.name] = sentence
             self.say(f"{row.title} is left out: {sentence}")
@@ -273,6 +275,7 @@ class _Run:
                 self.file(*what, sentence)
 
     def file(self, row: Row, protocol: str, seed: int, sentence: str) -> None:
+        """File one row of results; with a sentence, leave its row out by `fail`."""
         if sentence:
             return self.fail(row, sentence)
         path = self.table.measure(row, protocol, self.command, [seed], self.again)

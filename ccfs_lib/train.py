@@ -78,6 +78,7 @@ def fit(
     start = _remember(network, watch) if queue_here() else None
 
     def steps():
+        """Begin with the weights that were given; `drain` may call this twice."""
         if start is not None:
             start()
         return training(
@@ -163,6 +164,7 @@ def _remember(network: nn.Module, watch) -> Callable[[], None]:
     counts = copy.deepcopy(watch.state()) if hasattr(watch, "state") else None
 
     def put_back():
+        """Load the weights, and what was counted."""
         network.load_state_dict(before)
         if counts is not None:
             watch.restore(counts)

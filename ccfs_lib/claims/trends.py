@@ -65,6 +65,7 @@ def _each(left: str, right: str, over: str):
     """Return pairs(rows) of: one arm is higher than another at every value."""
 
     def pairs(rows: pandas.DataFrame) -> list[Pair]:
+        """List the two arms' rows at every value; none below two values."""
         result = []
         levels = _levels(rows, over, (left, right))
         for level in levels if len(levels) > 1 else []:
@@ -80,6 +81,7 @@ def _mean(left: str, right: str, over: str = "ipc"):
     """Return pairs(rows) of a claim about the mean difference over a setting."""
 
     def pairs(rows: pandas.DataFrame) -> list[Pair]:
+        """List one pair of means over the values; none below two values."""
         levels = _levels(rows, over, (left, right))
         if len(levels) < 2:
             return []
@@ -108,6 +110,7 @@ def _steady(calm: str, other: str, over: str = "beta"):
     """Return pairs(rows) of: one arm depends less on a setting than the other."""
 
     def pairs(rows: pandas.DataFrame) -> list[Pair]:
+        """List one pair of standard deviations, points; none below three values."""
         levels = _levels(rows, over, (calm, other))
         if len(levels) < 3:
             return []
@@ -120,6 +123,7 @@ def _grows(arms: tuple[str, ...], base: str, over: str = "ipc"):
     """Return pairs(rows) of: the mean gain of some arms grows (slope per doubling)."""
 
     def pairs(rows: pandas.DataFrame) -> list[Pair]:
+        """List one pair, slopes of the gain and zeros; none below three values."""
         levels = _levels(rows, over, (*arms, base))
         if len(levels) < 3:
             return []
@@ -145,6 +149,7 @@ def _rises(*names: str):
     """
 
     def pairs(rows: pandas.DataFrame) -> list[Pair]:
+        """List a pair per two neighbouring phases: (later, earlier)."""
         result = []
         for name in names:
             series = []

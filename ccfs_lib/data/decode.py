@@ -174,6 +174,7 @@ def decode_all(listing: Listing, name: str, image_size: int = 0) -> Decoded:
     labels = np.empty(listing.count, np.int64)
 
     def fill(start: int, chunk: list[Record]) -> int:
+        """Decode a chunk into the places from `start`; return its length."""
         for i, record in enumerate(chunk, start):
             image = decode_record(record, image_size)
             _check(record, image.shape, first[0], images.shape, len(listing.classes))

@@ -56,6 +56,7 @@ def walk(folder: Path) -> list[Path]:
     """
 
     def failed(error):
+        """Raise InputError for a folder that cannot be read; os.walk would skip it."""
         raise damaged(error.filename, error) from error
 
     listing = []

@@ -145,6 +145,7 @@ class ParquetSource:
         numbers = [index[name] for name in names]
 
         def by_name(place: str, label: int) -> int:
+            """Return the index into `classes`; raises InputError for a wrong label."""
             return numbers[_check_label(place, label, len(numbers))]
 
         return by_name

@@ -108,6 +108,7 @@ def _places(stages, images: ImageSet, real: int) -> tuple[np.ndarray, np.ndarray
     key["version"] = embedding.VERSION
 
     def compute():
+        """Return places (N, 2) and, of real images, their strangers (n,)."""
         network = stages.teacher.network
         seen = embedding.features(network, images.images, stages.device)
         points, labels = embedding.reduced(seen), images.labels.numpy()

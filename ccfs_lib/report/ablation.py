@@ -171,6 +171,7 @@ def agreement(stages: Pipeline, variants: Sequence[Variant]) -> Text:
     members = [np.flatnonzero(labels == c) for c in range(stages.train.num_classes)]
 
     def rank(a, b) -> float:
+        """Correlate within each class; return the mean over classes."""
         return float(np.nanmean([spearmanr(a[m], b[m]).statistic for m in members]))
 
     body = [

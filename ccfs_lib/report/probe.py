@@ -49,6 +49,7 @@ def distances(stages, recovered: ImageSet, batches: int = 8) -> dict[str, list[f
     key |= {"size": size, "batches": batches, "first_bn": recipe.first_bn}
 
     def compute():
+        """Compute the distances; return float64 (batches,) of each kind."""
         # Recovered images may be fewer than eight batches; they give what they have.
         kinds = {k: some(v, size * batches).images for k, v in sets.items()}
         kinds["noise"] = _noise(size * batches, recovered.images.shape[1:])

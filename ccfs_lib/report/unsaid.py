@@ -141,6 +141,7 @@ def effects(rows: pandas.DataFrame, measured: pandas.DataFrame, asked: dict):
     """
 
     def of_cell(table, cell):
+        """Select the rows of one cell."""
         return table[table["cell"] == cell]
 
     ccfs, random, short = (

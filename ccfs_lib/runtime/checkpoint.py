@@ -132,6 +132,7 @@ def unpack(tensors: dict, network: nn.Module, optimiser, generator, watch=None) 
     """Put what `pack` gave back in place."""
 
     def part(name):
+        """Select the tensors below a name, without it."""
         cut = len(name) + 1
         return {k[cut:]: v for k, v in tensors.items() if k.startswith(name + ".")}
 

@@ -101,6 +101,7 @@ def graph_of(step: "Step") -> Graph:
     """Return a training step as graphs."""
 
     def before():
+        """Make the optimiser capturable, and drop its gradients."""
         # torch captures no SGD without this flag; the fused one never asks the host.
         step.optimiser.param_groups[0]["capturable"] = True
         step.optimiser.zero_grad(set_to_none=True)
@@ -122,6 +123,7 @@ def compiled(step: "Step") -> None:
     full = _full(step)
 
     def chosen(network):
+        """Return network(x), compiled for full batches alone."""
         fused = torch.compile(network, dynamic=False)
         return lambda x: (fused if len(x) == full else network)(x)
 

@@ -56,6 +56,7 @@ def halve(step) -> None:
     student = Halves(step.network)
 
     def forward(x: Tensor) -> Tensor:
+        """Compute the student's logits (B, C) with weights cast just before."""
         student.fill()
         return student(x)
 

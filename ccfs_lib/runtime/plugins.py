@@ -136,6 +136,7 @@ def _inform_notebook() -> None:
         return
 
     def handle(shell, kind, error, trace, tb_offset=None):
+        """Print an error; of a user's module without the library's frames."""
         if place(error) and not isinstance(error, InputError):
             shell._showtraceback(kind, error, shown(error))
         else:

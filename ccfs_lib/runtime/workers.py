@@ -107,6 +107,7 @@ class Cells(ThreadPoolExecutor):
         from ccfs_lib.runtime.queue import ranked
 
         def cell(rank: int):
+            """Call the function with this rank."""
             with ranked(rank, self.queue):
                 return function(*arguments)
 
