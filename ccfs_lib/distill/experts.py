@@ -26,7 +26,6 @@ from ccfs_lib.runtime.queue import WAIT, Steps, drain
 from ccfs_lib.runtime.workers import beside
 from ccfs_lib.store import Store
 
-COUNT = 100  # experts of a published buffer
 # Their weights begin apart from those of every filter and evaluation.
 FIRST_SEED = 1_000_000
 
