@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from ccfs_lib.arms import CCFS
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import STRICT, Experiment, Positive, checked
-from ccfs_lib.experiment.settings import Setting, settings
+from ccfs_lib.experiment.settings import Setting
 from ccfs_lib.runtime import plugins
 from ccfs_lib.runtime.progress import progress
 from ccfs_lib.runtime.workers import executor, is_shared, worker_count
@@ -134,7 +134,6 @@ class Choices:
         return "".join(f"-{v:g}" if isinstance(v, float) else f"-{v}" for v in values)
 
 
-OPTIONS = settings(Choices)
 DEFAULT = Choices()
 
 
