@@ -75,15 +75,6 @@ def untied(difficulty: np.ndarray, seed: int) -> np.ndarray:
     return difficulty + 0.5 * gaps * draws  # d_i + u_i gap_i / 2, u uniform in [0, 1)
 
 
-def true_class_logit(logits: Tensor, labels: Tensor) -> np.ndarray:
-    """Return minus the filter's raw logit of the true class (Section 5.4, "Logits").
-
-    logits: float (N, C); labels: int (N,). Returns float64 (N,), higher = harder.
-    """
-    # score_i = -f(x_i)[y_i]: an unsure filter, a difficult image.
-    return -logits.gather(1, labels[:, None])[:, 0].double().numpy()
-
-
 def load(path: str | Path, labels: Tensor) -> np.ndarray:
     """Read difficulty from a published score file: float64 (N,), higher = harder.
 

@@ -17,7 +17,6 @@ from ccfs_lib.scores import (
     checked,
     forgetting,
     load,
-    true_class_logit,
     untied,
 )
 
@@ -74,12 +73,6 @@ def test_lots_stay_within_the_gap_to_the_next_value(gap):
     assert (raised >= scores).all() and len(np.unique(raised)) > len(levels) * 30
     orders = [np.argsort(untied(scores, seed)).tolist() for seed in (3, 3, 4)]
     assert orders[0] == orders[1] != orders[2]
-
-
-def test_logit_is_turned_so_that_higher_is_harder():
-    logits = torch.tensor([[9.0, 1.0], [2.0, 3.0], [-4.0, 0.0]])
-    score = true_class_logit(logits, torch.tensor([0, 1, 0]))
-    assert score.tolist() == [-9.0, -3.0, 4.0] and score.dtype == np.float64
 
 
 LABELS = torch.tensor([3, 1, 2, 0])
