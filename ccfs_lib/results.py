@@ -212,24 +212,6 @@ def load(root: str | Path, run: str | None = None) -> "pandas.DataFrame":
     return _table(root, run).infer_objects()
 
 
-def teachers(rows: "pandas.DataFrame") -> "pandas.DataFrame":
-    """List the teachers of measured runs as rows of a cell "teacher", one per run.
-
-    rows: those of `load`. The paper's full-data row (95.5, 78.8, 60.5) is its teachers,
-    trained by a recipe of their own, so a gap to it is a gap to these; "full-hard" is
-    the students' recipe on all images. seed is 0: a run has one teacher, and runs that
-    share images, `teacher_network` and the teacher's recipe share it.
-    """
-    known = rows[rows["teacher_last"].notna()] if "teacher_last" in rows else rows[:0]
-    table = known.drop_duplicates("run").copy()
-    table["cell"], table["seed"] = "teacher", 0
-    if len(table):
-        table["last"], table["best"] = table["teacher_last"], table["teacher_best"]
-    settings = [name for name in table if name not in ("images", "wanted")]
-    measured = [name for name in settings if name.startswith("phases.")]
-    return table[settings].drop(columns=measured).reset_index(drop=True)
-
-
 def gather(root: str | Path, path: str | Path | None = None) -> Path:
     """Write all cells under root as one table, that of `load`, to a CSV; return it.
 

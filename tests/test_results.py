@@ -11,7 +11,6 @@ import sys
 import uuid
 import warnings
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -337,34 +336,6 @@ def test_revision_and_dirty(tmp_path, monkeypatch):
     assert stamp() == (head, True)
     monkeypatch.setenv("PATH", "")
     assert stamp() == ("unknown", None)  # no git
-
-
-def test_teachers_are_rows_of_their_own(root):
-    """One for each run that has one: what the paper calls the full data set."""
-    teacher = {"teacher_last": 95.53, "teacher_best": 95.6, "teacher_network": "a"}
-    for cell in ("ccfs", "random"):
-        write(root, cell=cell, config=CONFIG | teacher)
-    write(root, "other", config=CONFIG | teacher | {"teacher_last": 60.5})
-    write(root, "matched")  # Section 3 has none
-    found = results.teachers(results.load(root))
-    assert found["run"].tolist() == ["main", "other"]
-    assert found["cell"].tolist() == ["teacher"] * 2
-    assert found["seed"].tolist() == [0, 0]
-    assert found["last"].tolist() == [95.53, 60.5]
-    assert found["best"].tolist() == [95.6, 95.6]
-    assert found["dataset"].tolist() == ["digits"] * 2  # settings stay
-    write(root / "none", "matched")
-    assert not len(results.teachers(results.load(root / "none")))
-
-
-def test_committed_teachers_can_be_read():
-    rows = results.load(Path(__file__).parents[1] / "data/results")
-    found = results.teachers(rows)
-    (run,) = {r for r in found["run"] if r.startswith("cifar100-ipc50-paper-alpha0.2")}
-    whole = found[found["run"] == run]
-    own = rows[(rows["run"] == run) & (rows["cell"] == "random")]
-    assert whole["last"].tolist() == [own["teacher_last"].iloc[0]]
-    assert not found["run"].str.contains("mtt").any()
 
 
 # -- nothing is lost -------------------------------------------------------------------
