@@ -43,22 +43,6 @@ def within(published: int, passes: float, budget: float | None = None) -> Share:
     return Share(count, count / published)
 
 
-def evaluation(images: int, full: int, budget: float | None = None) -> Share:
-    """Scale SelMatch's evaluation, a constant number of steps, to a number of epochs.
-
-    images: in the synthetic set; full: in the training set; budget: image passes of one
-    evaluation, None: no limit. The passes, min(EVALUATION_SWEEPS x full, budget), do
-    not depend on `images`, so that all IPCs train equally long under any budget; a
-    whole number of epochs comes nearest to them, at least one. Raises InputError for
-    numbers that are not positive.
-    """
-    _positive(images=images, full=full, budget=budget)
-    full_passes = EVALUATION_SWEEPS * full
-    passes = full_passes if budget is None else min(full_passes, budget)
-    epochs = max(math.floor(passes / images + 0.5), 1)
-    return Share(epochs, min(epochs * images / full_passes, 1.0))
-
-
 def _positive(**numbers) -> None:
     for name, value in numbers.items():
         if value is not None and not 0 < value < math.inf:

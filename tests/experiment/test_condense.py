@@ -9,8 +9,7 @@ from ccfs_lib.distill import dm as dm_module
 from ccfs_lib.distill import dsa as dsa_module
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import budget, condense
-from ccfs_lib.experiment.budget import Share, evaluation, within
-from ccfs_lib.experiment.presets import SELMATCH
+from ccfs_lib.experiment.budget import Share, within
 
 
 @pytest.mark.parametrize(
@@ -103,31 +102,6 @@ def test_published_amounts():
 
 # -- budgets ---------------------------------------------------------------------------
 
-FULL = {"cifar10": (50_000, 10), "cifar100": (50_000, 100)}
-FULL |= {"tiny-imagenet": (100_000, 200)}
-
-
-def test_without_a_budget_the_evaluation_is_selmatchs():
-    for (dataset, ipc), (_, _, epochs) in SELMATCH.items():
-        full, classes = FULL[dataset]
-        found = evaluation(ipc * classes, full)
-        assert found.count == epochs and found.share == pytest.approx(1, abs=0.003)
-        steps = epochs * -(-ipc * classes // 128)
-        assert steps == pytest.approx(20_000 * full / 50_000, rel=0.025)
-
-
-@pytest.mark.parametrize("part", [1.0, 0.3, 0.05])
-def test_the_steps_are_constant_under_any_budget(part):
-    whole = 50 * 50_000
-    for ipc in (25, 50, 100, 150):
-        images = 100 * ipc
-        found = evaluation(images, 50_000, part * whole)
-        assert abs(found.count * images - part * whole) <= images / 2
-        assert found.share == pytest.approx(part, abs=images / whole / 2 + 1e-9)
-        assert found.enough == (part > 0.1)
-    assert evaluation(5000, 50_000, 1e12) == evaluation(5000, 50_000)
-    assert evaluation(5000, 50_000, 10) == Share(1, 5000 / whole)
-
 
 def test_iterations_within_a_budget():
     assert within(1000, 300) == Share(1000, 1.0) == within(1000, 300, 1e9)
@@ -141,8 +115,6 @@ def test_bad_input():
     for make in (condense.loops, lambda n: condense.dm("cifar10", n)):
         with pytest.raises(InputError, match="ipc is 0, but must be at least 1"):
             make(0)
-    with pytest.raises(InputError, match="images is 0, but must be a positive"):
-        evaluation(0, 100)
     with pytest.raises(InputError, match="budget is -1, but must be a positive"):
         within(10, 10, -1)
     with pytest.raises(InputError, match="passes is nan"):
