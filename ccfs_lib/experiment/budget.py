@@ -5,7 +5,6 @@ in passes by the rate of the machine; then everything here is arithmetic.
 """
 
 import math
-from dataclasses import dataclass
 
 from ccfs_lib.errors import InputError
 
@@ -18,32 +17,17 @@ EVALUATION_SWEEPS = 50
 ENOUGH = 0.1
 
 
-@dataclass(frozen=True)
-class Share:
-    """A number of epochs or iterations, and what part of the published work it is."""
-
-    count: int
-    share: float  # 0 .. 1
-
-    @property
-    def enough(self) -> bool:
-        """Whether a row may speak for its method."""
-        return self.share >= ENOUGH
-
-
-def within(published: int, passes: float, budget: float | None = None) -> Share:
+def within(published: int, passes: float, budget: float) -> int:
     """Cut `published` iterations of `passes` image passes each to a budget of passes.
 
-    None: no limit. At least one iteration, even above the budget. Raises InputError for
-    numbers that are not positive.
+    At least one iteration, even above the budget. Raises InputError for numbers that
+    are not positive.
     """
     _positive(published=published, passes=passes, budget=budget)
-    count = published if budget is None else min(published, int(budget / passes))
-    count = max(count, 1)
-    return Share(count, count / published)
+    return max(min(published, int(budget / passes)), 1)
 
 
 def _positive(**numbers) -> None:
     for name, value in numbers.items():
-        if value is not None and not 0 < value < math.inf:
+        if not 0 < value < math.inf:
             raise InputError(f"{name} is {value!r}, but must be a positive number")

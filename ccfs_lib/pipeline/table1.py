@@ -107,7 +107,7 @@ class Table1Pipeline:
         if self.minutes is None:
             return published
         budget = self.minutes * 60 * self.rate(network) / forwards
-        return within(published, passes, budget).count
+        return within(published, passes, budget)
 
     def rate(self, network: str) -> float:
         """Return forward images per second, as this machine had them the first time.
