@@ -9,6 +9,7 @@ shell scripts published later, to which no logged result belongs.
 from dataclasses import replace
 
 from ccfs_lib.errors import InputError
+from ccfs_lib.experiment.budget import EVALUATION_SWEEPS
 from ccfs_lib.experiment.datasets import KNOWN, SCORE_FILES
 from ccfs_lib.experiment.matching import EXPERTS, ExpertRecipe, Matching, published
 from ccfs_lib.experiment.recipes import Distillation, Recipe
@@ -260,7 +261,7 @@ def evaluation(dataset: str, scale: str, ipc: int) -> Recipe:
     if (base, ipc) in SELMATCH:
         epochs = SELMATCH[base, ipc][2]
     else:
-        epochs = max(1, round(50 * CLASS_SIZE[base] / ipc))
+        epochs = max(1, round(EVALUATION_SWEEPS * CLASS_SIZE[base] / ipc))
     return replace(EVALUATION, epochs=epochs + 1)
 
 
