@@ -13,6 +13,7 @@ from functools import cache
 import torch
 
 from ccfs_lib import networks
+from ccfs_lib.data import ImageSet
 from ccfs_lib.experiment import KNOWN, Experiment, Motivation, Recipe
 from ccfs_lib.runtime.device import cast, own_stream, place
 from ccfs_lib.runtime.engines import Graph, engine
@@ -28,6 +29,11 @@ class Size:
     test: int
     classes: int
     side: int
+
+    @classmethod
+    def of(cls, train: ImageSet, test: ImageSet) -> "Size":
+        """Measure a data set by its two splits."""
+        return cls(len(train), len(test), train.num_classes, train.image_size)
 
 
 def size(experiment: Experiment) -> Size:

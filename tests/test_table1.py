@@ -330,7 +330,9 @@ def test_own_functions_that_return_too_much_are_a_sentence(quick, workshop):
 
 def test_work_of_ccfs_is_that_of_its_stages(quick):
     e = quick.experiment
-    stages = {s.name: s.passes for s in cost.stages(e, working.size(quick))}
+    stages = {
+        s.name: s.passes for s in cost.stages(e, cost.Size.of(quick.train, quick.test))
+    }
     spent = {s.name: s.passes for s in working.work(quick, BY_NAME["ccfs"]).stages}
     names = ["teacher", "recovery", "filter 1", "filter 2"]
     assert [spent[n] for n in names] == [stages[n] for n in names]

@@ -97,7 +97,7 @@ def forecast_matching(
         with suppress(Missing):  # forgetting that is not counted yet
             pipeline.window()  # InputError if it leaves its class or lacks a file
         seconds = cost.timed(
-            cost.matching(run, _size(pipeline)),
+            cost.matching(run, cost.Size.of(pipeline.train, pipeline.test)),
             pipeline.train.image_size,
             pipeline.device,
         )
@@ -151,17 +151,12 @@ def _matched(
     return Line(arm, done, seeds, (seeds - done) * cell)
 
 
-def _size(pipeline) -> cost.Size:
-    train, test = pipeline.train, pipeline.test
-    return cost.Size(len(train), len(test), train.num_classes, train.image_size)
-
-
 class _Forecast:
     def __init__(self, experiment: Experiment, counted: set):
         self.e, self.counted, self.selects = experiment, counted, False
         self.store = ReadOnlyStore(paths.cache(), paths.shipped())
         self.pipeline = s = Pipeline(experiment, self.store)
-        size = _size(s)
+        size = cost.Size.of(s.train, s.test)
         self.each = cost.seconds(experiment, s.device, size)
         # Of all the images, whatever alpha: "distilled" wants as many.
         all_ = cost.seconds(experiment.changed(alpha=1.0), s.device, size)

@@ -127,10 +127,9 @@ class Squeeze:
     def _lacks_weights(self, artefact: Artefact) -> str:
         """What a teacher without weights cannot do, and what another one costs."""
         e, t, seconds = self.experiment, self.trainings, artefact.meta["seconds"]
-        side = t.train.image_size
-        size = cost.Size(len(t.train), len(t.test), t.train.num_classes, side)
+        size = cost.Size.of(t.train, t.test)
         stage = replace(cost.stages(e, size)[0], network=self.network)
-        spent = cost.timed([stage], side, t.device)[stage.name]
+        spent = cost.timed([stage], size.side, t.device)[stage.name]
         where = artefact.meta.get("device", "the machine that trained it")
         return (
             f"teacher {artefact.key} has no weights here, only its answers are "

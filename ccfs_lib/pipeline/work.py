@@ -51,12 +51,6 @@ def work(t: Table1Pipeline, row: Row) -> Work:
     return Work(stages, sum(stage.passes for stage in published))
 
 
-def size(t: Table1Pipeline) -> Size:
-    """Return the size of the data, as `cost` asks for it."""
-    train = t.train
-    return Size(len(train), len(t.test), train.num_classes, train.image_size)
-
-
 def _teacher(t, e: Experiment) -> Stage:
     return Stage("teacher", len(t.train) * e.teacher.epochs, 3, e.teacher_network)
 
@@ -138,9 +132,9 @@ def _matched(method: str):
             expert = replace(run.expert, epochs=epochs)
             count = recipes.EXPERT_COUNT
             run = replace(run, matching=m, expert=expert, experts=count)
-        every, wanted = cost.matching(run, size(t)), ("experts", "matching")
+        every = cost.matching(run, Size.of(t.train, t.test))
         scores = _scores(t, e) if method == "selmatch" else []
-        return [*scores, *(stage for stage in every if stage.name in wanted)]
+        return [*scores, *(s for s in every if s.name in ("experts", "matching"))]
 
     return stages
 

@@ -45,9 +45,7 @@ def price(stages: Pipeline) -> dict[str, dict[str, int]]:
     Published scores cost nothing here; forgetting that is counted here takes a training
     on all data for every run beyond the teacher's.
     """
-    e, data = stages.experiment, stages.train
-    size = cost.Size(len(data), len(stages.test), data.num_classes, data.image_size)
-    result = {}
+    e, size, result = stages.experiment, cost.Size.of(stages.train, stages.test), {}
     for arm in SETS:
         variant = e.changed(alpha=1.0) if arm == "distilled" else e
         work = {s.name: s.work for s in cost.stages(variant, size)}
