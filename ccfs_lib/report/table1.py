@@ -12,7 +12,7 @@ import pandas
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from ccfs_lib import cost, paper, results
-from ccfs_lib.claims.compare import OPEN, VERDICTS
+from ccfs_lib.claims.compare import OPEN, VERDICTS, by_seed
 from ccfs_lib.cost import Stage
 from ccfs_lib.experiment import Experiment, datasets
 from ccfs_lib.pipeline.table1 import Table1Pipeline
@@ -321,7 +321,8 @@ def gains(read: Read):
         if name in ("random", "full"):
             continue
         d, row = _apart(rows, panel["random"]), read.row(name)
-        points = _pairs(rows, panel["random"])
+        both = zip(*by_seed(rows, panel["random"]), strict=True)
+        points = [one - other for one, other in both]
         colour = "grey" if read.grey(name) else COLOURS[row.family]
         aside = "" if math.isnan(d.half) else verdict(d)
         title = f"{row.title} {MINUS} random"
@@ -329,23 +330,9 @@ def gains(read: Read):
     return intervals(lines, "difference (points)", {"as random": 0.0})
 
 
-def _pairs(left: pandas.DataFrame, right: pandas.DataFrame) -> list[float]:
-    one, other = (
-        dict(zip(part["seed"], part["last"].astype(float), strict=True))
-        for part in (left, right)
-    )
-    return [one[seed] - other[seed] for seed in sorted(set(one) & set(other))]
-
-
 def _apart(left: pandas.DataFrame, right: pandas.DataFrame) -> Difference:
     """Compute left minus right, points, paired by the seeds that both have."""
-    seeds = sorted({*left["seed"]} & {*right["seed"]})
-    sides = ([float(v) for v in _at(part, seeds)] for part in (left, right))
-    return difference(*sides, paired=True)
-
-
-def _at(rows: pandas.DataFrame, seeds: list[int]) -> list[float]:
-    return list(rows.set_index("seed").loc[seeds, "last"])
+    return difference(*by_seed(left, right), paired=True)
 
 
 def answer(read: Read) -> Text:
