@@ -18,8 +18,8 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from ccfs_lib.errors import InputError, Notice
+from ccfs_lib.runtime.paths import PACKAGE
 
-PACKAGE = Path(__file__).parents[1]
 NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _lock = threading.RLock()
 _hashes: dict[str, str] = {}  # of the modules' sources, as they were when imported
