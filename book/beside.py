@@ -17,6 +17,7 @@ from pages import ROOT
 
 from ccfs_lib.arms import CCFS
 from ccfs_lib.claims import compare
+from ccfs_lib.claims.trends import LEARNER
 from ccfs_lib.experiment import presets
 from ccfs_lib.report import forest
 from ccfs_lib.report.text import DASH, count, plus_minus
@@ -26,7 +27,6 @@ DATASETS = {
     "cifar100": "CIFAR-100",
     "tiny-imagenet": "Tiny-ImageNet",
 }
-LEARNER = "evaluation_network"
 NOT = "not measured"
 HALF = "mean ± half of the 95\N{NO-BREAK SPACE}% t interval over seeds"
 LAST = f"Ours: test accuracy after the last epoch, {HALF}"

@@ -13,6 +13,7 @@ import front
 import items
 import nbformat
 import verdicts
+from beside import DATASETS
 from pages import ROOT, Page, declared, experiment, manifest, pages
 
 import ccfs_lib
@@ -31,11 +32,6 @@ METHODS = {
     "ccfs": "CCFS",
 }
 NONE = "\N{EN DASH}"
-DATASETS = {
-    "cifar10": "CIFAR-10",
-    "cifar100": "CIFAR-100",
-    "tiny-imagenet": "Tiny-ImageNet",
-}
 # One of each kind: too large, too small, unknown, misspelt.
 MISTAKES = ({"ipc": 200}, {"alpha": 0.01}, {"network": "resnet19"}, {"scale": "huge"})
 
