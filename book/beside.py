@@ -208,13 +208,13 @@ def table(
     return "\n".join(parts)
 
 
-def pivot(frame: pandas.DataFrame, row: pandas.Series, digits: int = 1):
+def pivot(frame: pandas.DataFrame, row: pandas.Series):
     """Format the paper's accuracies: a row per value of `row`, a column per IPC.
 
     frame: of one data set; row: the names of these lines and of the table's others,
     which have no number there.
     """
-    text = frame.accuracy.map(f"{{:.{digits}f}}".format)
+    text = frame.accuracy.map("{:.1f}".format)
     if "std" in frame:
         text += frame["std"].map(lambda s: "" if math.isnan(s) else f" ± {s:.1f}")
     full = frame.ipc == presets.CLASS_SIZE[frame.dataset.iloc[0]]
