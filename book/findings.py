@@ -4,6 +4,7 @@ Verdicts, arm names and differences are the library's (`ccfs_lib.claims.compare`
 same as in the chapters: the front page cannot say otherwise than the page it sums up.
 """
 
+import re
 from pathlib import Path
 
 import pandas
@@ -14,6 +15,7 @@ from ccfs_lib.claims import compare, ladder
 from ccfs_lib.claims.compare import ALPHA0, CCFS, PAIRED, VERDICTS, printed_as, verdict
 from ccfs_lib.claims.evidence import SHOWN_ONLY
 from ccfs_lib.errors import InputError
+from ccfs_lib.report import forest
 from ccfs_lib.report.text import SPACE, count, interval, plus_minus, signed
 
 # Orderings that the paper claims or that its claims need; left should be higher.
@@ -41,10 +43,32 @@ ORDERINGS = (
 # The look of a verdict in the book's style sheet, in the order of VERDICTS.
 BADGES = dict(zip(VERDICTS, ("yes", "no", "open"), strict=True))
 HARDLY = 10  # percent of the matching loss; less is not much of a distillation
-BARELY = "hardly at all, so what differs here is hardly due to distillation"
+BARELY = "it hardly fell, so what differs between arms is hardly due to distillation"
 NOTHING = "Nothing has been measured yet: `data/results` holds no results.\n"
 
 
+# A run's settings in words, where they are not the usual ones.
+WORDS = {
+    "alpha": "alpha {}",
+    "curricula": "J = {}",
+    "score": "score {}",
+    "score_runs": "networks trained for the score: {}",
+    "ties": "ties {}",
+    "recipe.epochs": "{} epochs",
+    "recipe.lr": "learning rate {}",
+    "recipe.weight_decay": "weight decay {}",
+    "recipe.temperature": "temperature {}",
+    "recipe.batch_rule": "batch rule {}",
+    "batch_size_by": "batch size by images {}",
+    "filter_loss": "filters learn from {} labels",
+    "teacher_correct": "teacher has to be right: {}",
+    "teacher.epochs": "teacher of {} epochs",
+    "teacher_seed": "teacher with seed {}",
+    "distillation.method": "distilled by {}",
+    "beta": "window from {}",
+    "matcher": "trajectories of {}",
+}
+DEFAULTS = {"batch_size_by": "made"}  # where a file has none
 OWN = (
     "A run of your own: its results are in `data/results-own`, and no verdict of this "
     "book is about them."
@@ -71,7 +95,7 @@ def write_up(folder: Path, declared: dict[str, dict], own: Path | None = None) -
         parts += [f"### {title or name}", scale, orderings(rows)]
         parts.append(arms(name, rows, title))
     if more := sorted(measured - set(names)):
-        parts.append(others(table[table.run.isin(more)]))
+        parts.append(others(table[table.run.isin(more)], table))
     parts += _own(own, declared)
     return "\n\n".join(part for part in parts if part) + "\n" if parts else NOTHING
 
@@ -116,19 +140,20 @@ def orderings(rows: pandas.DataFrame) -> str:
     counted += f" Do not hold: {no}. Too close to call: {unclear}."
     if aside:
         counted = f"Digits show the method, and are no evidence. {counted}"
-    return "\n".join([counted + matched(rows), "", *lines])
+    if loss := matched(rows):
+        counted += f" Where trajectories are matched, {loss}"
+    return "\n".join([counted, "", *lines])
 
 
 def matched(rows: pandas.DataFrame) -> str:
-    """Say how far matching trajectories moved its loss, where a run has matched any."""
+    """Say how far MTT moved its loss, where a run has matched any trajectories."""
     if "first" not in rows or rows["first"].isna().all():
         return ""
     first, final = (rows[name].astype(float).mean() for name in ("first", "final"))
     fell = 100 * (first - final) / first
-    text = f" Over all matched rows, the loss moved from {first:.2f} to {final:.2f}"
-    if fell < HARDLY:
-        return f"{text} ({signed(-fell, 0)}{SPACE}%): {BARELY}."
-    return f"{text} ({signed(-fell, 0)}{SPACE}%)."
+    text = f"MTT's matching loss went from {first:.2f} to {final:.2f}, mean over seeds"
+    text += f" ({signed(-fell, 0)}{SPACE}%)"
+    return f"{text}: {BARELY}." if fell < HARDLY else f"{text}."
 
 
 def _printed(left: str, right: str, rows: pandas.DataFrame) -> str:
@@ -141,19 +166,23 @@ def _printed(left: str, right: str, rows: pandas.DataFrame) -> str:
     return f" The paper, with ResNet-18: {signed(left_value - right_value)}."
 
 
-def others(rows: pandas.DataFrame) -> str:
+def others(rows: pandas.DataFrame, every: pandas.DataFrame) -> str:
     """Tabulate, folded, all arms of runs that the book has no pages of.
 
-    Without runs that were tested on held-out images: chapter 17 has them.
+    Without runs that were tested on held-out images: chapter 17 has them. every: the
+    rows of all runs, for what is usual among them.
     """
     if "holdout" in rows:
         rows = rows[~(rows["holdout"].astype(float) > 0)]
     lines = ["| run | training set | last | seeds |", "|:--|:--|--:|--:|"]
+    names, titles = labels(rows, every), arm_titles()
     for (run, arm), group in rows.groupby(["run", "cell"]):
-        name, last = TITLES.get(arm, arm), group["last"].astype(float)
-        lines.append(f"| {run} | {name} | {plus_minus(list(last))} | {len(group)} |")
+        name, last = titles.get(arm, arm), plus_minus([*group["last"].astype(float)])
+        lines.append(f"| {names[run]} | {name} | {last} | {len(group)} |")
     caption = (
-        "Test accuracy in percent of runs with other settings, as in the tables above."
+        "Test accuracy in percent of further runs, as in the tables above. A run is "
+        "named by data, network and the settings that differ from those of most rows "
+        "of these."
     )
     body = captioned(caption, "tab-summary-others", lines)
     title = f"{count(rows.run.nunique(), 'more run')}, with other settings"
@@ -167,8 +196,7 @@ def arms(name: str, rows: pandas.DataFrame, title: str = "") -> str:
     """
     lines = ["| training set | last | best | seeds |", "|:--|--:|--:|--:|"]
     measured = set(rows["cell"])
-    names = {**TITLES, ALPHA0: compare.NAMES[ALPHA0]}
-    names |= {k: v for k, v in table1_titles().items() if k not in names}
+    names = arm_titles()
     for arm in [a for a in names if a in measured] + sorted(measured - set(names)):
         seen = [compare.values(rows, arm, column) for column in ("last", "best")]
         last, best = map(plus_minus, seen)
@@ -176,12 +204,76 @@ def arms(name: str, rows: pandas.DataFrame, title: str = "") -> str:
     caption = (
         f"Test accuracy in percent, {title or name}: mean over seeds ± half of the "
         "95\N{NO-BREAK SPACE}% t interval. Last: after the last epoch. Best: the "
-        "highest near the end, chosen on the test split, as the paper does."
+        "highest near the end, chosen on the test split, as the authors' code does."
     )
     table = captioned(caption, f"tab-summary-{name}", lines)
     if set(rows.get("dataset", ())) & SHOWN_ONLY:
         return f"::::{{dropdown}} All training sets\n{table}::::"
     return table
+
+
+def labels(rows: pandas.DataFrame, every: pandas.DataFrame) -> dict[str, str]:
+    """Name runs for readers: data, network, and what is not usual; no name twice.
+
+    rows: of the runs to name; every: of all runs.
+    """
+    by_run = {run: group.iloc[0] for run, group in every.groupby("run")}
+    names = {}
+    for run in sorted(set(rows.run)):
+        first = by_run[run]
+        beside = every
+        for column in ("dataset", "classes", "image_size", "ipc", "network"):
+            if column in every:
+                same = 0 if _absent(first[column]) else first[column]
+                beside = beside[beside[column].fillna(0) == same]
+        network = forest.network(str(first["network"]))
+        if not _absent(learner := first.get("evaluation_network")):
+            network = f"{forest.network(learner)}, filters {network}"
+        names[run] = "; ".join(
+            [f"{forest.place(first)}, {network}", *_unusual(first, beside, by_run)]
+        )
+    given = list(names.values())
+    return {
+        run: f"{name} (`{run}`)" if given.count(name) > 1 else name
+        for run, name in names.items()
+    }
+
+
+def _absent(value) -> bool:
+    return value is None or value != value or value == ""
+
+
+def _unusual(first: pandas.Series, beside: pandas.DataFrame, by_run: dict) -> list[str]:
+    """List settings of a run that are not those of most rows beside it, in words."""
+    parts = []
+    for column, words in WORDS.items():
+        if column not in beside:
+            continue
+        value = DEFAULTS.get(column) if _absent(first[column]) else first[column]
+        usual = beside[column].where(beside[column].notna(), DEFAULTS.get(column))
+        if not _absent(value) and value != usual.mode(dropna=False).get(0):
+            text = f"{value:g}" if isinstance(value, float) else f"{value}"
+            parts.append(words.format(text))
+    if not _absent(path := first.get("selected_from")):
+        parts.append(f"set of {_whose(path, by_run)}")
+    elif not _absent(path := first.get("distilled_from")):
+        parts.append(f"distilled images of `{path.rstrip('/').rpartition('/')[2]}`")
+    return parts
+
+
+def _whose(path: str, by_run: dict) -> str:
+    """Name the network that selected a set, and the seed if it is one set for all."""
+    parts = path.rstrip("/").split("/")
+    maker = next((by_run[part]["network"] for part in parts if part in by_run), None)
+    name = forest.network(maker) if maker else f"`{parts[-1]}`"
+    seed = re.search(r"-seed(\d+)\.json$", path)
+    return f"{name}, seed {seed[1]} for all" if seed else name
+
+
+def arm_titles() -> dict[str, str]:
+    """Map the cells of results to titles, those of `ccfs table1` last."""
+    names = {**TITLES, ALPHA0: compare.NAMES[ALPHA0]}
+    return names | {k: v for k, v in table1_titles().items() if k not in names}
 
 
 def table1_titles() -> dict[str, str]:

@@ -45,6 +45,18 @@ SIGNS = dict(zip(VERDICTS, ("\N{CHECK MARK}", "\N{BALLOT X}", "?"), strict=True)
 SIZE_SIGNS = dict(
     zip(SIZES, ("\N{ALMOST EQUAL TO}", "<", ">", "\N{NOT EQUAL TO}"), strict=True)
 )
+SIZE_WORDS = dict(
+    zip(
+        SIZES,
+        (
+            "the paper's number is inside the interval",
+            "the difference is smaller than the paper's",
+            "the difference is larger than the paper's",
+            "the difference is opposite to the paper's",
+        ),
+        strict=True,
+    )
+)
 SECTION_3 = {"fig2", "table10"}  # experiments with experts and without a teacher
 SUMS = {
     HOLDS: "hold in every test",
@@ -102,7 +114,7 @@ def _counted(badges: dict[str, Badge], lines: pandas.DataFrame) -> str:
     text = (
         f"Of the {len(words)} claims of the paper that can be checked, "
         f"{len(words) - words.count(UNTESTED)} are tested here on photographs, with "
-        f"{teachers} or sets of experts. {_sums(words)}."
+        f"{teachers} or sets of experts. {_sums(words, _held(badges, lines))}."
     )
     if aside:
         text += f" Tested on digits only, which is no evidence: {aside}."
@@ -124,11 +136,27 @@ def counted(folder: Path) -> str:
         if b.verdict == HOLDS
     ]
     tests = count(int(counts.sum()), "test")
-    aside = "" if all(kept) else f" ({sum(kept)} after a correction for {tests})"
+    corrected = "" if all(kept) else f"after a correction for {tests}: {sum(kept)}"
+    aside = _held(every, table, corrected)
     return (
         f"**The paper's claims.** {tested} of {len(words)} are tested here on "
         f"photographs. {_sums(words, aside)}. See {{doc}}`all {len(words)} <verdict>`."
     )
+
+
+def _held(badges: dict[str, Badge], lines: pandas.DataFrame, more: str = "") -> str:
+    """Say on how little the claims rest that hold: one test, no cell of the paper."""
+    held, counts = paper.claims().set_index("id", drop=False), lines["counts"]
+    held = held.loc[[name for name, b in badges.items() if b.verdict == HOLDS]]
+    evidence = lines[counts.astype(bool)]
+    single = sum(badges[name].runs == 1 for name in held["id"])
+    inside = sum(
+        covered(claim, evidence[evidence["claim"] == claim.id])[0] > 0
+        for claim in held.itertuples()
+    )
+    parts = [more] * bool(more) + [f"with one test only: {single}"]
+    parts.append(f"tested in a cell of the paper: {inside}")
+    return f" ({'; '.join(parts)})"
 
 
 def _sums(words: list[str], aside: str = "") -> str:
@@ -170,7 +198,7 @@ def _short(claim, b: Badge, lines: pandas.DataFrame) -> str:
     evidence = lines[lines["counts"].astype(bool)]
     parts = [_tally(evidence), _covers(claim, b, evidence), f"on {_places(evidence)}"]
     if sizes := _sizes(evidence):
-        parts.insert(1, f"size {sizes}")
+        parts.insert(1, sizes)
     return f"- {_mark(b.verdict)} {claim.tested} *({'; '.join(parts)})*"
 
 
@@ -185,8 +213,13 @@ def _tally(lines: pandas.DataFrame) -> str:
 
 
 def _sizes(lines: pandas.DataFrame) -> str:
+    """Say how the paper's number lies to the intervals, and in how many if several."""
     words = list(lines["size"])
-    return ", ".join(f"{words.count(w)} {w}" for w in SIZES if w in words)
+    return ", ".join(
+        text + f" in {words.count(w)}" * (len(words) > 1)
+        for w, text in SIZE_WORDS.items()
+        if w in words
+    )
 
 
 def _places(lines: pandas.DataFrame) -> str:
@@ -347,7 +380,7 @@ def _sources(rows: pandas.DataFrame, letters: dict[str, str]) -> str:
 def _digits(rows: pandas.DataFrame) -> str:
     """Say how much matching there is in the tests of Section 3 that are no evidence."""
     text = findings.matched(rows[rows["dataset"].isin(SHOWN_ONLY)])
-    return f"On digits,{text.replace(' Over', ' over', 1)}\n" if text else ""
+    return f"In the runs of Section 3 on digits, {text}\n" if text else ""
 
 
 def _made_of(row: pandas.Series) -> str:

@@ -94,7 +94,34 @@ def test_other_runs_are_folded(findings, tmp_path):
     page = findings.write_up(tmp_path, {"digits-ipc20": {"title": "Own"}})
     first, rest = page.split("::::{dropdown} 1\xa0more run")
     assert "### Own" in first and "digits-ipc20-j1" not in first
-    assert "| digits-ipc20-j1 | CCFS: simplest misclassified | 60.0" in rest
+    name = "CIFAR-10, IPC 20, ConvNet; J = 1"
+    assert f"| {name} | CCFS: simplest misclassified | 60.0" in rest
+
+
+def test_a_run_is_named_for_readers_and_no_name_is_there_twice(findings, tmp_path):
+    wanted = {"batch_size_by": "wanted", "ipc": 50, "curricula": 3}
+    measure(tmp_path, CCFS, OURS, run="full-91cdbe", ipc=50)
+    for arm in (CCFS, "random", "distilled"):
+        measure(tmp_path, arm, OURS, run="base", **wanted)
+    theirs = wanted | {"selected_from": "data/selected/base", "distilled_from": "x/y"}
+    measure(tmp_path, "selected", OURS, run="a-640810", **theirs)
+    one = {"selected_from": "s/base/simple-misclassified-seed0.json", "ipc": 50}
+    measure(tmp_path, "selected", OURS, run="b-640810", **one)
+    measure(tmp_path, CCFS, OURS, run="c-1", **wanted, distilled_from="d/images")
+    for run in ("e-1", "e-2"):
+        measure(tmp_path, CCFS, OURS, run=run, **wanted, alpha=0.0)
+    rows = results.load(tmp_path)
+    place = "CIFAR-10, IPC 50, ConvNet"
+    made = "batch size by images made"
+    assert findings.labels(rows, rows) == {
+        "full-91cdbe": f"{place}; {made}",
+        "base": place,
+        "a-640810": f"{place}; set of ConvNet",
+        "b-640810": f"{place}; {made}; set of ConvNet, seed 0 for all",
+        "c-1": f"{place}; distilled images of `images`",
+        "e-1": f"{place}; alpha 0 (`e-1`)",
+        "e-2": f"{place}; alpha 0 (`e-2`)",
+    }
 
 
 def test_digits_have_no_badge_and_say_why(findings, tmp_path):
@@ -110,6 +137,7 @@ def test_a_matching_that_hardly_moved_is_called_so(findings, final, hardly):
     rows = pandas.DataFrame({"first": [1.0, 1.0], "final": [final, final]})
     text = findings.matched(rows)
     assert f"from 1.00 to {final:.2f}" in text and ("hardly" in text) == hardly
+    assert text.startswith("MTT's matching loss")
     assert findings.matched(rows.assign(first=math.nan)) == ""
 
 
@@ -119,11 +147,15 @@ def test_a_badge_needs_every_test_that_counts(verdicts, tmp_path):
         measure(tmp_path, arm, last)
     text = verdicts.short(tmp_path)
     assert "Of the 35 claims" in text and "1 are tested here on photographs" in text
-    assert "Hold in every test: 1." in text and "in others" not in text
+    few = "with one test only: 1; tested in a cell of the paper: 0"
+    held = f"Hold in every test: 1 ({few})."
+    assert held in text and "in others" not in text
+    assert held in verdicts.counted(tmp_path)
     (line,) = [line for line in text.splitlines() if line.startswith("- ")]
     sentence = paper.claims().set_index("id").tested["simple-over-random-misclassified"]
     assert line.startswith(f"- [holds]{{.verdict .yes}} {sentence} *(1\xa0test: 1 for;")
     assert "1\xa0teacher, 0 of the paper's 10\xa0cells; on cifar10" in line
+    assert "1 for; the paper's number is inside the interval; 1" in line
     # Another teacher leaves it open. The same at another IPC is one teacher.
     other = {"run": "cifar10-ipc500", "ipc": 500, "teacher_network": "resnet18"}
     measure(tmp_path, CCFS, OURS, **other)
