@@ -7,6 +7,7 @@ digits are a tutorial, and the paper has nothing to put beside them.
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ import findings
 import pandas
 from pages import ROOT
 
+from ccfs_lib import table1
 from ccfs_lib.arms import CCFS
 from ccfs_lib.claims import compare
 from ccfs_lib.claims.trends import LEARNER
@@ -30,7 +32,13 @@ DATASETS = {
 NOT = "not measured"
 HALF = "mean ± half of the 95\N{NO-BREAK SPACE}% t interval over seeds"
 LAST = f"Ours: test accuracy after the last epoch, {HALF}"
-LAST_OF_OURS = f"{LAST}; the paper's: the best epoch."
+BEST = f"{LAST}; the paper's: the best epoch, by the authors' code."
+# Of Table 1: SelMatch's evaluation, whose rows seem to be copied, has the last epoch.
+PRINTED = (
+    f"{LAST}; the paper's: ± as printed (in the authors' code the standard deviation "
+    "of five evaluations of one selection); the best epoch for CCFS, by that code; the "
+    "last one for rows taken from SelMatch."
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,7 @@ class Column:
 
     rows: pandas.DataFrame
     cells: dict[str, pandas.DataFrame]  # of the table's rows, those that are measured
+    printed: frozenset = field(default=frozenset(), kw_only=True)  # the paper's rows
 
     @property
     def head(self) -> str:
@@ -75,7 +84,14 @@ class Column:
 
     def __str__(self) -> str:
         """Describe in a few words what it is of."""
-        return f"{self.rows.dataset.iloc[0]}, {self.size}"
+        return f"{self.rows.dataset.iloc[0]}, {self.size}, {self.network}"
+
+    def share(self, noun: str) -> str:
+        """Say how many of the paper's rows it has, and what it is of."""
+        if not self.printed:
+            return str(self)
+        here = len(self.printed & set(self.cells))
+        return f"{here} of {len(self.printed)} {noun} ({self})"
 
     def value(self, row: str) -> str:
         """Format a row's last accuracy: mean and half of its interval."""
@@ -97,6 +113,8 @@ class Item:
     where: str = ""  # MyST: counterparts that are no chapters
     dataset: str = ""  # the one that it is about
     kind: str = ""  # what ours is, where it is no column
+    size: str = ""  # IPC of a figure that shows one set
+    noun: str = "rows"  # what the rows of the paper's table are
 
     @property
     def anchor(self) -> str:
@@ -133,7 +151,6 @@ def groups(rows: pandas.DataFrame, apart=()) -> Iterator[pandas.DataFrame]:
     families = [
         family for _, family in rows.groupby(columns or "run", dropna=False, sort=False)
     ]
-
 
     def order(family: pandas.DataFrame) -> tuple:
         first = family.iloc[0]
@@ -173,6 +190,14 @@ def ccfs(column: str, *values) -> dict[str, tuple]:
     return {"cell": (CCFS,), column: values}
 
 
+def heads(columns: list[Column]) -> list[str]:
+    """Return the heads of our columns; of equal ones the network tells them apart."""
+    result = [f"ours, {column.head}" for column in columns]
+    if len(set(result)) < len(result):
+        result = [f"{h}, {c.network}" for h, c in zip(result, columns, strict=True)]
+    return result
+
+
 def table(
     caption: str,
     label: str,
@@ -186,11 +211,8 @@ def table(
     ours have come last.
     """
     extra = dict.fromkeys(r for c in columns for r in c.cells if r not in printed.index)
-    heads = [f"ours, {column.head}" for column in columns]
-    if len(set(heads)) < len(heads):  # equal sizes: the network tells them apart
-        heads = [f"{h}, {c.network}" for h, c in zip(heads, columns, strict=True)]
-    lines = [f"| {first} | {' | '.join([*map(str, printed.columns), *heads])} |"]
-    lines += ["|:--|" + "--:|" * (len(printed.columns) + len(heads))]
+    titles = [*map(str, printed.columns), *heads(columns)]
+    lines = [f"| {first} | {' | '.join(titles)} |", "|:--|" + "--:|" * len(titles)]
     for row in [*printed.index, *extra]:
         printed_cells = (
             printed.loc[row] if row in printed.index else [DASH] * printed.shape[1]
@@ -225,9 +247,36 @@ def pivot(frame: pandas.DataFrame, row: pandas.Series):
 
 
 def commands(columns: list[Column], root: Path = ROOT) -> list[str]:
-    """List the commands that measured what the columns show, from their files."""
+    """List the commands that measured what the columns show, from their files.
+
+    Without rows and arms that a command names but of which the run has no results.
+    """
     lines = []
     for run, cell in dict.fromkeys(file for c in columns for file in c.files):
         path = root / "data" / "results" / run / f"{cell}.json"
-        lines.append(json.loads(path.read_text("utf-8"))["provenance"]["command"])
+        command = json.loads(path.read_text("utf-8"))["provenance"]["command"] or ""
+        cells = {file.stem for file in path.parent.glob("*.json")}
+        lines.append(_filed(command, cells))
     return [command for command in dict.fromkeys(lines) if command]
+
+
+def _filed(command: str, cells: set[str]) -> str:
+    """Cut the names after --rows and --arms to those that have one of these cells."""
+
+    def filed(name: str) -> bool:
+        row = table1.BY_NAME.get(name)
+        # A function has another name there, other images by SRe2L another run.
+        elsewhere = ":" in name or (row and row.method != "cda")
+        return bool(elsewhere or _cells(name) & cells)
+
+    def cut(found: re.Match) -> str:
+        kept = list(filter(filed, found[2].split()))
+        return f"{found[1]} {' '.join(kept)}" if kept else found[0]
+
+    return re.sub(r"(--(?:rows|arms))((?: +(?!-)\S+)+)", cut, command)
+
+
+def _cells(name: str) -> set[str]:
+    """List the cells under which a row or an arm of a command may be filed."""
+    row = table1.BY_NAME.get(name)
+    return {name, f"{name}-teacher"} | {arm for _, arm in (row.arms if row else ())}

@@ -17,6 +17,7 @@ from ccfs_lib import results
 from ccfs_lib.errors import InputError
 
 DIGITS = "on digits only"
+SIZE = {"ipc": "IPC {}", "classes": "{} classes", "image_size": "{} px"}
 
 
 def write_up(root: Path = ROOT) -> str:
@@ -30,9 +31,10 @@ def write_up(root: Path = ROOT) -> str:
     places = {item.name: here(item, shown) for item in items}
     lines = ["| in the paper | what it shows | in this book |", "|:--|:--|:--|"]
     for item in items:
-        ours = "; ".join(dict.fromkeys(map(str, item.columns)))
+        ours = "; ".join(dict.fromkeys(c.share(item.noun) for c in item.columns))
         if not ours:
-            ours = NOT if places[item.name].startswith(NOT) else item.kind or DIGITS
+            kind = item.kind + other_size(item, shown)
+            ours = NOT if places[item.name].startswith(NOT) else kind or DIGITS
         lines.append(f"| [{item.name}](#{item.anchor}) | {item.title} | {ours} |")
     caption = "The paper's tables and figures, and their counterparts in this book."
     parts = [findings.captioned(caption, "tab-paper-items", lines)]
@@ -55,13 +57,13 @@ def section(item: Item, place: str, root: Path) -> str:
     return "\n".join(parts)
 
 
-def here(item: Item, shown: list[tuple[str, str, str]]) -> str:
+def here(item: Item, shown: list[tuple[str, str, str, str]]) -> str:
     """Name the pages that are an item's counterpart, or say that it is not measured."""
-    matching, others = [], []
-    for stem, link, dataset in shown:
-        if stem in item.chapters:
-            same = item.dataset in ("", dataset.removesuffix("-jpeg"))
-            (matching if same else others).append(link)
+    pages_of = [(link, data) for stem, link, data, _ in shown if stem in item.chapters]
+    matching = [link for link, data in pages_of if _same(item, data)]
+    others = [link for link, data in pages_of if not _same(item, data)]
+    if size := other_size(item, shown):
+        return f"{', '.join(matching)}{size}"
     if item.where or matching:
         return "; ".join(filter(None, [item.where, ", ".join(matching)]))
     if item.columns:
@@ -69,16 +71,44 @@ def here(item: Item, shown: list[tuple[str, str, str]]) -> str:
     return f"{NOT}: the same on other data in {', '.join(others)}" if others else NOT
 
 
-def chapters(root: Path) -> list[tuple[str, str, str]]:
-    """List (notebook, MyST link, data set) of all executed chapters, run by run."""
+def _same(item: Item, dataset: str) -> bool:
+    return item.dataset in ("", dataset.removesuffix("-jpeg"))
+
+
+def other_size(item: Item, shown: list[tuple[str, str, str, str]]) -> str:
+    """Say of which IPC and part of the data our counterparts are, if not the paper's.
+
+    "" for an item that is not about one size.
+    """
+    sizes = dict.fromkeys(
+        size
+        for stem, _, dataset, size in shown
+        if stem in item.chapters and _same(item, dataset)
+    )
+    if not item.size or not sizes or set(sizes) == {item.size}:
+        return ""
+    return f" (ours: {'; '.join(sizes)})"
+
+
+def chapters(root: Path) -> list[tuple[str, str, str, str]]:
+    """List (notebook, link, data set, size) of all executed chapters, run by run.
+
+    The link is MyST. The size is IPC, and what is smaller than the data set.
+    """
     result = {}
     for name, run in declared(root).items():
-        dataset = (run["parameters"] or {}).get("dataset", "digits")
+        given = run["parameters"] or {}
+        dataset = given.get("dataset", "digits")
+        size = ", ".join(
+            text.format(given[key])
+            for key, text in SIZE.items()
+            if given.get(key)  # absent: the preset's IPC, the whole data set
+        )
         for page in filter(lambda page: page.path.exists(), pages(name, root)):
             where = page.path.relative_to(root / "book").with_suffix("").as_posix()
             stem = page.notebook.stem
             number = stem.partition("_")[0].lstrip("0")
             link = f"{{doc}}`chapter {number}, {run['title']} <{where}>`"
             # Of a chapter with a page per phase, the first stands for all.
-            result.setdefault((name, stem), (stem, link, dataset))
+            result.setdefault((name, stem), (stem, link, dataset, size))
     return list(result.values())

@@ -59,7 +59,7 @@ def _gains(ours: list[Column]) -> str:
     """Tabulate Figure 2(a): points over SelMatch, the paper's from its text."""
     known = paper.claims().set_index("id").paper_difference
     heads = ["paper, mean over IPC", "paper, largest"]
-    heads += [f"ours, {column.head}" for column in ours]
+    heads += beside.heads(ours)
     lines = [f"| over SelMatch | {' | '.join(heads)} |", "|:--|" + "--:|" * len(heads)]
     for arm, name in (("two-shot", "two-shot"), ("reverse", "distilled first")):
         cells = [signed(known[f"{arm}-{what}"]) for what in ("mean", "max")]
@@ -174,7 +174,7 @@ def pictures() -> list[Item]:
                 "of median difficulty per class and phase, and four distilled ones."
             )
             item.chapters, item.dataset = ("03_distillation", "10_inside"), dataset
-            item.kind = "galleries"
+            item.kind, item.size = "galleries", f"IPC {number}"
             item.commands = [f"{SWEEP} {dataset} --ipc {number} {ONE}"]
             result.append(item)
     return result
