@@ -267,13 +267,19 @@ def _filed(command: str, cells: set[str]) -> str:
         row = table1.BY_NAME.get(name)
         # A function has another name there, other images by SRe2L another run.
         elsewhere = ":" in name or (row and row.method != "cda")
-        return bool(elsewhere or _cells(name) & cells)
+        return bool(elsewhere or any(_cells(name) & {c, _plain(c)} for c in cells))
 
     def cut(found: re.Match) -> str:
         kept = list(filter(filed, found[2].split()))
         return f"{found[1]} {' '.join(kept)}" if kept else found[0]
 
     return re.sub(r"(--(?:rows|arms))((?: +(?!-)\S+)+)", cut, command)
+
+
+def _plain(cell: str) -> str:
+    """Return a cell of Table 1 without its options: dsa-10-teacher is dsa's."""
+    names = [name for name in table1.BY_NAME if cell.startswith(f"{name}-")]
+    return max(names, key=len, default=cell)
 
 
 def _cells(name: str) -> set[str]:

@@ -151,8 +151,8 @@ def matched(rows: pandas.DataFrame) -> str:
         return ""
     first, final = (rows[name].astype(float).mean() for name in ("first", "final"))
     fell = 100 * (first - final) / first
-    text = f"MTT's matching loss went from {first:.2f} to {final:.2f}, mean over seeds"
-    text += f" ({signed(-fell, 0)}{SPACE}%)"
+    text = f"MTT's matching loss went from {first:.2f} to {final:.2f}, mean over all "
+    text += f"that were matched ({signed(-fell, 0)}{SPACE}%)"
     return f"{text}: {BARELY}." if fell < HARDLY else f"{text}."
 
 

@@ -20,6 +20,7 @@ from ccfs_lib.claims.compare import (
     OPEN,
     between,
     compare,
+    equal_steps,
     printed_as,
     unequal_steps,
     values,
@@ -29,7 +30,7 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import preset
 from ccfs_lib.experiment.presets import CLASS_SIZE
 from ccfs_lib.report import forest
-from ccfs_lib.report.text import bracketed, count, listed, percent
+from ccfs_lib.report.text import bracketed, count, listed, percent, signed
 from ccfs_lib.statistics import FEW, Difference, summary
 
 PAIR = (CCFS, "random")
@@ -84,7 +85,11 @@ def control(run: pandas.DataFrame) -> str:
         f"teacher, CCFS reaches {means[0]} and as many random real images {means[1]}: "
         f"{_worth(d)} ({_scale(first, d.n_a)})."
     )
-    return f"{text} {unequal_steps(run, *PAIR)}".strip()
+    text = f"{text} {unequal_steps(run, *PAIR)}".strip()
+    if (equal := equal_steps(run, *PAIR)) is None:
+        return text
+    seeds = "the other seed" if equal.n_a == 1 else f"the other {equal.n_a} seeds"
+    return f"{text} In {seeds} the difference is {signed(equal.mean)}."
 
 
 def _scale(first: pandas.Series, seeds: int) -> str:

@@ -15,6 +15,7 @@ from paper_tables import tables
 
 from ccfs_lib import results
 from ccfs_lib.errors import InputError
+from ccfs_lib.experiment import preset
 
 DIGITS = "on digits only"
 SIZE = {"ipc": "IPC {}", "classes": "{} classes", "image_size": "{} px"}
@@ -99,10 +100,11 @@ def chapters(root: Path) -> list[tuple[str, str, str, str]]:
     for name, run in declared(root).items():
         given = run["parameters"] or {}
         dataset = given.get("dataset", "digits")
+        given = given if "ipc" in given else {"ipc": preset(dataset).ipc, **given}
         size = ", ".join(
             text.format(given[key])
             for key, text in SIZE.items()
-            if given.get(key)  # absent: the preset's IPC, the whole data set
+            if given.get(key)  # absent: the whole data set
         )
         for page in filter(lambda page: page.path.exists(), pages(name, root)):
             where = page.path.relative_to(root / "book").with_suffix("").as_posix()

@@ -103,7 +103,7 @@ def _selmatch(rows: pandas.DataFrame) -> str:
     if len(measured) and photos.empty:
         return " SelMatch was run on digits only."
     if "beta" in photos and photos["beta"].notna().any():
-        return " SelMatch beside its variants is in [Table 10](#paper-table-10)."
+        return " SelMatch beside its variants is in [Figure 2](#paper-figure-2)."
     return ""
 
 

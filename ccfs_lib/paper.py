@@ -71,7 +71,7 @@ def arm(name: str, dataset: str, ipc: int) -> float | None:
 
     name: a strategy ("simple-misclassified") or a control ("random-hard"); dataset: may
     end in "-jpeg", which is compared with the paper's own. A ResNet-18 at its own
-    scale, best of its last epochs: to be shown beside a measurement, not mixed with it.
+    scale, as printed: to be shown beside a measurement, not mixed with it.
     """
     base = dataset.removesuffix("-jpeg")
     try:

@@ -227,16 +227,10 @@ def unequal_steps(rows: "pandas.DataFrame", left: str, right: str) -> str:
     less, more = sorted((left, right), key=lambda arm: sizes[arm][apart[0]])
     small, large = sizes[less][apart[0]], sizes[more][apart[0]]
     name = "CCFS" if less == CCFS else NAMES.get(less, less)
-    rest = ""
-    if len(apart) < len(both):
-        pairs = matched(rows[~rows["seed"].isin(apart)], left, right)
-        d = difference(*pairs, paired=True)
-        others = "The other seed differs" if d.n_a == 1 else "The others differ"
-        rest = f" {others} by {d.mean:+.1f} points.".replace("-", "\N{MINUS SIGN}")
     return (
         f"In {len(apart)} of {len(both)} seeds {name} was trained in batches of "
         f"{small}, not {large}, so for about {large / small:g} times as many steps, "
-        f"since its set has {_missing(rows, less, apart)}.{rest}"
+        f"since its set has {_missing(rows, less, apart)}."
     )
 
 
@@ -246,8 +240,22 @@ def _missing(rows: "pandas.DataFrame", arm: str, seeds: Sequence[int]) -> str:
     short = (part["wanted"] - part["images"]).astype(float)
     if short.isna().any() or not (short > 0).all():
         return "fewer images"
-    numbers = " and ".join(f"{n:.0f}" for n in short)
+    *first, last = (f"{n:.0f}" for n in short)
+    numbers = " and ".join([", ".join(first), last] if first else [last])
     return f"{numbers} of {part['wanted'].iloc[0]:,.0f} images too few"
+
+
+def equal_steps(rows: "pandas.DataFrame", left: str, right: str) -> Difference | None:
+    """Compare two arms in the seeds in which their batch sizes are equal.
+
+    None where that are all seeds, or none.
+    """
+    sizes = [batch_sizes(rows, arm) for arm in (left, right)]
+    both = {*sizes[0]} & {*sizes[1]}
+    equal = [seed for seed in both if sizes[0][seed] == sizes[1][seed]]
+    if not 0 < len(equal) < len(both):
+        return None
+    return compare(rows[rows["seed"].isin(equal)], left, right)
 
 
 def detectable(rows: "pandas.DataFrame", left: str, right: str) -> float:

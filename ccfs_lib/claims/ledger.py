@@ -232,19 +232,29 @@ def _note(claim, shown: Extreme, decides: Extreme, seeds, further) -> str:
         return "two of the compared values are equal in every seed"
     every = [pair for row in [*seeds, *further] for pair in row]
     parts = [difference(*pair, paired=True) for pair in every]
+    answer = _verdict(claim, decides)
+    own = min(parts, key=lambda d: abs(d.mean - decides.mean))
     if abs(decides.mean - shown.mean) > 1e-9:
-        least = _brief(claim, min(parts, key=lambda d: abs(d.mean - decides.mean)))
         if claim.tested_by == "alpha":
-            return f"with alpha 0, which the paper does not show, {least}"
-        return f"the verdict is that of its smallest part, {least}"
-    own = min(parts, key=lambda d: abs(d.mean - shown.mean))
-    own, answer = compare.verdict(own), _verdict(claim, decides)
+            mean, low, high = decides[:3]
+            d = Difference(mean, mean - low, 0, 0, math.nan)
+            ends = _brief(claim, d, (low, high))
+            return f"with alpha 0, which the paper does not show, {ends}"
+        if compare.verdict(own) == answer:
+            return f"the verdict is that of its smallest part, {_brief(claim, own)}"
+    own = compare.verdict(own)
     if own == answer or len(seeds) > 1:  # of a maximum the line shows what decides
         return ""
     if own == FAILS:
         return f"not clear after a correction for its {len(parts)} parts"
     sign = 1 if answer == FAILS else -1
-    least = min(parts, key=lambda d: d.mean + sign * d.half)
+
+    def end(d: Difference) -> float:
+        """Return the end of the interval that decides; a single seed has none."""
+        half = math.inf if math.isnan(d.half) else d.half
+        return d.mean + sign * half
+
+    least = min(parts, key=end)
     return f"another of its {len(parts)} parts decides, {_brief(claim, least)}"
 
 
@@ -253,7 +263,12 @@ def _beside(claim, run: pandas.DataFrame) -> str:
     cells = [run[run["cell"] == name] for name in ("distilled", "random")]
     if claim.id != "ccfs-over-base-distillation" or any(rows.empty for rows in cells):
         return ""
-    d = difference(*compare.by_seed(*cells), paired=True)
+    if any(rows["seed"].duplicated().any() for rows in cells):
+        return ""
+    pair = compare.by_seed(*cells)
+    if not pair[0]:
+        return ""
+    d = difference(*pair, paired=True)
     if compare.verdict(d) != FAILS:
         return ""
     return (
@@ -262,11 +277,14 @@ def _beside(claim, run: pandas.DataFrame) -> str:
     )
 
 
-def _brief(claim, d: Difference) -> str:
+def _brief(claim, d: Difference, ends: tuple[float, float] | None = None) -> str:
     # Difficulties differ by thousandths, accuracies by points.
     digits = 4 if claim.unit == "score" else 1
+    low, high = ends or (d.mean - d.half, d.mean + d.half)
     mean, low, high = (
         f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
-        for value in (d.mean, d.mean - d.half, d.mean + d.half)
+        for value in (d.mean, low, high)
     )
+    if not math.isfinite(d.half):
+        return f"{mean}, of a single seed"
     return f"{mean} [{low}, {high}]"

@@ -144,8 +144,8 @@ def _grows(arms: tuple[str, ...], base: str, over: str = "ipc"):
 def _rises(*names: str):
     """Return pairs(rows) of: figures of CCFS rise from every phase to the next.
 
-    A lowest difficulty of 0 in every seed of two phases is left out: no score of the
-    paper is below 0, so neither phase can have picked an easier image.
+    A lowest difficulty of 0 in every seed of two phases is left out: of counts and
+    C-scores 0 is the least, so neither phase can have picked an easier image.
     """
 
     def pairs(rows: pandas.DataFrame) -> list[Pair]:

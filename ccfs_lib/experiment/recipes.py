@@ -88,7 +88,7 @@ class Recipe:
     # it on GPUs and on CPUs with AVX512-BF16.
     precision: Literal["fp32", "bf16"] = "fp32"
     # Test accuracy is measured in this last part of the epochs, and its best value is
-    # what the paper reports. We report the last epoch beside it.
+    # what the authors' code reports. We report the last epoch beside it.
     tail: Fraction = 0.2
     # What only a `LateRecipe` can choose. No fields here: the configurations of results
     # list every field of a recipe, and those of the past must stay what they are.

@@ -88,7 +88,7 @@ def lines(
     """List mean, interval and seeds of every arm, percent, for `charts.intervals`.
 
     rows: those of `read`. The interval is that of the last epochs; the best epochs,
-    which are what the paper reports and the test split chose, are an open mark only.
+    which the authors' code reports and the test split chose, are an open mark only.
     """
     result = []
     for arm in arms:

@@ -172,8 +172,8 @@ def panel(read: Read, shared: bool = False) -> Text:
         "interval. Passes: millions of images through a network to build one set; "
         "share: of the work with the published settings; here: wall time on this "
         "machine, other work beside it included; MB: size of the set. Grey: less than "
-        f"a tenth of the published work. {DASH}: not tested before the end, not "
-        "printed, or not known."
+        f"a tenth of the published work. {DASH}: no epoch before the last was better "
+        "or tested, not printed, or not known."
     )
     theirs = _theirs(read.table.experiment)
     return table(caption, [h.format(theirs=theirs) for h in HEAD + COST], body)

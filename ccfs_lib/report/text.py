@@ -18,6 +18,8 @@ from ccfs_lib.statistics import FEW, Difference, Summary, summary
 
 # A space that does not break, and the signs that typography has for minus and for none.
 SPACE, MINUS, DASH = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}", "\N{EN DASH}"
+# What the line of the stamp names itself.
+TOLD = ("network", "recipe.epochs", "image_size", "classes")
 # Settings that may be paths.
 PATHS = ("dataset", "score", "distilled_from", "selected_from")
 # Remarks on data sets, shown before the first number.
@@ -174,6 +176,7 @@ def stamped(
 
     rows: (setting, value). usual: the paper's value, of settings where it is another.
     """
+    usual = usual or {}
     # HTML in one block, which every Markdown reader passes on.
     head = "<tr><th>setting</th><th>here</th><th>the paper</th></tr>" if usual else ""
     body = "".join(
@@ -208,12 +211,17 @@ def _scale(stages) -> str:
         theirs = networks.build(paper.network, train.num_classes, size, seed=0)
         theirs = networks.count(theirs, size).macs
         ours = networks.count(stages.network(e.network), train.image_size).macs
-    return (
-        f"scale: {e.scale}, not the paper's: an image costs {_ratio(ours, theirs)} of "
-        f"the multiply-adds of a ResNet-18 at {size} pixels, {e.recipe.epochs} epochs "
-        f"replace {paper.recipe.epochs}, and {len(other) - 1} other settings differ, "
-        "named in the list below."
-    )
+    parts = [
+        f"an image costs {_ratio(ours, theirs)} of the multiply-adds of a ResNet-18 at "
+        f"{size} pixels"
+    ]
+    if e.recipe.epochs != paper.recipe.epochs:
+        parts.append(f"{e.recipe.epochs} epochs replace {paper.recipe.epochs}")
+    if rest := [name for name, _ in other if name not in TOLD]:
+        one = len(rest) == 1
+        verb = "differs" if one else "differ"
+        parts.append(f"{count(len(rest), 'other setting')} {verb}, listed below")
+    return f"scale: {e.scale}, not the paper's: {listed(parts)}."
 
 
 def _value(experiment, name: str) -> str:

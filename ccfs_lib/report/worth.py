@@ -28,7 +28,7 @@ from ccfs_lib.claims.compare import (
     values,
     verdict,
 )
-from ccfs_lib.claims.evidence import SHOWN_ONLY
+from ccfs_lib.claims.evidence import SHOWN_ONLY, source
 from ccfs_lib.experiment import SMALLEST_CLASS
 from ccfs_lib.report import forest
 from ccfs_lib.report.charts import Line, intervals
@@ -88,6 +88,7 @@ class Worth:
     steps: str = ""  # a sentence, if CCFS and alpha 0 had different batch sizes
     images: str = ""  # whose distilled images its curricula began with; "": its own
     own: bool = False  # a run of the user's, which is no evidence of the book
+    source: str = ""  # of its teacher, `claims.evidence.source`
 
     @property
     def name(self) -> str:
@@ -131,6 +132,7 @@ def _worth(rows: pandas.DataFrame) -> Worth:
         teacher=int(_first(rows, "teacher_seed", 0)),
         steps=unequal_steps(rows, CCFS, ALPHA0),
         images=str(first["begun"]).replace("-", " "),
+        source=source(first),
     )
 
 
@@ -314,7 +316,8 @@ def answer(worth: Sequence[Worth]) -> Text:
 
 
 def _over(worth: Sequence[Worth]) -> str:
-    """Say what the parts are worth on average, a value for each run; "" of too few."""
+    """Say what the parts are worth on average, a value a teacher; "" of too few."""
+    worth = list({w.source or w.name: w for w in reversed(worth)}.values())
     if len(worth) < FEW:
         return ""
     alone, added = (between([getattr(w, part) for w in worth]) for part in PARTS)

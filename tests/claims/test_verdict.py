@@ -438,3 +438,19 @@ def test_names_of_sides():
     assert arms.rows_of(claim, "misclassified-hard") == {
         "cell": ("hard-misclassified",)
     }
+
+
+def test_a_single_seed_of_a_rival_leaves_the_claim_open_and_is_said():
+    six = "six-arms-simple-misclassified-best"
+    last = {n: LOW for n in STRATEGIES if n != CCFS}
+    for name in ("hard-misclassified", "hard-classified"):  # whichever comes first
+        rivals = [arm(n, v[:1] if n == name else v) for n, v in last.items()]
+        line = one(six, arm(CCFS, HIGH), *rivals)
+        assert line.verdict == "too close to call" and "nan" not in line.note
+        assert "of a single seed" in line.note or line.note == ""
+
+
+def test_distilled_and_random_images_without_a_common_seed_are_not_compared():
+    base = "ccfs-over-base-distillation"
+    other = [row | {"seed": row["seed"] + 10} for row in arm("random", HIGH)]
+    assert one(base, arm(CCFS, HIGH), arm("distilled", LOW), other).note == ""

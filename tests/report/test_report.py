@@ -227,6 +227,13 @@ def test_stamp_says_what_was_run_and_hides_where(images, values):
     assert "seed" not in repr(text.stamp(stages))
 
 
+def test_a_stamp_has_the_papers_settings_only_where_they_are_given():
+    rows = [("alpha", "0.2"), ("ipc", "50")]
+    assert "the paper" not in text.stamped("line", "digits", rows).markdown
+    said = text.stamped("line", "digits", rows, {"alpha": "0.4"}).markdown
+    assert "<td>0.2</td><td>0.4</td>" in said and "<td>50</td><td></td>" in said
+
+
 def test_stamp_names_the_gpu_that_trained_what_a_cpu_reads(images, values, house):
     stages = stages_of(images, values)
     assert "CPU;" in repr(text.stamp(stages)) and "trained on" not in repr(stages)
@@ -253,7 +260,8 @@ def test_stamp_of_a_laptop_run_counts_what_is_missing(images, values):
         for name in ("resnet18", stages.experiment.network)
     ]
     assert f"1/{costs[0] / costs[1]:.0f} of" in said
-    assert "60 epochs replace 500" in said and "other settings differ" in said
+    assert "60 epochs replace 500" in said
+    assert "other settings differ, listed below" in said
     assert "<td>resnet10-w16</td><td>resnet18</td>" in said  # here, and the paper
     assert "not CIFAR-10" in said
 
