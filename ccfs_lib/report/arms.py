@@ -183,7 +183,7 @@ def contrasts(pairs: dict[str, tuple], zero: str = "no difference"):
 def answer(rows: pandas.DataFrame, experiment: Experiment) -> Text:
     """Return the finding: does selection beat a random draw, what adds the teacher?
 
-    rows: those of `read`, with CCFS, "random" and "random-hard" among the arms.
+    rows: those of `read`, with CCFS and "random" among the arms.
     """
     d = compare(rows, CCFS, "random")
     return finding(
@@ -219,6 +219,8 @@ def _shares(rows, experiment) -> str:
     have CCFS's recipe, so each part changes one thing only, and they add up. The
     paper's random row has SelMatch's training, made for hard labels.
     """
+    if "random-hard" not in set(rows["cell"]):
+        return ""
     total, teacher, chosen = (
         compare(rows, *pair).mean
         for pair in ((CCFS, "random-hard"), ("random", "random-hard"), (CCFS, "random"))
