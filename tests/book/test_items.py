@@ -122,7 +122,7 @@ def test_selmatch_of_table_1_is_shown_there_and_that_of_section_3_is_not(tmp_pat
     for cell in ("selmatch", "ccfs-mtt"):
         measure(tmp_path, "s3", cell, [50.0], **where, beta=0.7, matcher="convnet")
     table = paper_tables.main_results(results.load(tmp_path))
-    assert table.shows.endswith("[Table 10](#paper-table-10).") and not table.columns
+    assert table.shows.endswith("[Figure 2](#paper-figure-2).") and not table.columns
     for cell in ("selmatch", "simple-misclassified"):
         measure(tmp_path, "a", cell, [40.0], **where)
     table = paper_tables.main_results(results.load(tmp_path))
@@ -140,7 +140,9 @@ def test_a_command_names_what_is_filed():
     line = "ccfs sweep --arms hard-classified random-short --seeds 3"
     assert cut(line, filed) == "ccfs sweep --arms hard-classified --seeds 3"
     assert cut("ccfs sweep --arms random", filed) == "ccfs sweep --arms random"
-    assert "--rows glister" in page() and "--rows glister cda" not in page()
+    line = "ccfs table1 --rows dsa glister --budget 10"  # cells with their options
+    assert cut(line, {"dsa-10", "glister-frozen-teacher"}) == line
+    assert "--rows glister" in page()
 
 
 def test_all_images_alone_are_trained_where_a_command_is_of_all_images():
