@@ -119,12 +119,12 @@ def teacher(run: pandas.DataFrame) -> str:
     alone = percent(summary(values(run, "random-hard")).mean)
     d, chosen = compare(run, "random", "random-hard"), compare(run, *PAIR)
     printed = paper.arm("random-hard", printed_as(run.iloc[0]), int(run["ipc"].iloc[0]))
-    theirs = f"; the paper's, trained otherwise, {percent(printed)}" if printed else ""
+    theirs = f" (the paper's, trained otherwise, {percent(printed)})" if printed else ""
     return (
         f"**The teacher.** With hard labels and else the same recipe, random images "
-        f"reach {alone} ({'ours' * bool(theirs)}{theirs}). So the teacher is worth "
+        f"reach {alone}{theirs}. So the teacher is worth "
         f"{bracketed(d)} points on them, and the choice of the set {bracketed(chosen)}."
-    ).replace(" ()", "")
+    )
 
 
 def parts(run: pandas.DataFrame) -> str:

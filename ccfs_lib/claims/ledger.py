@@ -119,9 +119,7 @@ def _line(claim, pairs: Pairs, also: Pairs) -> Line:
     pair, rows = seeds[shown.row][shown.column], pairs[shown.row][shown.column]
     low, high = shown.low, shown.high
     if len(pairs) == 1:  # the interval of the pair that is shown, and of no other
-        half = difference(*pair, paired=True).half
-        half = math.inf if math.isnan(half) else half
-        low, high = shown.mean - half, shown.mean + half
+        _, low, high = _ends(difference(*pair, paired=True))
     place = where(claim, pairs, rows)
     printed, near, at = _printed(claim, rows[0].iloc[0], place)
     number = next(
@@ -236,26 +234,25 @@ def _note(claim, shown: Extreme, decides: Extreme, seeds, further) -> str:
     own = min(parts, key=lambda d: abs(d.mean - decides.mean))
     if abs(decides.mean - shown.mean) > 1e-9:
         if claim.tested_by == "alpha":
-            mean, low, high = decides[:3]
-            d = Difference(mean, mean - low, 0, 0, math.nan)
-            ends = _brief(claim, d, (low, high))
-            return f"with alpha 0, which the paper does not show, {ends}"
+            shown = _brief(claim, *decides[:3])
+            return f"with alpha 0, which the paper does not show, {shown}"
         if compare.verdict(own) == answer:
-            return f"the verdict is that of its smallest part, {_brief(claim, own)}"
+            part = _brief(claim, *_ends(own))
+            return f"the verdict is that of its smallest part, {part}"
     own = compare.verdict(own)
     if own == answer or len(seeds) > 1:  # of a maximum the line shows what decides
         return ""
     if own == FAILS:
         return f"not clear after a correction for its {len(parts)} parts"
-    sign = 1 if answer == FAILS else -1
+    end = 2 if answer == FAILS else 1  # of the interval: the high one, or the low one
+    least = min(map(_ends, parts), key=lambda ends: ends[end])
+    return f"another of its {len(parts)} parts decides, {_brief(claim, *least)}"
 
-    def end(d: Difference) -> float:
-        """Return the end of the interval that decides; a single seed has none."""
-        half = math.inf if math.isnan(d.half) else d.half
-        return d.mean + sign * half
 
-    least = min(parts, key=end)
-    return f"another of its {len(parts)} parts decides, {_brief(claim, least)}"
+def _ends(d: Difference) -> tuple[float, float, float]:
+    """Return mean and both ends of an interval; a single seed has them at infinity."""
+    half = math.inf if math.isnan(d.half) else d.half
+    return d.mean, d.mean - half, d.mean + half
 
 
 def _beside(claim, run: pandas.DataFrame) -> str:
@@ -277,14 +274,12 @@ def _beside(claim, run: pandas.DataFrame) -> str:
     )
 
 
-def _brief(claim, d: Difference, ends: tuple[float, float] | None = None) -> str:
+def _brief(claim, *ends: float) -> str:
     # Difficulties differ by thousandths, accuracies by points.
     digits = 4 if claim.unit == "score" else 1
-    low, high = ends or (d.mean - d.half, d.mean + d.half)
     mean, low, high = (
-        f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
-        for value in (d.mean, low, high)
+        f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}") for value in ends
     )
-    if not math.isfinite(d.half):
+    if not math.isfinite(sum(ends)):
         return f"{mean}, of a single seed"
     return f"{mean} [{low}, {high}]"

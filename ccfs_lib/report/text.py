@@ -152,7 +152,8 @@ def stamp(stages, seeds: bool = False) -> Text:
     rows = [(k, v) for k, v in e.table() if k not in ("data_root", *hidden)]
     # Only the last part of a path: the rest names a user's folders.
     rows = [(k, _leaf(v) if k in PATHS else v) for k, v in rows]
-    return stamped(line, e.dataset, rows, dict(_apart(e)))
+    usual = {name: theirs for name, _, theirs in _apart(e)}
+    return stamped(line, e.dataset, rows, usual)
 
 
 def _device(stages) -> str:
@@ -204,7 +205,7 @@ def _scale(stages) -> str:
         return f"scale: {e.scale}, not the paper's, which does not use these data."
     paper, other = preset(e.dataset, "paper", ipc=e.ipc), _apart(e)
     if e.scale == "paper" and e.network == paper.network:
-        named = [f"`{k}` {_value(e, k)} for {theirs}" for k, theirs in other]
+        named = [f"`{name}` {here} for {theirs}" for name, here, theirs in other]
         return f"scale: paper{', but ' * bool(named)}{', '.join(named)}."
     train, size = stages.train, datasets.KNOWN[e.dataset].size  # ours may be shrunk
     with torch.device("meta"):  # sizes only: a ResNet-18 is counted, never filled
@@ -217,19 +218,15 @@ def _scale(stages) -> str:
     ]
     if e.recipe.epochs != paper.recipe.epochs:
         parts.append(f"{e.recipe.epochs} epochs replace {paper.recipe.epochs}")
-    if rest := [name for name, _ in other if name not in TOLD]:
+    if rest := [name for name, _, _ in other if name not in TOLD]:
         one = len(rest) == 1
         verb = "differs" if one else "differ"
         parts.append(f"{count(len(rest), 'other setting')} {verb}, listed below")
     return f"scale: {e.scale}, not the paper's: {listed(parts)}."
 
 
-def _value(experiment, name: str) -> str:
-    return dict(experiment.table())[name]
-
-
-def _apart(ours) -> list[tuple[str, str]]:
-    """List settings in which a run is not the paper's, with the paper's value.
+def _apart(ours) -> list[tuple[str, str, str]]:
+    """List settings in which a run is not the paper's: name, its value, the paper's.
 
     Empty for data that the paper does not use.
     """
@@ -238,7 +235,7 @@ def _apart(ours) -> list[tuple[str, str]]:
     usual = dict(preset(ours.dataset, "paper", ipc=ours.ipc).table())
     aside = ("scale", "data_root", "seeds", "teacher_from")
     return [
-        (name, usual.get(name, "none"))
+        (name, value, usual.get(name, "none"))
         for name, value in ours.table()
         if name not in aside and usual.get(name) != value
     ]

@@ -442,12 +442,13 @@ def test_names_of_sides():
 
 def test_a_single_seed_of_a_rival_leaves_the_claim_open_and_is_said():
     six = "six-arms-simple-misclassified-best"
-    last = {n: LOW for n in STRATEGIES if n != CCFS}
+    closest = [h - x for h, x in zip(HIGH, (1, 1.1, 1.2), strict=True)]
     for name in ("hard-misclassified", "hard-classified"):  # whichever comes first
-        rivals = [arm(n, v[:1] if n == name else v) for n, v in last.items()]
-        line = one(six, arm(CCFS, HIGH), *rivals)
-        assert line.verdict == "too close to call" and "nan" not in line.note
-        assert "of a single seed" in line.note or line.note == ""
+        last = {n: LOW for n in STRATEGIES if n != CCFS}
+        last |= {"random-classified": closest, name: LOW[:1]}
+        line = one(six, arm(CCFS, HIGH), *(arm(n, v) for n, v in last.items()))
+        assert line.verdict == "too close to call" and line.low > 0
+        assert line.note == "another of its 5 parts decides, +2.0, of a single seed"
 
 
 def test_distilled_and_random_images_without_a_common_seed_are_not_compared():
