@@ -150,6 +150,17 @@ def test_every_row_can_be_measured_and_a_second_time_is_read(quick, monkeypatch)
     assert again.store.computed == []
 
 
+def test_pipelines_of_other_settings_have_the_same_images(quick):
+    table = quick
+    run = table.section3("mtt").trainings
+    assert run.whole is table.trainings.whole and run.test is table.test
+    held, out = table.held  # its test images are some of the training images
+    assert len(held.test) == len(out) and len(held.train) + len(out) == len(table.train)
+    other = replace(table.experiment, classes=3)
+    assert table.beside(Pipeline, other).train.num_classes == 3
+    assert table.train.num_classes == 10
+
+
 def test_a_set_is_built_once_for_both_panels(quick):
     row = BY_NAME["dm"]
     for protocol in cells(row):

@@ -71,7 +71,7 @@ def forgetting(t: "Table1Pipeline", seed: int) -> Built:
     other = recipes.forgetting(e)
     if other.score != "forgetting":
         return t.real(coresets.hardest(labels, t.forgetting, e.ipc))
-    squeeze = Pipeline(other, *t.like()).squeeze
+    squeeze = t.beside(Pipeline, other).squeeze
     runs = [squeeze.run(s).tensors for s in squeeze.seeds]
     counted = [(r["events"].int().numpy(), r["learned"].numpy()) for r in runs]
     how = {"never_learned": t.choices.never_learned}
@@ -196,7 +196,7 @@ def selmatch(t: "Table1Pipeline", seed: int) -> Built:
 
 def sre2l(t: "Table1Pipeline", seed: int) -> Built:
     """Images by SRe2L, from the same teacher. The set is the same for all seeds."""
-    other = Pipeline(recipes.sre2l(t.experiment), *t.like())
+    other = t.beside(Pipeline, recipes.sre2l(t.experiment))
     images = other.distilled(t.experiment.ipc)
     return Built(images, len(images))
 

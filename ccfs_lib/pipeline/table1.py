@@ -56,9 +56,14 @@ class Table1Pipeline:
     train = property(lambda self: self.pipeline.train)
     test = property(lambda self: self.pipeline.test)
 
-    def like(self) -> tuple:
-        """Store, device and deadline, for pipelines of other settings."""
-        return self.store, self.device, self.trainings.deadline
+    def beside(self, kind: type, settings):
+        """Return a `Pipeline` or `Section3Pipeline` of other settings, as this one is.
+
+        It has this one's store, device, deadline, and images where they are the same.
+        """
+        stages = kind(settings, self.store, self.device, self.trainings.deadline)
+        stages.trainings.share(self.trainings)
+        return stages
 
     # -- what rows share ---------------------------------------------------------------
 
@@ -68,7 +73,7 @@ class Table1Pipeline:
         other = recipes.forgetting(self.experiment)
         if other == self.experiment:
             return self.pipeline.difficulty
-        return Pipeline(other, *self.like()).difficulty
+        return self.beside(Pipeline, other).difficulty
 
     @property
     def difficulty(self) -> np.ndarray:
@@ -83,14 +88,13 @@ class Table1Pipeline:
         m, total = run.matching, self.experiment.ipc * self.train.num_classes
         each = m.syn_steps * min(m.batch_syn or total, total)
         count = self.cut(m.iterations, each, 12, run.matcher)
-        return Section3Pipeline(
-            replace(run, matching=replace(m, iterations=count)), *self.like()
-        )
+        run = replace(run, matching=replace(m, iterations=count))
+        return self.beside(Section3Pipeline, run)
 
     @cached_property
     def held(self) -> tuple[Pipeline, np.ndarray]:
         """A pipeline that is tested on held-out training images, and their indices."""
-        other = Pipeline(replace(self.experiment, holdout=recipes.HELD), *self.like())
+        other = self.beside(Pipeline, replace(self.experiment, holdout=recipes.HELD))
         kept = other.trainings.kept
         return other, np.setdiff1d(np.arange(len(self.train)), kept)
 
@@ -174,14 +178,14 @@ class Table1Pipeline:
         elif row.name in ("selmatch", "oracle-window"):
             run = recipes.matching(e, "selmatch")
             if run.experiment.score != "forgetting":
-                Section3Pipeline(run, *self.like()).window()
+                self.beside(Section3Pipeline, run).window()
         for arm in dict(row.arms).values():
             self.pipeline.check([arm])
 
     def stages(self, row: Row) -> Pipeline:
         """The pipeline whose arm a row is: SRe2L's images are another run's."""
         other = recipes.sre2l(self.experiment) if row.method == "sre2l" else None
-        return Pipeline(other, *self.like()) if other else self.pipeline
+        return self.beside(Pipeline, other) if other else self.pipeline
 
     # -- sets --------------------------------------------------------------------------
 
@@ -248,7 +252,7 @@ class Table1Pipeline:
         """SelMatch's evaluation of sets with distilled images."""
         run = recipes.matching(self.experiment, "mtt")
         expert = replace(run.expert, zca=whitened)
-        return Section3Pipeline(replace(run, expert=expert), *self.like())
+        return self.beside(Section3Pipeline, replace(run, expert=expert))
 
     def measure(
         self,
@@ -336,7 +340,7 @@ def oracle_window(t: Table1Pipeline, protocol: str, seed: int) -> dict:
     alone; difficulty and teacher have seen them, as all training images.
     """
     e, labels = t.experiment, t.train.labels.numpy()
-    difficulty = Section3Pipeline(recipes.matching(e, "selmatch"), *t.like()).difficulty
+    difficulty = t.beside(Section3Pipeline, recipes.matching(e, "selmatch")).difficulty
     step, (inside, out) = GRID.get(e.scale, 0.1), t.held
     # Of what is left without the held-out images, the easiest window may not fit.
     every, fitting = (

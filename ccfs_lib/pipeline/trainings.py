@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Callable
 from functools import cached_property
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +49,7 @@ class Trainings:
         self.deadline = deadline
         self.store = store or Store(paths.cache(), paths.shipped())
         self.device = devices.device(experiment.portable, device)
+        self._read: dict[str, ImageSet] = {}  # decoded images, `share`
 
     # -- images ----------------------------------------------------------------------
 
@@ -72,7 +74,7 @@ class Trainings:
         if e.holdout:
             out = np.setdiff1d(np.arange(len(self._reduced)), self.kept)
             return self._reduced.subset(out, f"{self._reduced.name}-holdout")
-        test = reduced(self._load("test"), e.classes, e.image_size)
+        test = self._once("test", lambda: self._fewer(self._load("test")))
         splits = self._reduced, test
         kinds = [(s.num_classes, s.image_size, s.classes) for s in splits]
         if kinds[0] != kinds[1]:  # a label, or a pixel, would mean something else
@@ -90,14 +92,29 @@ class Trainings:
             )
         return test
 
-    @cached_property
+    @property
     def whole(self) -> ImageSet:
         """The training split with all classes, to which score files are aligned."""
-        return self._load("train")
+        return self._once("whole", lambda: self._load("train"))
 
-    @cached_property
+    def share(self, other: "Trainings") -> None:
+        """Have images in common with other trainings of the same data: read once."""
+        names = ("dataset", "data_root", "classes", "image_size")
+        ours, theirs = (attrgetter(*names)(t.experiment) for t in (self, other))
+        if ours == theirs:
+            self._read = other._read
+
+    @property
     def _reduced(self) -> ImageSet:
-        return reduced(self.whole, self.experiment.classes, self.experiment.image_size)
+        return self._once("train", lambda: self._fewer(self.whole))
+
+    def _fewer(self, images: ImageSet) -> ImageSet:
+        return reduced(images, self.experiment.classes, self.experiment.image_size)
+
+    def _once(self, name: str, read: Callable[[], ImageSet]) -> ImageSet:
+        if name not in self._read:
+            self._read[name] = read()
+        return self._read[name]
 
     @cached_property
     def kept(self) -> np.ndarray | None:

@@ -87,6 +87,8 @@ class Worth:
     teacher: int = 0  # the seed of its training; images are recovered from each anew
     steps: str = ""  # a sentence, if CCFS and alpha 0 had different batch sizes
     images: str = ""  # whose distilled images its curricula began with; "": its own
+    taught: str = ""  # the network of the learner's teacher, if not the learner's
+    longer: bool = False  # another line has the same sets, learnt in fewer epochs
     own: bool = False  # a run of the user's, which is no evidence of the book
     source: str = ""  # of its teacher, `claims.evidence.source`
 
@@ -96,8 +98,10 @@ class Worth:
         learner, maker = map(forest.network, (self.learner, self.maker))
         by = "" if self.maker == self.learner else f", sets of {maker}"
         by += f", begun with {self.images}" if self.images else ""
-        another = f", teacher {self.teacher + 1}" if self.teacher else ""
-        return f"{self.data}: {learner}{by}{another}{' (your run)' * self.own}"
+        by += f", teacher {forest.network(self.taught)}" if self.taught else ""
+        by += f", teacher {self.teacher + 1}" if self.teacher else ""
+        by += f", {self.epochs} epochs" if self.longer else ""
+        return f"{self.data}: {learner}{by}{' (your run)' * self.own}"
 
 
 def decompose(rows: pandas.DataFrame) -> list[Worth]:
@@ -106,11 +110,15 @@ def decompose(rows: pandas.DataFrame) -> list[Worth]:
     rows: those of `results.load`, of all runs.
     """
     worths = [_worth(r) for r in ladder.sets(rows) if ALPHA0 in set(r["cell"])]
+    shortest: dict[str, int] = {}
+    for w in worths:
+        shortest[w.name] = min(w.epochs, shortest.get(w.name, w.epochs))
+    worths = [replace(w, longer=w.epochs > shortest[w.name]) for w in worths]
     return sorted(worths, key=_order)
 
 
 def _order(w: Worth) -> tuple:
-    return w.dataset in SHOWN_ONLY, -w.ratio, w.data, w.teacher
+    return w.dataset in SHOWN_ONLY, -w.ratio, w.data, w.teacher, w.longer
 
 
 def _worth(rows: pandas.DataFrame) -> Worth:
@@ -132,8 +140,16 @@ def _worth(rows: pandas.DataFrame) -> Worth:
         teacher=int(_first(rows, "teacher_seed", 0)),
         steps=unequal_steps(rows, CCFS, ALPHA0),
         images=str(first["begun"]).replace("-", " "),
+        taught=_teacher(first),
         source=source(first),
     )
+
+
+def _teacher(row: pandas.Series) -> str:
+    """Return the network of the learner's teacher, "" if it is the learner's own."""
+    known = [row.get(name) for name in ("evaluation_teacher", "teacher_network")]
+    network = next((name for name in known if isinstance(name, str) and name), "")
+    return "" if network == row["learner"] else network
 
 
 def _first(rows: pandas.DataFrame, column: str, default):
@@ -199,7 +215,7 @@ def ledger(worth: Sequence[Worth]) -> Text:
     """Tabulate both parts of every run, and what the chart draws them against."""
     body = [
         [
-            f"{w.name}, {w.epochs} epochs",
+            w.name if w.longer else f"{w.name}, {w.epochs} epochs",
             *(
                 DASH if math.isnan(x) else plain(x)
                 for x in (w.ratio, w.filter, w.agreement, w.random)
@@ -288,31 +304,43 @@ def searched() -> Text:
 
 
 def answer(worth: Sequence[Worth]) -> Text:
-    """Return the finding: in how many runs each part is above zero, open or below."""
+    """Return the finding: in how many lines each part is above zero, open or below."""
     counted = [w for w in worth if not w.own and w.dataset not in SHOWN_ONLY]
     if not counted:
         return finding("No run on photographs has random, alpha 0 and a further alpha.")
-    # Curricula begun with given images share alpha 0 and random with the learner's own.
-    own = [w for w in counted if not w.images]
+    # Begun with given images, a curriculum shares alpha 0 and random with the learner's
+    # own; sets that are learnt for longer are the same sets.
+    begun = [w for w in counted if w.images]
+    late = [w for w in counted if w.longer and not w.images]
+    own = [w for w in counted if not w.images and not w.longer]
+    away = [w for w in own if w.learner != w.maker]
     words = {part: _tally([getattr(w, part) for w in own]) for part in PARTS}
     return finding(
         f"Of {count(len(own), 'learner and set', 'learners and sets')} on "
         f"photographs, the selection without distilled images (alpha 0 {MINUS} random) "
         f"is {words['selection']}; what distilled images add to it (CCFS {MINUS} "
         f"alpha 0) is {words['distilled']}.",
-        _over([w for w in own if w.learner == w.maker and not w.teacher]),
-        f"Not counted: {count(len(counted) - len(own), 'line')} begun with another "
-        "network's images; random images and alpha 0 are shared with the learner's own "
-        "line."
-        if len(own) < len(counted)
+        _over([w for w in own if w.learner == w.maker and not (w.taught or w.teacher)]),
+        f"Where another network selected ({count(len(away), 'line')}), the distilled "
+        f"part is {_tally([w.distilled for w in away])}."
+        if away
         else "",
+        _aside(
+            f"{count(len(begun), 'line')} begun with another network's images (random "
+            "images and alpha 0 are the learner's own)" * bool(begun),
+            f"{count(len(late), 'line')} with more epochs" * bool(late),
+        ),
         "Lines of one learner on one data set share its random images, so they are not "
         "independent."
-        if len({(w.data, w.learner) for w in counted}) < len(counted)
+        if len({(w.data, w.learner) for w in own}) < len(own)
         else "",
-        *_crossed(counted),
         *(f"{w.name}: {w.steps[0].lower()}{w.steps[1:]}" for w in counted if w.steps),
     )
+
+
+def _aside(*kinds: str) -> str:
+    known = [kind for kind in kinds if kind]
+    return f"Not counted: {listed(known)}." if known else ""
 
 
 def _over(worth: Sequence[Worth]) -> str:
@@ -334,17 +362,35 @@ def _tally(differences: Sequence[Difference]) -> str:
     return listed([f"{named[word]} in {words.count(word)}" for word in named])
 
 
-def _crossed(worth: Sequence[Worth]) -> list[str]:
-    """Say what sets of other networks, or begun with other images, are worth."""
+def crossed(worth: Sequence[Worth]) -> Text:
+    """List what sets of other networks, or begun with other images, are worth."""
     lines = []
     for w in worth:
-        if w.maker != w.learner or w.images:
-            lines.append(
-                f"{w.name}: selection {interval(w.selection)}; distilled part "
-                f"{interval(w.distilled)}."
-            )
-            lines.append(_recognised(w, worth))
-    return lines
+        if (w.maker != w.learner or w.images) and not w.longer:
+            lines.append(f"{_both(w)} {_recognised(w, worth)}".rstrip())
+    return _points(lines, "No network of this book learnt sets of another one.")
+
+
+def longer(worth: Sequence[Worth]) -> Text:
+    """List what more epochs change, for sets that were learnt in few and in many."""
+    lines = []
+    for w in worth:
+        home = [v for v in worth if v.name == replace(w, longer=False).name]
+        for v in home if w.longer else []:
+            lines += [
+                f"{_both(u)} Random images: {percent(u.random)}."
+                for u in (replace(v, longer=True), w)
+            ]
+    return _points(lines, "No set of this book was learnt for two lengths of time.")
+
+
+def _both(w: Worth) -> str:
+    parts = f"selection {interval(w.selection)}; distilled part {interval(w.distilled)}"
+    return f"{w.name}: {parts}."
+
+
+def _points(lines: Sequence[str], none: str) -> Text:
+    return Text("\n".join(f"- {line}" for line in lines) or none)
 
 
 def _recognised(w: Worth, worth: Sequence[Worth]) -> str:
@@ -357,7 +403,8 @@ def _recognised(w: Worth, worth: Sequence[Worth]) -> str:
         for v in worth
         if v.learner == v.maker == w.maker and v.data == w.data and not v.images
     ]
-    if not home or math.isnan(w.agreement + home[0].agreement):
+    taught = w.taught == w.maker  # by the network that the images come from
+    if taught or not home or math.isnan(w.agreement + home[0].agreement):
         return ""
     learner, maker = forest.network(w.learner), forest.network(w.maker)
     share = percent(home[0].agreement)

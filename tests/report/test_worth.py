@@ -92,11 +92,14 @@ def test_curricula_begun_with_other_images_are_sets_of_their_own():
     assert own.selection == other.selection  # alpha 0 holds none of the images
     assert other.agreement == 40 and own.agreement == 99.5
     assert other.name == f"{own.name}, begun with resnet18 images"
-    text = plain(worth.answer([own, other]))
+    text = plain(worth.crossed([own, other]))
     assert "classifies 40.0 % of these distilled images right, 99.5 % of its" in text
     assert "from them the first filter reaches 30.0 %, from its own 22.0 %" in text
-    assert "Of 1 learner and set on" in text and "not independent" in text
-    assert "not independent" not in plain(worth.answer([own]))
+    text = plain(worth.answer([own, other]))
+    assert "Of 1 learner and set on" in text
+    assert "Not counted: 1 line begun with another network's images" in text
+    assert "Not counted" not in plain(worth.answer([own]))
+    assert "No network of this book" in plain(worth.crossed([own]))
     both = worth.decompose(pandas.concat([begun, rows(*HOME)]))
     assert {w.name for w in both} == {own.name, other.name}
 
@@ -111,11 +114,47 @@ def test_the_finding_says_who_recognises_the_images_of_another_network():
         network="convnet",
     ).assign(run="small")
     both = worth.decompose(pandas.concat([rows(*HOME), theirs]))
-    text = plain(worth.answer(both))
+    text = plain(worth.crossed(both))
     assert (
         "The teacher of ConvNet classifies 37.6 % of these distilled images right, "
         "that of ResNet-18 99.5 %." in text
     )
+    assert "Where another network selected (1 line), the" in plain(worth.answer(both))
+    # With the teacher that made the images, whose opinion they have is no question.
+    own = theirs.assign(teacher_network="convnet")
+    given = theirs.assign(teacher_network="resnet18", run="given")
+    home = rows(*HOME).assign(teacher_network="resnet18")
+    every = worth.decompose(pandas.concat([home, own, given]))
+    names = {w.name.partition(": ")[2]: w for w in every}
+    assert set(names) == {
+        "ResNet-18",
+        "ConvNet, sets of ResNet-18",
+        "ConvNet, sets of ResNet-18, teacher ResNet-18",
+    }
+    text = plain(worth.crossed([names["ResNet-18"], [*names.values()][-1]]))
+    assert text.count("\n") == 0 and "classifies" not in text
+    assert "not independent" in plain(worth.answer(every))
+
+
+def test_sets_that_are_learnt_for_longer_are_shown_and_not_counted():
+    again = [{"selected_from": f"data/selected/run-{a}"} for a in (0.2, 0.0)]
+    late = rows(
+        ("selected", 0.2, [72, 71, 73], again[0]),
+        ("selected", 0.0, [70, 71, 72], again[1]),
+        ("random", 0.2, [69, 69, 70], {}),
+    ).assign(run="late", **{"recipe.epochs": 120})
+    home, other = worth.decompose(pandas.concat([late, rows(*HOME)]))
+    assert (home.epochs, other.epochs) == (60, 120)
+    assert other.name == f"{home.name}, 120 epochs" and home.name.endswith("ResNet-18")
+    first, second = plain(worth.longer([home, other])).split("\n")
+    assert first.startswith(f"- {home.name}, 60 epochs: selection +2.3 points")
+    assert second.startswith(f"- {other.name}: selection +1.7 points")
+    assert "Random images: 64.1 %." in first and "Random images: 69.3 %." in second
+    text = plain(worth.answer([home, other]))
+    assert "Of 1 learner and set on" in text
+    assert "Not counted: 1 line with more epochs." in text
+    assert "two lengths of time" in plain(worth.longer([home]))
+    assert "120 epochs, 120" not in plain(worth.ledger([home, other]))
 
 
 def test_several_teachers_are_one_line_between_them():
