@@ -12,6 +12,7 @@ import findings
 import front
 import items
 import nbformat
+import planned
 import verdicts
 from beside import DATASETS
 from pages import ROOT, Page, declared, experiment, manifest, pages
@@ -52,6 +53,7 @@ def write(root: Path = ROOT) -> None:
         "claims": verdicts.claims(root / "data" / "results"),
         "paper": main_table(),
         "items": items.write_up(root),
+        "planned": planned.write_up(root),
         "cite": cite.box(root),
         "map": cards(root),
         "presets": presets(),
