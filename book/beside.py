@@ -123,7 +123,8 @@ class Item:
 
 
 def _files(rows: pandas.DataFrame) -> list[tuple[str, str]]:
-    return list(rows[["run", "cell"]].drop_duplicates().itertuples(index=False))
+    name = "file" if "file" in rows else "cell"  # that of the method, `items.worked`
+    return list(rows[["run", name]].drop_duplicates().itertuples(index=False))
 
 
 def of(rows: pandas.DataFrame, dataset: str, any_learner=False) -> pandas.DataFrame:

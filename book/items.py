@@ -14,8 +14,10 @@ from paper_figures import figures
 from paper_tables import tables
 
 from ccfs_lib import results
+from ccfs_lib.claims.ledger import methods
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import preset
+from ccfs_lib.experiment.budget import ENOUGH
 
 DIGITS = "on digits only"
 SIZE = {"ipc": "IPC {}", "classes": "{} classes", "image_size": "{} px"}
@@ -24,7 +26,7 @@ SIZE = {"ipc": "IPC {}", "classes": "{} classes", "image_size": "{} px"}
 def write_up(root: Path = ROOT) -> str:
     """Write a list of all items, then a section for each (MyST)."""
     try:
-        rows = results.load(root / "data" / "results").copy()  # in one block: faster
+        rows = worked(results.load(root / "data" / "results").copy())  # in one block
     except InputError:  # nothing measured yet: the paper stands alone
         rows = pandas.DataFrame(columns=["run", "cell", "dataset", "ipc", "last"])
     items = [*tables(rows), *figures(rows)]
@@ -40,6 +42,16 @@ def write_up(root: Path = ROOT) -> str:
     caption = "The paper's tables and figures, and their counterparts in this book."
     parts = [findings.captioned(caption, "tab-paper-items", lines)]
     return "\n".join([*parts, *(section(i, places[i.name], root) for i in items)])
+
+
+def worked(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """Leave out rows of Table 1 with too little work; of the others, name the method.
+
+    Chapter 16 shows all of them, grey. `file` is the cell that a row is filed under.
+    """
+    if "share" in rows:
+        rows = rows[~(rows["share"].astype(float) < ENOUGH)]
+    return methods(rows.assign(file=rows["cell"]))
 
 
 def section(item: Item, place: str, root: Path) -> str:

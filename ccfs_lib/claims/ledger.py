@@ -29,6 +29,7 @@ from ccfs_lib.statistics import (
 )
 
 Seeds = tuple[list[float], list[float]]  # one number per seed on either side
+BUDGET = "choices.budget"  # minutes of a core, where not the preset's
 
 
 class Line(NamedTuple):
@@ -73,6 +74,7 @@ def ledger(rows: pandas.DataFrame) -> pandas.DataFrame:
     lines in the order of data/paper/claims.csv. Raises InputError as `weigh`.
     """
     rows = rows.astype(object)  # a block for each type of column would be slow to cut
+    rows = methods(rows)
     lines = [
         line for claim in paper.claims().itertuples() for line in weigh(claim, rows)
     ]
@@ -80,6 +82,26 @@ def ledger(rows: pandas.DataFrame) -> pandas.DataFrame:
     # Tests that are no evidence are not part of the family.
     table["adjusted"] = false_discovery(table["p"].where(table["counts"]))
     return table
+
+
+def methods(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """Call rows of Table 1 by their method, whatever budget they had: dsa-10 is dsa.
+
+    Of a method's several budgets in a run the preset's is kept, else the largest.
+    """
+    if BUDGET not in rows:
+        return rows
+    chosen = rows[BUDGET].notna()
+    usual, other = rows[~chosen], rows[chosen].sort_values(BUDGET, ascending=False)
+    ends = other[BUDGET].map("-{:g}".format)
+    names = [
+        cell.removesuffix(end).replace(f"{end}-", "-")
+        for cell, end in zip(other["cell"], ends, strict=True)
+    ]
+    which, other = ["run", "cell", "seed"], other.assign(cell=names)
+    there = set(usual[which].itertuples(index=False, name=None))
+    new = [key not in there for key in other[which].itertuples(index=False, name=None)]
+    return pandas.concat([usual, other[new].drop_duplicates(which)]).sort_index()
 
 
 def weigh(claim, rows: pandas.DataFrame) -> list[Line]:

@@ -130,6 +130,20 @@ def test_selmatch_of_table_1_is_shown_there_and_that_of_section_3_is_not(tmp_pat
     assert table.columns[0].share("rows").startswith("2 of 15 rows (cifar100")
 
 
+def test_a_method_with_a_budget_is_shown_if_it_got_enough_of_its_work(tmp_path):
+    where = {"dataset": "cifar100", "ipc": 50, "image_size": 16, "scale": "laptop"}
+    measure(tmp_path, "a", "simple-misclassified", [41.0], **where)
+    for cell, share in (("cudd-10", 0.4), ("dsa-10", 0.01)):
+        some = {"share": share, "choices": {"budget": 10.0}}
+        measure(tmp_path, "a", cell, [40.0], **where | some)
+    rows = items.worked(results.load(tmp_path))
+    table = paper_tables.main_results(rows)
+    body = cells(table.body, "CIFAR-100")
+    assert body["CUDD"][-1] == "40.0" and body["DSA"][-1] == DASH
+    (column,) = table.columns
+    assert {*column.files} == {("a", "simple-misclassified"), ("a", "cudd-10")}
+
+
 def test_a_command_names_what_is_filed():
     filed = {"glister", "glister-teacher", "random-selmatch", "hard-classified"}
     cut = beside._filed

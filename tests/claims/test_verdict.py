@@ -11,7 +11,7 @@ from scipy import stats
 
 from ccfs_lib import paper, results
 from ccfs_lib.claims import arms
-from ccfs_lib.claims.ledger import Line, ledger, weigh
+from ccfs_lib.claims.ledger import Line, ledger, methods, weigh
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import STRATEGIES
 
@@ -61,6 +61,29 @@ def test_a_row_with_little_of_its_published_work_loses_no_claim():
     # It may win all the same.
     line = one("sota-cifar100", ours, arm("cudd", [70.0, 71, 72], share=0.01, **at))
     assert line.verdict == "does not hold" and "tenth" not in line.note
+
+
+def test_a_row_is_its_methods_whatever_budget_it_had():
+    at = {"dataset": "cifar100", "ipc": 50}
+    some = {"choices.budget": 10.0, "share": 0.4, **at}
+    rows = [*arm(CCFS, HIGH, **at), *arm("cudd-10", LOW, **some)]
+    rows += arm("dsa-10-teacher", LOW, **some)
+
+    def tested(*more):
+        every = pandas.DataFrame([*rows, *itertools.chain(*more)], dtype=object)
+        lines = ledger(every)
+        return lines[lines["claim"] == "sota-cifar100"].iloc[0]
+
+    assert tested().verdict == "holds"
+    names = set(methods(pandas.DataFrame(rows))["cell"])
+    assert names == {CCFS, "cudd", "dsa-teacher"}
+    # The preset's budget is the row itself; of others the largest stands for it.
+    assert tested(arm("cudd", [70.0, 71, 72], **at)).verdict == "does not hold"
+    more = {"choices.budget": 30.0, "share": 0.9, **at}
+    assert tested(arm("cudd-30", [70.0, 71, 72], **more)).verdict == "does not hold"
+    # Two files with one seed of a method are still a mistake.
+    with pytest.raises(InputError, match="twice"):
+        tested(arm(CCFS, HIGH, **at))
 
 
 # -- one rival -------------------------------------------------------------------------
