@@ -11,6 +11,7 @@ from ccfs_lib import paper
 from ccfs_lib.arms import ARMS, CCFS
 from ccfs_lib.claims.evidence import SHOWN_ONLY
 from ccfs_lib.experiment import STRATEGIES, preset, presets
+from ccfs_lib.report.text import listed, percent
 
 SWEEP = "ccfs sweep --scale paper --seeds 5 --dataset"
 EVERY = "ccfs table1 --scale paper --seeds 3 --dataset"
@@ -84,7 +85,7 @@ def main_results(rows: pandas.DataFrame) -> Item:
         "labels, as in the paper; the last row, random images with the teacher, is "
         "ours."
     )
-    shows += _selmatch(rows)
+    shows += _selmatch(rows) + _work(ours)
     arms = "--arms simple-misclassified random distilled random-hard"
     todo = _cells(frame[frame.method == "ccfs"])
     todo = [f"{SWEEP} {cells} {arms}" for cells in todo]
@@ -105,6 +106,22 @@ def _selmatch(rows: pandas.DataFrame) -> str:
     if "beta" in photos and photos["beta"].notna().any():
         return " SelMatch beside its variants is in [Figure 2](#paper-figure-2)."
     return ""
+
+
+def _work(columns: list[Column]) -> str:
+    """Say which rows of ours had a part of the published work only."""
+    parts = {}
+    for column in columns:
+        for name, rows in column.cells.items():
+            share = rows["share"].astype(float).min() if "share" in rows else 1.0
+            if share < 1:
+                parts[name] = f"{name} {percent(100 * share, 0)} ({column.size})"
+    if not parts:
+        return ""
+    return (
+        f" Of its published work a row of ours had less: {listed([*parts.values()])}; "
+        "rows with less than a tenth are in chapter 16 only."
+    )
 
 
 def by_dataset(

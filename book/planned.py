@@ -16,8 +16,9 @@ import yaml
 from pages import ROOT
 
 from ccfs_lib import results, table1
+from ccfs_lib.arms import parse
 from ccfs_lib.cli import COMMANDS
-from ccfs_lib.commands.run import Sweep
+from ccfs_lib.commands.run import Match, Sweep
 from ccfs_lib.commands.table1 import Table1
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import table1 as recipes
@@ -33,13 +34,13 @@ class Plan:
     about: str
     commands: tuple[str, ...]  # those of which rows are missing
     minutes: float  # of a core, for a row
-    filed: int
-    rows: int
+    wanted: frozenset  # run, cell and seed of every row
+    missing: frozenset  # of these; without rows that an earlier line counts
 
     @property
     def hours(self) -> float:
         """Hours of a core for the rows that are missing."""
-        return (self.rows - self.filed) * self.minutes / 60
+        return len(self.missing) * self.minutes / 60
 
 
 def read(root: Path = ROOT) -> list[Plan]:
@@ -50,39 +51,51 @@ def read(root: Path = ROOT) -> list[Plan]:
         known = set(zip(rows["run"], rows["cell"], rows["seed"], strict=True))
     except InputError:  # nothing measured yet
         known = set()
+    plans = []
     with chdir(root):  # paths in commands are the project's
-        return [_plan(entry, known) for entry in entries]
+        for entry in entries:
+            plans.append(_plan(entry, known))
+            known |= plans[-1].missing
+    return plans
 
 
 def _plan(entry: dict, known: set) -> Plan:
     if odd := set(entry) ^ FIELDS:
         raise InputError(f"book/planned.yaml: {sorted(odd)[0]} is missing or unknown")
-    left, filed, whole = [], 0, 0
+    left, wanted = [], set()
     for line in entry["commands"]:
         line = line if isinstance(line, dict) else {"run": "", "command": line}
-        run, command = line["run"], line["command"]
-        wanted = cells(command, run)
-        there = len(wanted & known)
-        filed, whole = filed + there, whole + len(wanted)
-        if there < len(wanted):
-            left.append(command)
-    return Plan(entry["about"], tuple(left), entry["minutes"], filed, whole)
+        rows = cells(line["command"], line["run"])
+        left += [line["command"]] * bool(rows - known)
+        wanted |= rows
+    missing = frozenset(wanted - known)
+    about, minutes = entry["about"], entry["minutes"]
+    return Plan(about, tuple(left), minutes, frozenset(wanted), missing)
 
 
 def cells(command: str, run: str = "") -> set[tuple[str, str, int]]:
     """List the rows that a command files: run, cell and seed.
 
     run: its results' folder, if the command's files are not here, such as images that
-    it begins with. Raises InputError for what the command itself would refuse.
+    it begins with. Raises InputError for what files no rows, or has a fault.
     """
-    if run:
-        words = shlex.split(command)
-        arms, seeds = _values(words, "--arms"), int(_values(words, "--seeds")[0])
-        return {(run, arm, seed) for arm in arms for seed in range(seeds)}
-    asked = tyro.cli(COMMANDS, args=shlex.split(command)[1:])
+    try:
+        asked = tyro.cli(COMMANDS, args=shlex.split(command)[1:])
+    except SystemExit:
+        asked = None
+    if not isinstance(asked, Sweep | Match | Table1):
+        raise InputError(f"book/planned.yaml: {command!r} files no rows")
     if isinstance(asked, Table1):
         return _rows(asked)
-    runs = asked.choice.experiments() if isinstance(asked, Sweep) else asked.runs()
+    if run:
+        seeds = asked.choice.seeds or 0
+        return {(run, arm, seed) for arm in asked.arms for seed in range(seeds)}
+    if isinstance(asked, Match):
+        runs = asked.runs()
+    else:
+        runs = asked.choice.experiments()
+        for arm in asked.arms:
+            parse(arm)
     return {
         (run.run, arm, seed)
         for run in runs
@@ -100,23 +113,18 @@ def _rows(asked: Table1) -> set[tuple[str, str, int]]:
     return found
 
 
-def _values(words: list[str], option: str) -> list[str]:
-    """Return what follows an option, up to the next one."""
-    after = words[words.index(option) + 1 :]
-    end = next((i for i, word in enumerate(after) if word.startswith("--")), None)
-    return after[:end]
-
-
 def write_up(root: Path = ROOT) -> str:
     """Write a table of what is planned, and the commands that are left (MyST)."""
     plans = read(root)
     lines = ["| measurement | rows | left |", "|:--|--:|--:|"]
-    lines += [f"| {p.about} | {p.filed} of {p.rows} | {_left(p)} |" for p in plans]
+    for plan in plans:
+        there = f"{len(plan.wanted) - len(plan.missing)} of {len(plan.wanted)}"
+        lines.append(f"| {plan.about} | {there} | {_left(plan)} |")
     caption = (
-        "Measurements that are planned or begun: rows (a set, a seed) that are filed, "
-        "and what the others take, in hours of one CPU core."
+        "Measurements that are planned or begun: rows that are filed or in a line "
+        "above, of those wanted, and what the others take, in hours of one CPU core."
     )
-    rows = sum(p.rows - p.filed for p in plans)
+    rows = sum(len(p.missing) for p in plans)
     total = math.ceil(sum(p.hours for p in plans))
     parts = [
         f"{count(rows, 'row')} {'is' if rows == 1 else 'are'} missing, about "
@@ -131,4 +139,4 @@ def write_up(root: Path = ROOT) -> str:
 
 
 def _left(plan: Plan) -> str:
-    return f"{plan.hours:.1f} h" if plan.commands else "\N{EN DASH}"
+    return f"{plan.hours:.1f} h" if plan.missing else "\N{EN DASH}"

@@ -84,11 +84,22 @@ def runs(rows: pandas.DataFrame) -> list[pandas.DataFrame]:
 
 
 def elsewhere(rows: pandas.DataFrame) -> list[pandas.DataFrame]:
-    """List, as `runs` does, what networks learn from sets that others selected."""
+    """List, as `runs` does, what networks learn from sets that others selected.
+
+    One for each learner of a network's sets of a data set: with the learner's own
+    teacher where there is one, since the makers' teacher took part in the sets.
+    """
     frames = sets(rows)
     away = [f for f in frames if f["maker"].iloc[0] != f["learner"].iloc[0]]
-    names = ["maker", "learner"]
-    return _independent(away, lambda f: (source(f.iloc[0]), *f[names].iloc[0]))
+    away.sort(key=lambda f: taught_by(f.iloc[0]) != f["learner"].iloc[0])
+    names = [n for n in ("train", "maker", "learner") if all(n in f for f in away)]
+    return _independent(away, lambda f: tuple(f[names].iloc[0]))
+
+
+def taught_by(row: pandas.Series) -> str:
+    """Return the network of the learner's teacher, of a row of `sets`."""
+    known = [row.get(name) for name in ("evaluation_teacher", "teacher_network")]
+    return next((n for n in known if isinstance(n, str) and n), row["learner"])
 
 
 def _independent(frames, key) -> list[pandas.DataFrame]:
@@ -104,20 +115,23 @@ def _independent(frames, key) -> list[pandas.DataFrame]:
     return sorted(best.values(), key=lambda run: _order(run.iloc[0]))
 
 
-def sets(rows: pandas.DataFrame) -> list[pandas.DataFrame]:
+def sets(
+    rows: pandas.DataFrame, others: pandas.DataFrame | None = None
+) -> list[pandas.DataFrame]:
     """List random images, CCFS and ALPHA0 of each learner and each selecting network.
 
-    rows: of all runs. A frame has these cells, the last one where it was measured,
+    rows: of all runs; others: further runs, which may have selected the sets that
+    those learn. A frame has these cells, the last one where it was measured,
     under settings that are equal but for MADE. Its CCFS may be what another run chose,
     the arm "selected" with `selected_from` of that run's name; of several alphas it is
     the one measured beside the random images. Further columns: learner; maker, the
-    network that selected; begun, the name of the folder of distilled images that its
-    curriculum began with, "" for those of its own teacher; filter, the test accuracy
-    of its first filter (percent).
+    network that selected; origin, the run that selected; begun, the name of the folder
+    of distilled images that its curriculum began with, "" for those of its own teacher;
+    filter, the test accuracy of its first filter (percent).
     """
     if not {"dataset", "alpha", "network"} <= set(rows):
         return []
-    rows = _marked(rows[rows["cell"].isin([CCFS, "random", "selected"])])
+    rows = _marked(rows[rows["cell"].isin([CCFS, "random", "selected"])], others)
     columns = compare.settings(rows, MADE)
     groups = (
         rows.groupby(columns, dropna=False, sort=False) if columns else [("", rows)]
@@ -142,16 +156,19 @@ def sets(rows: pandas.DataFrame) -> list[pandas.DataFrame]:
     return frames
 
 
-def _marked(rows: pandas.DataFrame) -> pandas.DataFrame:
-    """Add learner, maker, begun and filter; drop sets that no run here has made."""
+def _marked(rows: pandas.DataFrame, others) -> pandas.DataFrame:
+    """Add learner, maker, begun and so on; drop sets that no run here has made."""
+    makers = rows if others is None else pandas.concat([others, rows])
+    first = _column(makers, "phases.1.test", math.nan).astype(float)
     given = _leaf(rows, "selected_from")
     origin = given.where(given != "", rows["run"])
-    other, first = _column(rows, LEARNER, ""), _column(rows, "phases.1.test", math.nan)
+    other = _column(rows, LEARNER, "")
     rows = rows.copy().assign(  # a copy in one piece: more columns cost nothing
         learner=other.where(other != "", rows["network"]),
-        maker=origin.map(rows.drop_duplicates("run").set_index("run")["network"]),
+        maker=origin.map(makers.drop_duplicates("run").set_index("run")["network"]),
+        origin=origin,
         begun=_leaf(rows, "distilled_from").where(given == "", ""),
-        filter=origin.map(first.astype(float).groupby(rows["run"]).mean()),
+        filter=origin.map(first.groupby(makers["run"]).mean()),
     )
     return rows[rows["maker"].notna()]
 

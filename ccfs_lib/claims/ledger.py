@@ -87,21 +87,24 @@ def ledger(rows: pandas.DataFrame) -> pandas.DataFrame:
 def methods(rows: pandas.DataFrame) -> pandas.DataFrame:
     """Call rows of Table 1 by their method, whatever budget they had: dsa-10 is dsa.
 
-    Of a method's several budgets in a run the preset's is kept, else the largest.
+    Of a method's files in a run, the one that got the most work stands for it; of
+    equal ones the preset's.
     """
     if BUDGET not in rows:
         return rows
-    chosen = rows[BUDGET].notna()
-    usual, other = rows[~chosen], rows[chosen].sort_values(BUDGET, ascending=False)
-    ends = other[BUDGET].map("-{:g}".format)
+    ends = rows[BUDGET].map(lambda minutes: f"-{minutes:g}", na_action="ignore")
     names = [
-        cell.removesuffix(end).replace(f"{end}-", "-")
-        for cell, end in zip(other["cell"], ends, strict=True)
+        cell if end != end else cell.removesuffix(end).replace(f"{end}-", "-")
+        for cell, end in zip(rows["cell"], ends, strict=True)
     ]
-    which, other = ["run", "cell", "seed"], other.assign(cell=names)
-    there = set(usual[which].itertuples(index=False, name=None))
-    new = [key not in there for key in other[which].itertuples(index=False, name=None)]
-    return pandas.concat([usual, other[new].drop_duplicates(which)]).sort_index()
+    share = rows["share"] if "share" in rows else pandas.Series(math.nan, rows.index)
+    share = pandas.to_numeric(share).fillna(1.0)  # no method of Table 1: all of it
+    files = rows[["run", "cell"]].assign(method=names, work=share)
+    files = files.assign(usual=rows[BUDGET].isna()).reset_index(drop=True)
+    files = files.sort_values(["work", "usual"], ascending=False, kind="stable")
+    taken = files.groupby(["run", "method"])["cell"].transform("first")
+    kept = (files["cell"] == taken).sort_index()
+    return rows.assign(cell=names)[kept.values]
 
 
 def weigh(claim, rows: pandas.DataFrame) -> list[Line]:
@@ -150,7 +153,8 @@ def _line(claim, pairs: Pairs, also: Pairs) -> Line:
     # "By so much" comes from the sentence: a cell's number alone is no claim to a size.
     number = math.nan if math.isnan(claim.paper_difference) else number
     level = 1 - 0.05 / len(pairs)
-    answer, unfair = _fair(_verdict(claim, decides), [*pairs, *also])
+    answer, work = _fair(_verdict(claim, decides), [*pairs, *also])
+    notes = work, _note(claim, shown, decides, seeds, further)
     return Line(
         claim.id,
         answer,
@@ -167,7 +171,7 @@ def _line(claim, pairs: Pairs, also: Pairs) -> Line:
         detectable=minimum_detectable(*pair, paired=True, level=level),
         needed=0 if math.isnan(number) else seeds_needed(*pair, number, level=level),
         p=_p(claim, decides, pair),
-        note=unfair or _note(claim, shown, decides, seeds, further),
+        note=work if answer == OPEN and work else "; ".join(filter(None, notes)),
     )
 
 
@@ -210,20 +214,19 @@ def _verdict(claim, d: Extreme) -> str:
 def _fair(verdict: str, pairs: Pairs) -> tuple[str, str]:
     """Withhold a verdict that a method loses which got too little of its own work.
 
-    Returns the verdict, and a note where it is withheld. Rows of Table 1 file `share`,
-    their part of the published image passes; below `budget.ENOUGH` a row shows what
-    little work gives, not what its method can do.
+    Returns the verdict, and a note on a loser without all of its work. Rows of Table 1
+    file `share`, their part of the published image passes; below `budget.ENOUGH` a row
+    shows what little work gives, not what its method can do.
     """
     loser = {HOLDS: 1, FAILS: 0}.get(verdict)
     if loser is None:
         return verdict, ""
     rows = [pair[loser] for row in pairs for pair in row if "share" in pair[loser]]
-    shares = [(r["cell"].iloc[0], pandas.to_numeric(r["share"])) for r in rows]
-    few = {str(cell) for cell, share in shares if (share < ENOUGH).any()}
-    if not few:
-        return verdict, ""
-    names = ", ".join(sorted(few))
-    return OPEN, f"{names}: less than a tenth of the published work"
+    least = {str(r["cell"].iloc[0]): pandas.to_numeric(r["share"]).min() for r in rows}
+    if few := sorted(cell for cell, share in least.items() if share < ENOUGH):
+        return OPEN, f"{', '.join(few)}: less than a tenth of the published work"
+    part = [f"{c}: {100 * s:.0f} %" for c, s in sorted(least.items()) if s < 1]
+    return verdict, f"of the published work, {', '.join(part)}" if part else ""
 
 
 def _p(claim, d: Extreme, pair: Seeds) -> float:

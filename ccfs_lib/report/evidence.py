@@ -12,6 +12,7 @@ import pandas
 
 from ccfs_lib import results
 from ccfs_lib.claims.compare import (
+    CCFS,
     NAMES,
     batch_size,
     compare,
@@ -40,6 +41,7 @@ from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import difference, summary
 
 RULE = "batch_size_by"
+GIVEN = ("selected_from", "distilled_from", "teacher_from")  # of one set, its files
 
 
 def epochs(rows: pandas.DataFrame, arms: Sequence[str]) -> Text:
@@ -198,11 +200,11 @@ def _supplied(name, wanted: int, got: list[int]) -> list:
 def batches() -> Text:
     """Tabulate sets that were learned with both batch sizes, in all runs of the book.
 
-    A pair is the arm "selected" of one set, with equal settings but `batch_size_by`:
-    the batch of the images that the set has, and that of the images asked for.
+    A pair is the arm "selected" of one set, or CCFS in the run that selected it, with
+    equal settings but `batch_size_by`: the batch of the images that the set has, and
+    that of the images asked for.
     """
-    every, body = results.load(paths.results()), []
-    rows = every[every["cell"] == "selected"]
+    rows, body = _learned(results.load(paths.results())), []
     for _, group in rows.groupby(settings(rows, (RULE,)), dropna=False, sort=False):
         wanted = group[RULE] == "wanted" if RULE in group else group["cell"].isna()
         sides = [group[side].set_index("seed") for side in (~wanted, wanted)]
@@ -218,6 +220,17 @@ def batches() -> Text:
         "points, paired by seed."
     )
     return table(caption, head, body)
+
+
+def _learned(every: pandas.DataFrame) -> pandas.DataFrame:
+    """Return the rows of arm "selected", and CCFS's of the runs that selected them."""
+    rows = every[every["cell"] == "selected"]
+    names, parts = [name for name in GIVEN if name in rows], [rows]
+    for chosen in rows[names].drop_duplicates().to_dict("records"):
+        run = str(chosen["selected_from"]).rstrip("/").rpartition("/")[2]
+        made = every[(every["run"] == run) & (every["cell"] == CCFS)]
+        parts.append(made.assign(**chosen))
+    return pandas.concat(parts)
 
 
 def _two_batches(filled: pandas.DataFrame, wanted: pandas.DataFrame) -> list[list]:

@@ -51,6 +51,7 @@ from ccfs_lib.report.text import (
 from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import FEW, Difference
 
+SETS = (CCFS, ALPHA0)
 PARTS = {"selection": "green", "distilled": "orange"}
 TITLES = {"selection": "selection", "distilled": "distilled images"}
 SEARCHED = {
@@ -88,41 +89,46 @@ class Worth:
     steps: str = ""  # a sentence, if CCFS and alpha 0 had different batch sizes
     images: str = ""  # whose distilled images its curricula began with; "": its own
     taught: str = ""  # the network of the learner's teacher, if not the learner's
-    longer: bool = False  # another line has the same sets, learnt in fewer epochs
+    made: tuple[str, ...] = ()  # the runs that selected its two sets
     own: bool = False  # a run of the user's, which is no evidence of the book
     source: str = ""  # of its teacher, `claims.evidence.source`
 
     @property
     def name(self) -> str:
-        """Name the data, the learner, and whose sets they are if not its own."""
+        """Name data, learner and epochs, and whose sets they are if not its own."""
         learner, maker = map(forest.network, (self.learner, self.maker))
         by = "" if self.maker == self.learner else f", sets of {maker}"
         by += f", begun with {self.images}" if self.images else ""
         by += f", teacher {forest.network(self.taught)}" if self.taught else ""
         by += f", teacher {self.teacher + 1}" if self.teacher else ""
-        by += f", {self.epochs} epochs" if self.longer else ""
-        return f"{self.data}: {learner}{by}{' (your run)' * self.own}"
+        by += f", {self.epochs} epochs{' (your run)' * self.own}"
+        return f"{self.data}: {learner}{by}"
+
+    @property
+    def sets(self) -> tuple:
+        """What lines have in common whose learner learns the very same sets."""
+        return self.data, self.learner, self.made, self.images
 
 
-def decompose(rows: pandas.DataFrame) -> list[Worth]:
-    """List all sets (`ladder.sets`) that were measured at alpha 0 as well.
+def decompose(
+    rows: pandas.DataFrame, others: pandas.DataFrame | None = None
+) -> list[Worth]:
+    """List all sets that were measured at alpha 0 as well.
 
-    rows: those of `results.load`, of all runs.
+    rows: those of `results.load`, of all runs; others: as for `ladder.sets`.
     """
-    worths = [_worth(r) for r in ladder.sets(rows) if ALPHA0 in set(r["cell"])]
-    shortest: dict[str, int] = {}
-    for w in worths:
-        shortest[w.name] = min(w.epochs, shortest.get(w.name, w.epochs))
-    worths = [replace(w, longer=w.epochs > shortest[w.name]) for w in worths]
+    frames = ladder.sets(rows, others)
+    worths = [_worth(r) for r in frames if ALPHA0 in set(r["cell"])]
     return sorted(worths, key=_order)
 
 
 def _order(w: Worth) -> tuple:
-    return w.dataset in SHOWN_ONLY, -w.ratio, w.data, w.teacher, w.longer
+    return w.dataset in SHOWN_ONLY, -w.ratio, w.data, w.teacher, w.epochs
 
 
 def _worth(rows: pandas.DataFrame) -> Worth:
     first = rows.iloc[0]
+    taught = ladder.taught_by(first)
     class_size = SMALLEST_CLASS.get(first["dataset"], math.nan)
     return Worth(
         data=forest.place(first),
@@ -140,16 +146,10 @@ def _worth(rows: pandas.DataFrame) -> Worth:
         teacher=int(_first(rows, "teacher_seed", 0)),
         steps=unequal_steps(rows, CCFS, ALPHA0),
         images=str(first["begun"]).replace("-", " "),
-        taught=_teacher(first),
+        taught="" if taught == first["learner"] else taught,
+        made=tuple(rows.loc[rows["cell"] == c, "origin"].iloc[0] for c in SETS),
         source=source(first),
     )
-
-
-def _teacher(row: pandas.Series) -> str:
-    """Return the network of the learner's teacher, "" if it is the learner's own."""
-    known = [row.get(name) for name in ("evaluation_teacher", "teacher_network")]
-    network = next((name for name in known if isinstance(name, str) and name), "")
-    return "" if network == row["learner"] else network
 
 
 def _first(rows: pandas.DataFrame, column: str, default):
@@ -167,10 +167,11 @@ def measured() -> list[Worth]:
 
     Runs of the user's own stand apart, and the finding does not count them.
     """
-    evidence, own = paths.results(), paths.own_results()
-    worths = decompose(results.load(evidence))
-    if own != evidence and own.is_dir():
-        worths += [replace(w, own=True) for w in decompose(results.load(own))]
+    rows, own = results.load(paths.results()), paths.own_results()
+    worths = decompose(rows)
+    if own != paths.results() and own.is_dir():
+        yours = decompose(results.load(own), others=rows)
+        worths += [replace(w, own=True) for w in yours]
     return worths
 
 
@@ -215,7 +216,7 @@ def ledger(worth: Sequence[Worth]) -> Text:
     """Tabulate both parts of every run, and what the chart draws them against."""
     body = [
         [
-            w.name if w.longer else f"{w.name}, {w.epochs} epochs",
+            w.name,
             *(
                 DASH if math.isnan(x) else plain(x)
                 for x in (w.ratio, w.filter, w.agreement, w.random)
@@ -249,8 +250,8 @@ def teachers(worth: Sequence[Worth]) -> Text:
     """
     body, groups = [], {}
     for w in worth:
-        groups.setdefault((replace(w, teacher=0).name, w.epochs), []).append(w)
-    for (name, _), group in groups.items():
+        groups.setdefault(replace(w, teacher=0).name, []).append(w)
+    for name, group in groups.items():
         if len(group) > 1:
             body += [_between(name, part, group) for part in PARTS]
     if not body:
@@ -308,28 +309,33 @@ def answer(worth: Sequence[Worth]) -> Text:
     counted = [w for w in worth if not w.own and w.dataset not in SHOWN_ONLY]
     if not counted:
         return finding("No run on photographs has random, alpha 0 and a further alpha.")
-    # Begun with given images, a curriculum shares alpha 0 and random with the learner's
-    # own; sets that are learnt for longer are the same sets.
+    # These share sets, or random images and alpha 0, with a line that is counted.
     begun = [w for w in counted if w.images]
-    late = [w for w in counted if w.longer and not w.images]
-    own = [w for w in counted if not w.images and not w.longer]
+    late = [w for w in counted if not w.images and _earlier(w, counted)]
+    told = [w for w in counted if _untaught(w, counted) and w not in begun + late]
+    own = [w for w in counted if w not in begun + late + told]
     away = [w for w in own if w.learner != w.maker]
+    home = [w for w in own if w.learner == w.maker and not (w.taught or w.teacher)]
     words = {part: _tally([getattr(w, part) for w in own]) for part in PARTS}
+    aside = {
+        "begun with another network's images": len(begun),
+        "with another network's teacher": len(told),
+        "with more epochs": len(late),
+    }
+    left = [f"{count(n, 'line')} {what}" for what, n in aside.items() if n]
     return finding(
         f"Of {count(len(own), 'learner and set', 'learners and sets')} on "
         f"photographs, the selection without distilled images (alpha 0 {MINUS} random) "
         f"is {words['selection']}; what distilled images add to it (CCFS {MINUS} "
         f"alpha 0) is {words['distilled']}.",
-        _over([w for w in own if w.learner == w.maker and not (w.taught or w.teacher)]),
+        _over(home),
         f"Where another network selected ({count(len(away), 'line')}), the distilled "
         f"part is {_tally([w.distilled for w in away])}."
         if away
         else "",
-        _aside(
-            f"{count(len(begun), 'line')} begun with another network's images (random "
-            "images and alpha 0 are the learner's own)" * bool(begun),
-            f"{count(len(late), 'line')} with more epochs" * bool(late),
-        ),
+        f"Not counted, since their images are in part those of others: {listed(left)}."
+        if left
+        else "",
         "Lines of one learner on one data set share its random images, so they are not "
         "independent."
         if len({(w.data, w.learner) for w in own}) < len(own)
@@ -338,9 +344,15 @@ def answer(worth: Sequence[Worth]) -> Text:
     )
 
 
-def _aside(*kinds: str) -> str:
-    known = [kind for kind in kinds if kind]
-    return f"Not counted: {listed(known)}." if known else ""
+def _earlier(w: Worth, worth: Sequence[Worth]) -> bool:
+    """Tell whether the same sets, taught by the same, were learnt in fewer epochs."""
+    same = [v for v in worth if (v.sets, v.taught) == (w.sets, w.taught)]
+    return any(v.epochs < w.epochs for v in same)
+
+
+def _untaught(w: Worth, worth: Sequence[Worth]) -> bool:
+    """Tell whether the same sets were learnt with a teacher of the learner's kind."""
+    return bool(w.taught) and any(v.sets == w.sets and not v.taught for v in worth)
 
 
 def _over(worth: Sequence[Worth]) -> str:
@@ -364,23 +376,22 @@ def _tally(differences: Sequence[Difference]) -> str:
 
 def crossed(worth: Sequence[Worth]) -> Text:
     """List what sets of other networks, or begun with other images, are worth."""
-    lines = []
-    for w in worth:
-        if (w.maker != w.learner or w.images) and not w.longer:
-            lines.append(f"{_both(w)} {_recognised(w, worth)}".rstrip())
+    away = [w for w in worth if w.maker != w.learner or w.images]
+    lines = [f"{_both(w)} {_recognised(w, worth)}".rstrip() for w in away]
     return _points(lines, "No network of this book learnt sets of another one.")
 
 
 def longer(worth: Sequence[Worth]) -> Text:
     """List what more epochs change, for sets that were learnt in few and in many."""
-    lines = []
-    for w in worth:
-        home = [v for v in worth if v.name == replace(w, longer=False).name]
-        for v in home if w.longer else []:
-            lines += [
-                f"{_both(u)} Random images: {percent(u.random)}."
-                for u in (replace(v, longer=True), w)
-            ]
+    groups: dict[tuple, list[Worth]] = {}
+    for w in sorted(worth, key=lambda w: w.epochs):
+        groups.setdefault((w.sets, w.taught, w.teacher), []).append(w)
+    lines = [
+        f"{_both(w)} Random images: {percent(w.random)}."
+        for group in groups.values()
+        for w in group
+        if len({v.epochs for v in group}) > 1
+    ]
     return _points(lines, "No set of this book was learnt for two lengths of time.")
 
 
@@ -401,12 +412,13 @@ def _recognised(w: Worth, worth: Sequence[Worth]) -> str:
     home = [
         v
         for v in worth
-        if v.learner == v.maker == w.maker and v.data == w.data and not v.images
+        if v.learner == v.maker == w.maker and v.data == w.data
+        if not (v.images or v.taught)
     ]
     taught = w.taught == w.maker  # by the network that the images come from
     if taught or not home or math.isnan(w.agreement + home[0].agreement):
         return ""
-    learner, maker = forest.network(w.learner), forest.network(w.maker)
+    learner, maker = forest.network(w.taught or w.learner), forest.network(w.maker)
     share = percent(home[0].agreement)
     own = f"that of {maker} {share}"
     if w.images:

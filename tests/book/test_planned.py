@@ -35,12 +35,12 @@ def plan(root, *commands, **changes):
 
 def test_rows_are_counted_by_run_arm_and_seed(tmp_path):
     one = plan(tmp_path, SWEEP)
-    assert (one.filed, one.rows, one.hours) == (0, 8, 4.0)
+    assert (len(one.missing), len(one.wanted), one.hours) == (8, 8, 4.0)
     file(tmp_path, "digits-ipc10", "random", [0, 1])
     file(tmp_path, "digits-ipc20", "distilled", [1])
     file(tmp_path, "digits-ipc40", "random", [0, 1])  # asked for by no command
     one = plan(tmp_path, SWEEP)
-    assert (one.filed, one.rows, one.hours) == (3, 8, 2.5)
+    assert (len(one.missing), len(one.wanted), one.hours) == (5, 8, 2.5)
     text = planned.write_up(tmp_path).replace("\N{NO-BREAK SPACE}", " ")
     assert "| a measurement | 3 of 8 | 2.5 h |" in text and SWEEP in text
     assert text.startswith("5 rows are missing, about 3 hours of a core.")
@@ -62,11 +62,34 @@ def test_rows_of_table_1_and_of_section_3_are_counted_too():
     assert len(planned.cells(match)) == 6
 
 
+def test_a_row_that_two_lines_want_is_counted_once(tmp_path):
+    (tmp_path / "book").mkdir()
+    entry = {"about": "one", "minutes": 30, "commands": [SWEEP]}
+    more = entry | {
+        "about": "two",
+        "commands": [SWEEP.replace("--seeds 2", "--seeds 3")],
+    }
+    text = yaml.safe_dump([entry, more])
+    (tmp_path / "book" / "planned.yaml").write_text(text)
+    one, two = planned.read(tmp_path)
+    assert (len(one.missing), len(two.missing), len(two.wanted)) == (8, 4, 12)
+    page = planned.write_up(tmp_path).replace("\N{NO-BREAK SPACE}", " ")
+    assert page.startswith("12 rows are missing, about 6 hours of a core.")
+    assert "| two | 8 of 12 | 2.0 h |" in page
+
+
 def test_mistakes_are_one_sentence(tmp_path):
     with pytest.raises(InputError, match="alpha"):
         plan(tmp_path, "ccfs sweep --dataset digits --alpha 2")
     with pytest.raises(InputError, match="hours is missing or unknown"):
         plan(tmp_path, SWEEP, hours=3)
+    with pytest.raises(InputError, match="arm"):
+        plan(tmp_path, "ccfs sweep --dataset digits --arms nonsense")
+    for line in ("ccfs sweep --epoch 3", "ccfs squeeze", "ccfs export", ""):
+        with pytest.raises(InputError, match="files no rows"):
+            plan(tmp_path, line)
+        with pytest.raises(InputError, match="files no rows"):
+            plan(tmp_path, {"run": "a", "command": line})
 
 
 def test_the_books_plan_names_the_runs_that_its_commands_file(tmp_path, monkeypatch):
@@ -84,5 +107,7 @@ def test_the_books_plan_names_the_runs_that_its_commands_file(tmp_path, monkeypa
 
 def test_every_line_of_the_books_plan_is_a_command():
     plans = planned.read(ROOT)
-    assert all(0 <= p.filed <= p.rows and p.rows for p in plans)
     assert len({p.about for p in plans}) == len(plans)
+    missing = [row for p in plans for row in p.missing]
+    assert len(set(missing)) == len(missing)
+    assert all(p.wanted and 0 < p.minutes < 600 for p in plans)

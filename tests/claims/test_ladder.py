@@ -81,6 +81,21 @@ def test_sets_from_a_runs_index_files_are_that_runs(tmp_path):
     assert found[ALPHA0, "random"][0] == [54.0, 55.0, 55.5]
 
 
+def test_a_learner_of_given_sets_counts_once_and_with_a_teacher_of_its_own(tmp_path):
+    ladder_of(tmp_path)
+    for run, teacher in (("a", "convnet"), ("b", "resnet18")):
+        own = {"network": "resnet18", "teacher_network": teacher}
+        measure(tmp_path, f"{run}-0", "random", [50.0, 51.0, 52.0], **own)
+        own |= {"selected_from": "data/selected/c-ipc250"}
+        measure(tmp_path, f"{run}-1", "selected", [55.0, 56.0, 57.5], **own)
+    rows = results.load(tmp_path)
+    (away,) = ladder.elsewhere(rows)
+    assert set(away["teacher_network"]) == {"resnet18"}
+    other = rows[rows["teacher_network"] != "resnet18"]  # as there is no other
+    (away,) = ladder.elsewhere(other)
+    assert set(away["teacher_network"]) == {"convnet"}
+
+
 def test_the_papers_difference_is_of_this_very_cell(tmp_path):
     ladder_of(tmp_path)
     measure(tmp_path, "c-ipc250", "hard-misclassified", [60.0, 61.0, 62.0])

@@ -58,6 +58,7 @@ def test_a_row_with_little_of_its_published_work_loses_no_claim():
         line = one("sota-cifar100", ours, arm("cudd", LOW, share=share, **at))
         assert line.verdict == word
         assert ("cudd: less than a tenth" in line.note) == (share < 0.1)
+        assert ("published work, cudd: 10 %" in line.note) == (share == 0.1)
     # It may win all the same.
     line = one("sota-cifar100", ours, arm("cudd", [70.0, 71, 72], share=0.01, **at))
     assert line.verdict == "does not hold" and "tenth" not in line.note
@@ -77,10 +78,14 @@ def test_a_row_is_its_methods_whatever_budget_it_had():
     assert tested().verdict == "holds"
     names = set(methods(pandas.DataFrame(rows))["cell"])
     assert names == {CCFS, "cudd", "dsa-teacher"}
-    # The preset's budget is the row itself; of others the largest stands for it.
-    assert tested(arm("cudd", [70.0, 71, 72], **at)).verdict == "does not hold"
+    # Of several files of a method, the one with the most work stands for it.
+    high, low = [70.0, 71, 72], {**at, "share": 0.02}
+    assert tested(arm("cudd", high, **at)).verdict == "does not hold"
+    assert tested(arm("cudd", high, **low)).verdict == "holds"
     more = {"choices.budget": 30.0, "share": 0.9, **at}
-    assert tested(arm("cudd-30", [70.0, 71, 72], **more)).verdict == "does not hold"
+    assert tested(arm("cudd-30", high, **more)).verdict == "does not hold"
+    few = tested(arm("cudd-30", high[:2], **more))  # its seeds, and no others'
+    assert few.seeds == 2 and few.difference < 0
     # Two files with one seed of a method are still a mistake.
     with pytest.raises(InputError, match="twice"):
         tested(arm(CCFS, HIGH, **at))

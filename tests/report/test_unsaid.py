@@ -322,6 +322,18 @@ def test_one_set_with_two_batch_sizes_is_a_line(house):
     assert "| 64 | 51.0 ± 2.5 | +1.1 [" in line
 
 
+def test_a_set_may_have_been_learned_in_the_run_that_selected_it(house):
+    given_sets(4998, 4998, 4998)
+    folder = paths.results()
+    (folder / "theirs-images").rename(folder / "theirs")  # CCFS itself, by the images
+    (folder / "theirs" / "selected.json").rename(folder / "theirs" / f"{CCFS}.json")
+    (line,) = [x for x in str(evidence.batches()).splitlines() if "4,998" in x]
+    assert "| resnet10-w16, cifar100 | 4,998 | 32 | " in line
+    assert "| 64 | 51.0 ± 2.5 | +1.1 [" in line
+    (folder / "theirs").rename(folder / "others")  # which selected other sets
+    assert "No set of this book" in str(evidence.batches())
+
+
 def test_a_full_set_has_one_batch_size(house):
     given_sets(5000, 5000, 5000)
     assert "No set of this book" in str(evidence.batches())

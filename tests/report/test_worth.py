@@ -60,8 +60,8 @@ def test_sets_of_another_network_are_told_from_a_learners_own():
     assert "nan" not in worth.against([home, away])._repr_svg_().lower()
     assert away.selection.mean == pytest.approx(8 / 3)
     assert away.distilled.mean == pytest.approx(1 / 3)
-    assert away.name.endswith(": ConvNet, sets of ResNet-18")
-    assert "teacher of" not in str(worth.answer([home, away]))
+    assert away.name.endswith(": ConvNet, sets of ResNet-18, 60 epochs")
+    assert "teacher of" not in str(worth.crossed([home, away]))
 
 
 def test_a_batch_that_a_few_missing_images_halve_is_said():
@@ -91,13 +91,13 @@ def test_curricula_begun_with_other_images_are_sets_of_their_own():
     assert other.distilled.mean == pytest.approx((183 - 199.1) / 3)
     assert own.selection == other.selection  # alpha 0 holds none of the images
     assert other.agreement == 40 and own.agreement == 99.5
-    assert other.name == f"{own.name}, begun with resnet18 images"
+    assert other.name.endswith(": ResNet-18, begun with resnet18 images, 60 epochs")
     text = plain(worth.crossed([own, other]))
     assert "classifies 40.0 % of these distilled images right, 99.5 % of its" in text
     assert "from them the first filter reaches 30.0 %, from its own 22.0 %" in text
     text = plain(worth.answer([own, other]))
     assert "Of 1 learner and set on" in text
-    assert "Not counted: 1 line begun with another network's images" in text
+    assert "are in part those of others: 1 line begun with another network's im" in text
     assert "Not counted" not in plain(worth.answer([own]))
     assert "No network of this book" in plain(worth.crossed([own]))
     both = worth.decompose(pandas.concat([begun, rows(*HOME)]))
@@ -125,36 +125,68 @@ def test_the_finding_says_who_recognises_the_images_of_another_network():
     given = theirs.assign(teacher_network="resnet18", run="given")
     home = rows(*HOME).assign(teacher_network="resnet18")
     every = worth.decompose(pandas.concat([home, own, given]))
-    names = {w.name.partition(": ")[2]: w for w in every}
+    names = {w.name.partition(": ")[2].removesuffix(", 60 epochs"): w for w in every}
     assert set(names) == {
         "ResNet-18",
         "ConvNet, sets of ResNet-18",
         "ConvNet, sets of ResNet-18, teacher ResNet-18",
     }
-    text = plain(worth.crossed([names["ResNet-18"], [*names.values()][-1]]))
+    taught = names["ConvNet, sets of ResNet-18, teacher ResNet-18"]
+    text = plain(worth.crossed([names["ResNet-18"], taught]))
     assert text.count("\n") == 0 and "classifies" not in text
-    assert "not independent" in plain(worth.answer(every))
+    text = plain(worth.answer(every))
+    assert "Of 2 learners and sets" in text and "network selected (1 line)" in text
+    assert "others: 1 line with another network's teacher." in text
+    # Where there is no other line of the learner, this one counts.
+    text = plain(worth.answer([names["ResNet-18"], taught]))
+    assert "Of 2 learners and sets" in text and "Not counted" not in text
+    # A third teacher's opinion is that teacher's.
+    third = worth.replace(taught, taught="resnet34", agreement=41.0)
+    text = plain(worth.crossed([names["ResNet-18"], third]))
+    assert "The teacher of ResNet-34 classifies 41.0 %" in text
+
+
+def late(network="resnet18", run="late", made=True):
+    """Rows of the sets of HOME, or of others, learnt in 120 epochs."""
+    given = [{"selected_from": f"data/selected/run-{a}"} for a in (0.2, 0.0)]
+    cell, given = ("selected", given) if made else (worth.CCFS, [{}, {}])
+    return rows(
+        (cell, 0.2, [72, 71, 73], given[0]),
+        (cell, 0.0, [70, 71, 72], given[1]),
+        ("random", 0.2, [69, 69, 70], {}),
+        network=network,
+    ).assign(run=run, **{"recipe.epochs": 120})
 
 
 def test_sets_that_are_learnt_for_longer_are_shown_and_not_counted():
-    again = [{"selected_from": f"data/selected/run-{a}"} for a in (0.2, 0.0)]
-    late = rows(
-        ("selected", 0.2, [72, 71, 73], again[0]),
-        ("selected", 0.0, [70, 71, 72], again[1]),
-        ("random", 0.2, [69, 69, 70], {}),
-    ).assign(run="late", **{"recipe.epochs": 120})
-    home, other = worth.decompose(pandas.concat([late, rows(*HOME)]))
+    home, other = worth.decompose(pandas.concat([late(), rows(*HOME)]))
     assert (home.epochs, other.epochs) == (60, 120)
-    assert other.name == f"{home.name}, 120 epochs" and home.name.endswith("ResNet-18")
+    assert home.name.endswith(": ResNet-18, 60 epochs")
+    assert other.name.endswith(": ResNet-18, 120 epochs")
     first, second = plain(worth.longer([home, other])).split("\n")
-    assert first.startswith(f"- {home.name}, 60 epochs: selection +2.3 points")
+    assert first.startswith(f"- {home.name}: selection +2.3 points")
     assert second.startswith(f"- {other.name}: selection +1.7 points")
     assert "Random images: 64.1 %." in first and "Random images: 69.3 %." in second
     text = plain(worth.answer([home, other]))
     assert "Of 1 learner and set on" in text
-    assert "Not counted: 1 line with more epochs." in text
+    assert "others: 1 line with more epochs." in text
     assert "two lengths of time" in plain(worth.longer([home]))
-    assert "120 epochs, 120" not in plain(worth.ledger([home, other]))
+    last = worth.replace(other, epochs=180)
+    assert plain(worth.longer([last, home, other])).count("\n") == 2
+
+
+def test_other_sets_and_other_networks_are_no_longer_training():
+    for more in (late(made=False), late(network="resnet10")):
+        both = worth.decompose(pandas.concat([rows(*HOME), more]))
+        assert len(both) == 2
+        assert "Of 2 learners and sets" in plain(worth.answer(both))
+        assert "two lengths of time" in plain(worth.longer(both))
+
+
+def test_own_rows_may_be_of_sets_that_the_book_has():
+    assert not worth.decompose(late())  # of runs that nobody knows
+    (one,) = worth.decompose(late(), others=rows(*HOME))
+    assert (one.maker, one.epochs, one.filter) == ("resnet18", 120, 22)
 
 
 def test_several_teachers_are_one_line_between_them():
