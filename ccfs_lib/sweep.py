@@ -6,7 +6,9 @@ whatever it had trained is read, not trained again.
 
 import time
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import Executor
+from itertools import product
 from pathlib import Path
 
 from ccfs_lib.arms import CONTROLS, STRATEGIES, parse
@@ -23,7 +25,7 @@ from ccfs_lib.runtime.workers import (
 
 
 def sweep(
-    experiment: Experiment,
+    experiments: Experiment | Sequence[Experiment],
     arms: tuple[str, ...] = STRATEGIES + CONTROLS,
     *,
     workers: int = 0,
@@ -34,8 +36,10 @@ def sweep(
 ) -> list[Path]:
     """Measure every arm with every seed; write one results file per arm.
 
-    Rows that are filed already, measured with equal settings, files and images, are not
-    computed again, but for a portable run; a Notice names them.
+    Of several experiments, what their cells share is computed first, then all cells
+    in one queue: no worker waits for the last cell of an experiment. Rows that are
+    filed already, measured with equal settings, files and images, are not computed
+    again, but for a portable run; a Notice names them.
 
     arms: strategies ("simple-misclassified", ...) and controls ("random", "distilled",
     "random-hard", "ccfs-hard"). workers: trainings at once; 0 means one per core, or
@@ -49,25 +53,29 @@ def sweep(
     from ccfs_lib.pipeline import Pipeline
     from ccfs_lib.pipeline.measure import results_path
 
-    for arm in arms:
-        parse(arm, experiment)
+    one = isinstance(experiments, Experiment)
+    several = [experiments] if one else list(dict.fromkeys(experiments))
+    for e, arm in product(several, arms):
+        parse(arm, e)
     worker_count(workers, False)
     deadline = None if time_limit is None else time.monotonic() + time_limit
-    pipeline = Pipeline(experiment, deadline=deadline)
-    if threads is None:
-        threads = is_shared(pipeline.device)
-    _ = pipeline.train, pipeline.test  # decoded once, not by every worker
-    pipeline.check(arms)
-    cells = _unfiled(pipeline, arms, again)
-    todo = [arm for arm in dict.fromkeys(arms) if any(arm == a for a, _ in cells)]
-    most = max((parse(arm).distilled(experiment) for arm in todo), default=0)
+    pipelines = [Pipeline(e, deadline=deadline) for e in several]
+    for pipeline in pipelines:
+        pipeline.trainings.share(pipelines[0].trainings)
+        _ = pipeline.train, pipeline.test  # decoded once, not by every worker
+        pipeline.check(arms)
+    names = [f"{e.run}, " if len(several) > 1 else "" for e in several]
+    known = [_unfiled(p, arms, again, n) for p, n in zip(pipelines, names, strict=True)]
+    cells = {p: some for p, some in zip(pipelines, known, strict=True) if some}
     if cells:
+        if threads is None:
+            threads = is_shared(pipelines[0].device)
         with executor(worker_count(workers, threads), threads) as pool:
             # What every cell needs comes first: workers would wait for each other.
-            _prepare(pool, pipeline, most, todo)
-            shared = experiment, deadline
-            _measured(pool, pipeline, shared, _cell, cells, command, again)
-    return [results_path(experiment, arm) for arm in dict.fromkeys(arms)]
+            for pipeline, some in cells.items():
+                _prepare(pool, pipeline, list(dict.fromkeys(arm for arm, _ in some)))
+            _measured(pool, _cell, cells, command, again)
+    return [results_path(e, arm) for e, arm in product(several, dict.fromkeys(arms))]
 
 
 def match(
@@ -92,7 +100,6 @@ def match(
     worker_count(workers, False)
     deadline = None if time_limit is None else time.monotonic() + time_limit
     pipeline = Section3Pipeline(motivation, deadline=deadline)
-    shared = motivation, deadline
     threads = is_shared(pipeline.device)
     _ = pipeline.train, pipeline.test  # as in `sweep`
     pipeline.check(arms)
@@ -102,29 +109,33 @@ def match(
             if any(arm == "ccfs-mtt" for arm, _ in cells):
                 _ = pipeline.ranking  # so is a missing file
             experts = [(_expert, number) for number in range(motivation.experts)]
-            run_all(pool, shared, experts, "experts", "expert")
-            _measured(pool, pipeline, shared, _match, cells, command, again)
+            run_all(pool, (motivation, deadline), experts, "experts", "expert")
+            _measured(pool, _match, {pipeline: cells}, command, again)
     return [results_path(motivation, arm) for arm in dict.fromkeys(arms)]
 
 
-def _unfiled(pipeline, arms, again: bool) -> list[tuple[str, int]]:
-    """List the cells, (arm, seed), whose rows are not filed; a Notice names others."""
+def _unfiled(pipeline, arms, again: bool, run: str = "") -> list[tuple[str, int]]:
+    """List the cells, (arm, seed), whose rows are not filed; a Notice names others.
+
+    run: what the Notice begins with.
+    """
     seeds, cells = range(pipeline.experiment.seeds), []
     for arm in dict.fromkeys(arms):
         known = set() if again else pipeline.filed(arm)
         cells += [(arm, seed) for seed in seeds if seed not in known]
         if known:
             warnings.warn(
-                f"{arm}: {len(known)} of {len(seeds)} rows are filed and not computed "
-                "again (--again does)",
+                f"{run}{arm}: {len(known)} of {len(seeds)} rows are filed and not "
+                "computed again (--again does)",
                 Notice,
                 stacklevel=3,
             )
     return cells
 
 
-def _prepare(pool: Executor, pipeline, per_class: int, arms) -> None:
+def _prepare(pool: Executor, pipeline, arms: list[str]) -> None:
     """Compute teacher, scores and recovered images into the store, for all cells."""
+    per_class = max(parse(arm).distilled(pipeline.experiment) for arm in arms)
     if pipeline.experiment.score != "forgetting":
         _ = pipeline.difficulty  # a missing file is refused before anything is trained
     shared = pipeline.experiment, pipeline.trainings.deadline
@@ -143,13 +154,19 @@ def _prepare(pool: Executor, pipeline, per_class: int, arms) -> None:
     run_all(pool, shared, tasks, "recover", "batch")
 
 
-def _measured(
-    pool: Executor, pipeline, shared, compute, cells, command, again: bool
-) -> None:
-    """Give every cell to the pool; file its row as soon as it is there."""
-    tasks = [(compute, arm, seed) for arm, seed in cells]
-    for _, arm, seed in completed(pool, shared, tasks, "sweep", "cell"):
-        pipeline.measure(arm, command, [seed], again)
+def _measured(pool: Executor, compute, cells: dict, command, again: bool) -> None:
+    """Give every cell to the pool; file its row as soon as it is there.
+
+    cells: pipeline -> arms and seeds.
+    """
+    whose, tasks = {}, []
+    for pipeline, some in cells.items():
+        settings = getattr(pipeline, "motivation", pipeline.experiment)
+        whose[settings] = pipeline
+        deadline = pipeline.trainings.deadline
+        tasks += [(compute, settings, deadline, arm, seed) for arm, seed in some]
+    for _, settings, _, arm, seed in completed(pool, (), tasks, "sweep", "cell"):
+        whose[settings].measure(arm, command, [seed], again)
 
 
 def _squeeze(experiment: Experiment, deadline: float | None, seed: int) -> None:

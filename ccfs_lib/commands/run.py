@@ -109,11 +109,8 @@ class Sweep(Long):
         from ccfs_lib.sweep import sweep
 
         options = {"workers": self.workers, "command": command(), "again": self.again}
-        each(
-            experiments,
-            self.time_limit,
-            lambda e, left: sweep(e, self.arms, time_limit=left, **options),
-        )
+        sweep(experiments, self.arms, time_limit=self.time_limit, **options)
+        Results(tuple(e.run for e in experiments))()
 
 
 @dataclass(frozen=True)

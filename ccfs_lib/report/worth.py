@@ -371,7 +371,8 @@ def _over(worth: Sequence[Worth]) -> str:
 def _tally(differences: Sequence[Difference]) -> str:
     words = [verdict(d) for d in differences]
     named = {HOLDS: "above zero", OPEN: "open", FAILS: "below zero"}
-    return listed([f"{named[word]} in {words.count(word)}" for word in named])
+    found = [word for word in named if word in words]
+    return listed([f"{named[word]} in {words.count(word)}" for word in found])
 
 
 def crossed(worth: Sequence[Worth]) -> Text:

@@ -62,6 +62,29 @@ def test_filed_rows_are_not_computed_again_on_an_empty_cache(house, monkeypatch)
     assert rows_of(paths)[0][:2] == before[0]
 
 
+def test_cells_of_several_experiments_are_one_queue(house, monkeypatch):
+    """And their rows are those of one sweep after the other."""
+    several = [unlike(alpha=a, seeds=2) for a in (0.25, 0.5)]
+    how = {"threads": True, "workers": 1}
+    before = [rows for e in several for rows in rows_of(sweep.sweep(e, ARMS, **how))]
+    monkeypatch.setenv("CCFS_CACHE", str(house / "empty"))
+    monkeypatch.setenv("CCFS_RESULTS", str(house / "others"))
+    queues, each = [], sweep.completed
+
+    def queued(pool, shared, tasks, label, unit):
+        queues.extend([len(tasks)] * (label == "sweep"))
+        return each(pool, shared, tasks, label, unit)
+
+    monkeypatch.setattr(sweep, "completed", queued)
+    paths = sweep.sweep([*several, several[0]], ARMS, **how)
+    assert queues == [8] and len(paths) == 4
+    assert [p.parent.name for p in paths[::2]] == [e.run for e in several]
+    assert rows_of(paths) == before
+    with pytest.warns(Notice, match=rf"{several[1].run}, random: 2 of 2 rows are"):
+        assert sweep.sweep(several, ARMS, **how) == paths
+    assert queues == [8]
+
+
 def test_again_computes_and_replaces_what_is_filed(house, monkeypatch):
     e = unlike()
     (path,) = sweep.sweep(e, ("random",), threads=True, workers=1)
