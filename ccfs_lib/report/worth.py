@@ -333,7 +333,7 @@ def answer(worth: Sequence[Worth]) -> Text:
         f"part is {_tally([w.distilled for w in away])}."
         if away
         else "",
-        f"Not counted, since their images are in part those of others: {listed(left)}."
+        f"Not counted, since a counted line has some of the same sets: {listed(left)}."
         if left
         else "",
         "Lines of one learner on one data set share its random images, so they are not "

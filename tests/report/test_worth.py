@@ -97,7 +97,7 @@ def test_curricula_begun_with_other_images_are_sets_of_their_own():
     assert "from them the first filter reaches 30.0 %, from its own 22.0 %" in text
     text = plain(worth.answer([own, other]))
     assert "Of 1 learner and set on" in text
-    assert "are in part those of others: 1 line begun with another network's im" in text
+    assert "has some of the same sets: 1 line begun with another network's im" in text
     assert "Not counted" not in plain(worth.answer([own]))
     assert "No network of this book" in plain(worth.crossed([own]))
     both = worth.decompose(pandas.concat([begun, rows(*HOME)]))
@@ -136,7 +136,7 @@ def test_the_finding_says_who_recognises_the_images_of_another_network():
     assert text.count("\n") == 0 and "classifies" not in text
     text = plain(worth.answer(every))
     assert "Of 2 learners and sets" in text and "network selected (1 line)" in text
-    assert "others: 1 line with another network's teacher." in text
+    assert "sets: 1 line with another network's teacher." in text
     # Where there is no other line of the learner, this one counts.
     text = plain(worth.answer([names["ResNet-18"], taught]))
     assert "Of 2 learners and sets" in text and "Not counted" not in text
@@ -169,7 +169,7 @@ def test_sets_that_are_learnt_for_longer_are_shown_and_not_counted():
     assert "Random images: 64.1 %." in first and "Random images: 69.3 %." in second
     text = plain(worth.answer([home, other]))
     assert "Of 1 learner and set on" in text
-    assert "others: 1 line with more epochs." in text
+    assert "sets: 1 line with more epochs." in text
     assert "two lengths of time" in plain(worth.longer([home]))
     last = worth.replace(other, epochs=180)
     assert plain(worth.longer([last, home, other])).count("\n") == 2
