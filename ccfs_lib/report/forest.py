@@ -24,6 +24,8 @@ DATASETS = {
 }
 NETWORKS = {"resnet": "ResNet-", "convnet": "ConvNet"}
 HEAD = 0.75  # height of a heading, in lines
+ACROSS = 55  # letters of a heading that fit into the figure
+LABEL = "difference in test accuracy"
 
 
 def place(run: pandas.Series) -> str:
@@ -53,21 +55,27 @@ def line(found: Measured) -> Line:
     return Line(label, d.mean, d.half, each, colour, bracketed(d), found.printed)
 
 
-@drawn
 def draw(steps: dict[Contrast, Sequence[Measured]]):
     """Draw a heading for each step, and below it a line per run.
 
     steps: those that were measured, in the order of the figure; points.
     """
     groups = {step.name: [*map(line, found)] for step, found in steps.items()}
+    return grouped(groups, f"{LABEL} (points, 95 % t interval over seeds)")
+
+
+@drawn
+def grouped(groups: dict[str, Sequence[Line]], xlabel: str):
+    """Draw differences with their intervals, below the headings of their groups."""
     every = [entry for entries in groups.values() for entry in entries]
     height = len(every) + HEAD * len(groups)
     figure, ax = canvas(0.8 + 0.34 * height)
     low, high = window(every, [0.0])
     ax.axvline(0, color=PALETTE["grey"], lw=1.2, ls=(0, (4, 3)))
-    y = 0.0
+    y, longest = 0.0, max(map(len, groups))
+    head = {"weight": "bold", "fontsize": min(10.5, 10.5 * ACROSS / longest)}
     for name, entries in groups.items():
-        _text(ax, 0, y + 0.28, name.replace("minus", MINUS), weight="bold")
+        _text(ax, 0, y + 0.28, name.replace("minus", MINUS), **head)
         y += HEAD
         for entry in entries:
             _mark(ax, entry, y + 0.62, (low, high), name)
@@ -76,8 +84,7 @@ def draw(steps: dict[Contrast, Sequence[Measured]]):
             y += 1
     if any(entry.second is not None for entry in every):
         legend(ax, ax.plot([], [], "D", **OPEN), ["the paper's difference"])
-    label = "difference in test accuracy (points, 95 % t interval over seeds)"
-    ax.set(xlabel=label, xlim=(low, high), ylim=(y + 0.1, -0.1), yticks=[])
+    ax.set(xlabel=xlabel, xlim=(low, high), ylim=(y + 0.1, -0.1), yticks=[])
     ax.xaxis.label.set_fontsize(10)
     ax.spines["left"].set_visible(False)
     ax.grid(axis="x")
@@ -100,4 +107,5 @@ def _mark(ax, entry: Line, y: float, ends: tuple[float, float], step: str) -> No
 def _text(ax, x: float, y: float, text: str, **style) -> None:
     box = {"fc": PALETTE["card"], "ec": "none", "pad": 0.8}  # over vertical rules
     style = {"fontsize": 10.5, "va": "center", "bbox": box} | style
-    ax.text(x, y, text, transform=ax.get_yaxis_transform(), **style)
+    shown = ax.text(x, y, text, transform=ax.get_yaxis_transform(), **style)
+    shown.set_in_layout(False)  # a long one would make the axis narrow

@@ -31,7 +31,7 @@ from ccfs_lib.claims.compare import (
 from ccfs_lib.claims.evidence import SHOWN_ONLY, source
 from ccfs_lib.experiment import SMALLEST_CLASS
 from ccfs_lib.report import forest
-from ccfs_lib.report.charts import Line, intervals
+from ccfs_lib.report.charts import Line
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend
 from ccfs_lib.report.text import (
     DASH,
@@ -90,6 +90,7 @@ class Worth:
     images: str = ""  # whose distilled images its curricula began with; "": its own
     taught: str = ""  # the network of the learner's teacher, if not the learner's
     made: tuple[str, ...] = ()  # the runs that selected its two sets
+    full: bool = False  # at the paper's scale
     own: bool = False  # a run of the user's, which is no evidence of the book
     source: str = ""  # of its teacher, `claims.evidence.source`
 
@@ -123,7 +124,8 @@ def decompose(
 
 
 def _order(w: Worth) -> tuple:
-    return w.dataset in SHOWN_ONLY, -w.ratio, w.data, w.teacher, w.epochs
+    shown_only = w.dataset in SHOWN_ONLY
+    return shown_only, not w.full, -w.ratio, w.data, w.teacher, w.epochs
 
 
 def _worth(rows: pandas.DataFrame) -> Worth:
@@ -146,6 +148,7 @@ def _worth(rows: pandas.DataFrame) -> Worth:
         teacher=int(_first(rows, "teacher_seed", 0)),
         steps=unequal_steps(rows, CCFS, ALPHA0),
         images=str(first["begun"]).replace("-", " "),
+        full=first.get("scale") == "paper",
         taught="" if taught == first["learner"] else taught,
         made=tuple(rows.loc[rows["cell"] == c, "origin"].iloc[0] for c in SETS),
         source=source(first),
@@ -177,13 +180,13 @@ def measured() -> list[Worth]:
 
 def parts(worth: Sequence[Worth]):
     """Draw both parts of CCFS minus random, of every run, with their intervals."""
-    lines = []
+    groups = {}
     for w in worth:
-        for part, colour in PARTS.items():
-            d = getattr(w, part)
-            name = f"{w.name}: {TITLES[part]}"
-            lines.append(Line(name, d.mean, d.half, (), colour, signed(d.mean)))
-    return intervals(lines, f"points, {PAIRED}", {"no difference": 0.0})
+        both = [(TITLES[part], getattr(w, part), ink) for part, ink in PARTS.items()]
+        groups[w.name] = [
+            Line(title, d.mean, d.half, (), ink, bracketed(d)) for title, d, ink in both
+        ]
+    return forest.grouped(groups, f"{forest.LABEL} (points, {PAIRED})")
 
 
 @drawn
