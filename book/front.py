@@ -151,7 +151,8 @@ def elsewhere(runs: list[pandas.DataFrame], others: list[pandas.DataFrame]) -> s
     sentences = []
     if runs:
         sentences.append(
-            f"Of {count(len(runs), 'other run')}, each with a teacher of its own, CCFS "
+            f"Of {count(len(runs), 'other run')} on photographs, each with a teacher "
+            "of its own, CCFS "
             f"is {_tally(runs, PAIR)}."
         )
     if others:
@@ -174,7 +175,8 @@ def together(runs: list[pandas.DataFrame]) -> str:
         for pair in ((ALPHA0, "random"), (CCFS, ALPHA0))
     )
     return (
-        f"**All {len(both)} runs with alpha 0**, one value each: selection alone "
+        f"**All {len(both)} runs with alpha 0** on photographs, one value each: "
+        "selection alone "
         f"{bracketed(alone)} points{SAID[verdict(alone)]}; distilled images "
         f"{bracketed(added)} points{SAID[verdict(added)]}."
     )

@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 
 from ccfs_lib.arms import CONTROLS, STRATEGIES, parse
-from ccfs_lib.errors import Notice
+from ccfs_lib.errors import InputError, Notice
 from ccfs_lib.experiment import Experiment, Motivation
 from ccfs_lib.experiment.section3 import ARMS
 from ccfs_lib.runtime.workers import (
@@ -48,13 +48,16 @@ def sweep(
     time_limit: seconds, after which TimeUp is raised at the next epoch boundary.
     again: rows that are filed are computed, too, and replaced.
     Returns the paths of the results; a row is filed as soon as its cell is complete.
-    Raises InputError for an unknown arm or a negative number of workers.
+    Raises InputError for an unknown arm, for what is no Experiment, or a negative
+    number of workers.
     """
     from ccfs_lib.pipeline import Pipeline
     from ccfs_lib.pipeline.measure import results_path
 
     one = isinstance(experiments, Experiment)
     several = [experiments] if one else list(dict.fromkeys(experiments))
+    if odd := [e for e in several if not isinstance(e, Experiment)]:
+        raise InputError(f"experiments holds {odd[0]!r}, but must hold Experiments")
     for e, arm in product(several, arms):
         parse(arm, e)
     worker_count(workers, False)
@@ -75,7 +78,8 @@ def sweep(
             for pipeline, some in cells.items():
                 _prepare(pool, pipeline, list(dict.fromkeys(arm for arm, _ in some)))
             _measured(pool, _cell, cells, command, again)
-    return [results_path(e, arm) for e, arm in product(several, dict.fromkeys(arms))]
+    paths = (results_path(e, arm) for e, arm in product(several, arms))
+    return list(dict.fromkeys(paths))
 
 
 def match(

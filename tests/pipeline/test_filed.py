@@ -10,7 +10,7 @@ from conftest import small
 
 from ccfs_lib import cli, results, sweep
 from ccfs_lib.commands.forecast import forecast, forecast_matching
-from ccfs_lib.errors import Notice
+from ccfs_lib.errors import InputError, Notice
 from ccfs_lib.experiment import motivation
 from ccfs_lib.pipeline import Pipeline, Section3Pipeline
 from ccfs_lib.store import Store
@@ -83,6 +83,10 @@ def test_cells_of_several_experiments_are_one_queue(house, monkeypatch):
     with pytest.warns(Notice, match=rf"{several[1].run}, random: 2 of 2 rows are"):
         assert sweep.sweep(several, ARMS, **how) == paths
     assert queues == [8]
+    # Further seeds of an experiment are the same files.
+    assert len(sweep.sweep([several[0], unlike(alpha=0.25)], ARMS, **how)) == 2
+    with pytest.raises(InputError, match="experiments holds 'x'"):
+        sweep.sweep([several[0], "x"], ARMS)
 
 
 def test_again_computes_and_replaces_what_is_filed(house, monkeypatch):
