@@ -7,6 +7,7 @@ No verdict is typed in a notebook: `ccfs_lib.claims.compare.verdict` chooses one
 import html
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 
 import torch
 
@@ -149,7 +150,7 @@ def stamp(stages, seeds: bool = False) -> Text:
     line = f"**{_leaf(e.dataset)}**, {', '.join(words)}; {_scale(stages)}"
     hidden = () if seeds else ("seeds",)  # a chapter of one seed must not name three
     # `data_root` is a place on somebody's machine, and no part of what was run.
-    rows = [(k, v) for k, v in e.table() if k not in ("data_root", *hidden)]
+    rows = [(k, v) for k, v in _settings(e) if k not in ("data_root", *hidden)]
     # Only the last part of a path: the rest names a user's folders.
     rows = [(k, _leaf(v) if k in PATHS else v) for k, v in rows]
     usual = {name: theirs for name, _, theirs in _apart(e)}
@@ -230,15 +231,31 @@ def _apart(ours) -> list[tuple[str, str, str]]:
 
     Empty for data that the paper does not use.
     """
-    if ours.dataset.removesuffix("-jpeg") not in presets.CLASS_SIZE:
-        return []
-    usual = dict(preset(ours.dataset, "paper", ipc=ours.ipc).table())
+    usual = _usual(ours)
     aside = ("scale", "data_root", "seeds", "teacher_from")
     return [
         (name, value, usual.get(name, "none"))
-        for name, value in ours.table()
-        if name not in aside and usual.get(name) != value
+        for name, value in _settings(ours)
+        if usual and name not in aside and usual.get(name) != value
     ]
+
+
+def _settings(ours) -> list[tuple[str, str]]:
+    """List a run's settings, also a later option at its default if the paper's is not.
+
+    Such as the size by which a batch is chosen.
+    """
+    known = ours.table()
+    hidden = {*_usual(ours)} - {name for name, _ in known}
+    every = [f.name for f in fields(ours)]
+    return known + [(n, str(getattr(ours, n))) for n in every if n in hidden]
+
+
+def _usual(ours) -> dict[str, str]:
+    """Return the paper's settings of a run's data and IPC; {} of other data."""
+    if ours.dataset.removesuffix("-jpeg") not in presets.CLASS_SIZE:
+        return {}
+    return dict(preset(ours.dataset, "paper", ipc=ours.ipc).table())
 
 
 def _ratio(ours: float, theirs: float) -> str:

@@ -247,6 +247,20 @@ def test_stamp_names_the_gpu_that_trained_what_a_cpu_reads(images, values, house
     assert "Xeon" not in said
 
 
+def test_a_stamp_has_options_that_the_paper_sets_and_the_run_leaves():
+    row = "<code>batch_size_by</code></td><td>{}</td><td>{}</td>"
+    where = {"dataset": "cifar100", "scale": "paper", "ipc": 50}
+    for by, theirs in (("images", "wanted"), ("wanted", "")):
+        e = preset(**where, batch_size_by=by)
+        rows = text._settings(e)
+        usual = {name: value for name, _, value in text._apart(e)}
+        said = text.stamped("line", e.dataset, rows, usual | {"x": "y"}).markdown
+        assert said.count("batch_size_by") == 1 and row.format(by, theirs) in said
+    assert ("batch_size_by", "images", "wanted") in text._apart(
+        preset(**where, batch_size_by="images")
+    )
+
+
 def test_stamp_of_a_laptop_run_counts_what_is_missing(images, values):
     stages = stages_of(images, values, dataset="cifar10-jpeg", ipc=250)
     from ccfs_lib import networks
