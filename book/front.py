@@ -152,8 +152,7 @@ def elsewhere(runs: list[pandas.DataFrame], others: list[pandas.DataFrame]) -> s
     if runs:
         sentences.append(
             f"Of {count(len(runs), 'other run')} on photographs, each with a teacher "
-            "of its own, CCFS "
-            f"is {_tally(runs, PAIR)}."
+            f"of its own, CCFS is {_tally(runs, PAIR)}."
         )
     if others:
         gains = [compare(run, *PAIR) for run in others]
@@ -176,9 +175,8 @@ def together(runs: list[pandas.DataFrame]) -> str:
     )
     return (
         f"**All {len(both)} runs with alpha 0** on photographs, one value each: "
-        "selection alone "
-        f"{bracketed(alone)} points{SAID[verdict(alone)]}; distilled images "
-        f"{bracketed(added)} points{SAID[verdict(added)]}."
+        f"selection alone {bracketed(alone)} points{SAID[verdict(alone)]}; distilled "
+        f"images {bracketed(added)} points{SAID[verdict(added)]}."
     )
 
 

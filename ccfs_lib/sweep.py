@@ -52,38 +52,18 @@ def sweep(
     number of workers.
     """
     from ccfs_lib.pipeline import Pipeline
-    from ccfs_lib.pipeline.measure import results_path
 
-    one = isinstance(experiments, Experiment)
-    several = [experiments] if one else list(dict.fromkeys(experiments))
-    if odd := [e for e in several if not isinstance(e, Experiment)]:
-        raise InputError(f"experiments holds {odd[0]!r}, but must hold Experiments")
+    several = _several(experiments, Experiment, "experiments")
     for e, arm in product(several, arms):
         parse(arm, e)
-    worker_count(workers, False)
-    deadline = None if time_limit is None else time.monotonic() + time_limit
+    deadline = _deadline(time_limit)
     pipelines = [Pipeline(e, deadline=deadline) for e in several]
-    for pipeline in pipelines:
-        pipeline.trainings.share(pipelines[0].trainings)
-        _ = pipeline.train, pipeline.test  # decoded once, not by every worker
-        pipeline.check(arms)
-    names = [f"{e.run}, " if len(several) > 1 else "" for e in several]
-    known = [_unfiled(p, arms, again, n) for p, n in zip(pipelines, names, strict=True)]
-    cells = {p: some for p, some in zip(pipelines, known, strict=True) if some}
-    if cells:
-        if threads is None:
-            threads = is_shared(pipelines[0].device)
-        with executor(worker_count(workers, threads), threads) as pool:
-            # What every cell needs comes first: workers would wait for each other.
-            for pipeline, some in cells.items():
-                _prepare(pool, pipeline, list(dict.fromkeys(arm for arm, _ in some)))
-            _measured(pool, _cell, cells, command, again)
-    paths = (results_path(e, arm) for e, arm in product(several, arms))
-    return list(dict.fromkeys(paths))
+    how = {"workers": workers, "threads": threads, "command": command, "again": again}
+    return _queue(pipelines, arms, _Sweep, **how)
 
 
 def match(
-    motivation: Motivation,
+    motivations: Motivation | Sequence[Motivation],
     arms: tuple[str, ...] = ARMS,
     *,
     workers: int = 0,
@@ -91,31 +71,67 @@ def match(
     time_limit: float | None = None,
     again: bool = False,
 ) -> list[Path]:
-    """Measure arms x seeds of a run of Section 3; one results file per arm.
+    """Measure arms x seeds of runs of Section 3; one results file per run and arm.
 
     arms: of `motivation.ARMS`. Workers, limit, what is filed, results and errors as for
     `sweep`; an expert and a cell are one worker's work each.
     """
-    from ccfs_lib.pipeline.measure import results_path
     from ccfs_lib.pipeline.section3 import Section3Pipeline, known
 
+    several = _several(motivations, Motivation, "motivations")
     for arm in arms:
         known(arm)
+    deadline = _deadline(time_limit)
+    pipelines = [Section3Pipeline(m, deadline=deadline) for m in several]
+    how = {"workers": workers, "command": command, "again": again}
+    return _queue(pipelines, arms, _Match, **how)
+
+
+def _several(given, kind: type, name: str) -> list:
+    several = [given] if isinstance(given, kind) else list(dict.fromkeys(given))
+    if odd := [one for one in several if not isinstance(one, kind)]:
+        raise InputError(f"{name} holds {odd[0]!r}, but must hold {kind.__name__}s")
+    return several
+
+
+def _deadline(limit: float | None) -> float | None:
+    return None if limit is None else time.monotonic() + limit
+
+
+def _settings(pipeline) -> Experiment | Motivation:
+    return getattr(pipeline, "motivation", pipeline.experiment)
+
+
+def _queue(
+    pipelines, arms, work, *, workers: int, command, again: bool, threads=None
+) -> list[Path]:
+    """Measure the arms of all pipelines, their cells in one queue; return the paths.
+
+    work: _Sweep or _Match.
+    """
+    from ccfs_lib.pipeline.measure import results_path
+
     worker_count(workers, False)
-    deadline = None if time_limit is None else time.monotonic() + time_limit
-    pipeline = Section3Pipeline(motivation, deadline=deadline)
-    threads = is_shared(pipeline.device)
-    _ = pipeline.train, pipeline.test  # as in `sweep`
-    pipeline.check(arms)
-    if cells := _unfiled(pipeline, arms, again):
+    for pipeline in pipelines:
+        pipeline.trainings.share(pipelines[0].trainings)
+        _ = pipeline.train, pipeline.test  # decoded once, not by every worker
+        pipeline.check(arms)
+    runs = [f"{_settings(p).run}, " if len(pipelines) > 1 else "" for p in pipelines]
+    todo = [_unfiled(p, arms, again, r) for p, r in zip(pipelines, runs, strict=True)]
+    cells = {p: some for p, some in zip(pipelines, todo, strict=True) if some}
+    if cells:
+        if threads is None:
+            threads = is_shared(pipelines[0].device)
+        left = {p: list(dict.fromkeys(a for a, _ in some)) for p, some in cells.items()}
         with executor(worker_count(workers, threads), threads) as pool:
-            pipeline.window()  # one that leaves its class is refused before training
-            if any(arm == "ccfs-mtt" for arm, _ in cells):
-                _ = pipeline.ranking  # so is a missing file
-            experts = [(_expert, number) for number in range(motivation.experts)]
-            run_all(pool, (motivation, deadline), experts, "experts", "expert")
-            _measured(pool, _match, {pipeline: cells}, command, again)
-    return [results_path(motivation, arm) for arm in dict.fromkeys(arms)]
+            for pipeline, names in left.items():
+                work.refuse(pipeline, names)
+            # What every cell needs comes first: workers would wait for each other.
+            for pipeline, names in left.items():
+                work.prepare(pool, pipeline, names)
+            _measured(pool, work.cell, cells, command, again)
+    paths = (results_path(_settings(p), arm) for p, arm in product(pipelines, arms))
+    return list(dict.fromkeys(paths))
 
 
 def _unfiled(pipeline, arms, again: bool, run: str = "") -> list[tuple[str, int]]:
@@ -137,25 +153,65 @@ def _unfiled(pipeline, arms, again: bool, run: str = "") -> list[tuple[str, int]
     return cells
 
 
-def _prepare(pool: Executor, pipeline, arms: list[str]) -> None:
-    """Compute teacher, scores and recovered images into the store, for all cells."""
-    per_class = max(parse(arm).distilled(pipeline.experiment) for arm in arms)
-    if pipeline.experiment.score != "forgetting":
-        _ = pipeline.difficulty  # a missing file is refused before anything is trained
-    shared = pipeline.experiment, pipeline.trainings.deadline
-    # Only a selection asks for scores; all else needs the teacher alone.
-    selects = any(parse(arm).needs_phases for arm in arms)
-    seeds = pipeline.squeeze.seeds if selects else pipeline.squeeze.seeds[:1]
-    missing = [(_squeeze, n) for n in seeds if not pipeline.squeeze.has(n)]
-    # Bits do not depend on who trains, for a portable experiment; for others they may
-    # depend on the number of threads, as they do from machine to machine.
-    if len(missing) > 1:
-        run_all(pool, shared, missing, "squeeze", "training")
-    # One alone is trained here, by all cores.
-    _ = pipeline.teacher, pipeline.evaluator, selects and pipeline.difficulty
-    pipeline.recover.compare(per_class)
-    tasks = [(_recover, per_class, n) for n in pipeline.recover.batches(per_class)]
-    run_all(pool, shared, tasks, "recover", "batch")
+class _Sweep:
+    """What a sweep refuses, computes for all cells, and computes for one."""
+
+    @staticmethod
+    def refuse(pipeline, arms: list[str]) -> None:
+        """Read scores from a file: a missing one is refused before any training."""
+        if pipeline.experiment.score != "forgetting":
+            _ = pipeline.difficulty
+
+    @staticmethod
+    def prepare(pool: Executor, pipeline, arms: list[str]) -> None:
+        """Compute teacher, scores and recovered images into the store."""
+        per_class = max(parse(arm).distilled(pipeline.experiment) for arm in arms)
+        shared = pipeline.experiment, pipeline.trainings.deadline
+        # Only a selection asks for scores; all else needs the teacher alone.
+        selects = any(parse(arm).needs_phases for arm in arms)
+        seeds = pipeline.squeeze.seeds if selects else pipeline.squeeze.seeds[:1]
+        missing = [(_squeeze, n) for n in seeds if not pipeline.squeeze.has(n)]
+        # Bits do not depend on who trains, for a portable experiment; for others they
+        # may depend on the number of threads, as they do from machine to machine.
+        if len(missing) > 1:
+            run_all(pool, shared, missing, "squeeze", "training")
+        # One alone is trained here, by all cores.
+        _ = pipeline.teacher, pipeline.evaluator, selects and pipeline.difficulty
+        pipeline.recover.compare(per_class)
+        tasks = [(_recover, per_class, n) for n in pipeline.recover.batches(per_class)]
+        run_all(pool, shared, tasks, "recover", "batch")
+
+    @staticmethod
+    def cell(experiment: Experiment, deadline: float | None, arm: str, seed: int):
+        """Compute one cell into the store, where `measure` finds its stages."""
+        from ccfs_lib.pipeline import Pipeline
+
+        Pipeline(experiment, deadline=deadline).evaluate(arm, seed)
+
+
+class _Match:
+    """The same of a run of Section 3."""
+
+    @staticmethod
+    def refuse(pipeline, arms: list[str]) -> None:
+        """Compute the window, which may leave its class, and read a file of scores."""
+        pipeline.window()
+        if "ccfs-mtt" in arms:
+            _ = pipeline.ranking
+
+    @staticmethod
+    def prepare(pool: Executor, pipeline, arms: list[str]) -> None:
+        """Train the experts into the store."""
+        shared = pipeline.motivation, pipeline.trainings.deadline
+        experts = [(_expert, number) for number in range(pipeline.motivation.experts)]
+        run_all(pool, shared, experts, "experts", "expert")
+
+    @staticmethod
+    def cell(motivation: Motivation, deadline: float | None, arm: str, seed: int):
+        """Compute one cell of Section 3."""
+        from ccfs_lib.pipeline.section3 import Section3Pipeline
+
+        Section3Pipeline(motivation, deadline=deadline).evaluate(arm, seed)
 
 
 def _measured(pool: Executor, compute, cells: dict, command, again: bool) -> None:
@@ -165,7 +221,7 @@ def _measured(pool: Executor, compute, cells: dict, command, again: bool) -> Non
     """
     whose, tasks = {}, []
     for pipeline, some in cells.items():
-        settings = getattr(pipeline, "motivation", pipeline.experiment)
+        settings = _settings(pipeline)
         whose[settings] = pipeline
         deadline = pipeline.trainings.deadline
         tasks += [(compute, settings, deadline, arm, seed) for arm, seed in some]
@@ -190,22 +246,8 @@ def _recover(
     Pipeline(experiment, deadline=deadline).recover.batch(per_class, number)
 
 
-def _cell(experiment: Experiment, deadline: float | None, arm: str, seed: int) -> None:
-    """Compute one cell; its stages stay in the store, where `measure` finds them."""
-    from ccfs_lib.pipeline import Pipeline
-
-    Pipeline(experiment, deadline=deadline).evaluate(arm, seed)
-
-
 def _expert(motivation: Motivation, deadline: float | None, number: int) -> None:
     """Train one expert into the store."""
     from ccfs_lib.pipeline.section3 import Section3Pipeline
 
     Section3Pipeline(motivation, deadline=deadline).experts(range(number, number + 1))
-
-
-def _match(motivation: Motivation, deadline: float | None, arm: str, seed: int) -> None:
-    """Compute one cell of Section 3."""
-    from ccfs_lib.pipeline.section3 import Section3Pipeline
-
-    Section3Pipeline(motivation, deadline=deadline).evaluate(arm, seed)

@@ -8,7 +8,6 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,17 +49,6 @@ class Long:
         if self.download:
             os.environ["CCFS_DOWNLOAD"] = "1"  # workers read it, too
         print_settings(runs, self.verbose)
-
-
-def each(runs: list, limit: float | None, one: Callable) -> None:
-    """Call one(run, seconds left of the limit) for every run, then print results."""
-    # The limit is the command's, not a run's: each gets what is left of it.
-    begun, left = time.monotonic(), limit
-    for run in runs:
-        if limit is not None:
-            left = max(0.0, limit - (time.monotonic() - begun))
-        one(run, left)
-    Results(tuple(run.run for run in runs))()
 
 
 def check(arms: tuple[str, ...], limit: float | None, workers: int = 0) -> None:
@@ -162,11 +150,8 @@ class Match(Long):
         from ccfs_lib.sweep import match
 
         options = {"workers": self.workers, "command": command(), "again": self.again}
-        each(
-            runs,
-            self.time_limit,
-            lambda run, left: match(run, self.arms, time_limit=left, **options),
-        )
+        match(runs, self.arms, time_limit=self.time_limit, **options)
+        Results(tuple(run.run for run in runs))()
 
 
 @dataclass(frozen=True)

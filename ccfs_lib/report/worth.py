@@ -51,7 +51,6 @@ from ccfs_lib.report.text import (
 from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import FEW, Difference
 
-SETS = (CCFS, ALPHA0)
 PARTS = {"selection": "green", "distilled": "orange"}
 TITLES = {"selection": "selection", "distilled": "distilled images"}
 SEARCHED = {
@@ -89,8 +88,8 @@ class Worth:
     steps: str = ""  # a sentence, if CCFS and alpha 0 had different batch sizes
     images: str = ""  # whose distilled images its curricula began with; "": its own
     taught: str = ""  # the network of the learner's teacher, if not the learner's
-    made: tuple[str, ...] = ()  # the runs that selected its two sets
-    full: bool = False  # at the paper's scale
+    origins: tuple[str, ...] = ()  # the runs that selected its two sets
+    paper_scale: bool = False
     own: bool = False  # a run of the user's, which is no evidence of the book
     source: str = ""  # of its teacher, `claims.evidence.source`
 
@@ -108,7 +107,7 @@ class Worth:
     @property
     def sets(self) -> tuple:
         """What lines have in common whose learner learns the very same sets."""
-        return self.data, self.learner, self.made, self.images
+        return self.data, self.learner, self.origins, self.images
 
 
 def decompose(
@@ -125,7 +124,7 @@ def decompose(
 
 def _order(w: Worth) -> tuple:
     shown_only = w.dataset in SHOWN_ONLY
-    return shown_only, not w.full, -w.ratio, w.data, w.teacher, w.epochs
+    return shown_only, not w.paper_scale, -w.ratio, w.data, w.teacher, w.epochs
 
 
 def _worth(rows: pandas.DataFrame) -> Worth:
@@ -148,9 +147,11 @@ def _worth(rows: pandas.DataFrame) -> Worth:
         teacher=int(_first(rows, "teacher_seed", 0)),
         steps=unequal_steps(rows, CCFS, ALPHA0),
         images=str(first["begun"]).replace("-", " "),
-        full=first.get("scale") == "paper",
+        paper_scale=first.get("scale") == "paper",
         taught="" if taught == first["learner"] else taught,
-        made=tuple(rows.loc[rows["cell"] == c, "origin"].iloc[0] for c in SETS),
+        origins=tuple(
+            rows.loc[rows["cell"] == c, "origin"].iloc[0] for c in (CCFS, ALPHA0)
+        ),
         source=source(first),
     )
 
@@ -315,14 +316,14 @@ def answer(worth: Sequence[Worth]) -> Text:
     # These share sets, or random images and alpha 0, with a line that is counted.
     begun = [w for w in counted if w.images]
     late = [w for w in counted if not w.images and _earlier(w, counted)]
-    told = [w for w in counted if _untaught(w, counted) and w not in begun + late]
-    own = [w for w in counted if w not in begun + late + told]
+    retaught = [w for w in counted if _untaught(w, counted) and w not in begun + late]
+    own = [w for w in counted if w not in begun + late + retaught]
     away = [w for w in own if w.learner != w.maker]
     home = [w for w in own if w.learner == w.maker and not (w.taught or w.teacher)]
     words = {part: _tally([getattr(w, part) for w in own]) for part in PARTS}
     aside = {
         "begun with another network's images": len(begun),
-        "with another network's teacher": len(told),
+        "with another network's teacher": len(retaught),
         "with more epochs": len(late),
     }
     left = [f"{count(n, 'line')} {what}" for what, n in aside.items() if n]

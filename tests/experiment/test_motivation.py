@@ -375,6 +375,15 @@ def test_match_writes_what_the_stages_measure(house, world):
     for arm in ("selmatch", "reverse"):
         row = rows[rows["cell"] == arm].iloc[0]
         assert row["last"] == world[2][arm]["last"]  # the same bits in other processes
+    # Of two windows, in one queue: this one's row, and another's beside it.
+    other = replace(tiny(), beta=0.2)
+    again = sweep.match([tiny(), other, other], ("selmatch",), workers=2)
+    assert [p.parent.name for p in again] == [tiny().run, other.run]
+    rows = results.load(house / "results", other.run)
+    assert list(rows["cell"]) == ["selmatch"] and (rows["beta"] == 0.2).all()
+    with pytest.raises(InputError, match=r"beta is 0\.99"):  # before the first trains
+        sweep.match([replace(tiny(), beta=0.3), replace(tiny(), beta=0.99)])
+    assert not (house / "results" / replace(tiny(), beta=0.3).run).exists()
 
 
 # -- the chapter's sentences, on made-up rows
