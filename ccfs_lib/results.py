@@ -1,4 +1,4 @@
-"""Measured cells: one JSON per cell, gathered into one tidy CSV, both in git.
+"""Measured cells: one JSON per cell, in git; all of them are one tidy table.
 
 A cell is one configuration measured with several seeds. Its rows stay one per seed:
 means and intervals are computed where they are shown (`ccfs_lib.statistics`).
@@ -212,16 +212,14 @@ def load(root: str | Path, run: str | None = None) -> "pandas.DataFrame":
     return _table(root, run).infer_objects()
 
 
-def gather(root: str | Path, path: str | Path | None = None) -> Path:
+def gather(root: str | Path, path: str | Path) -> Path:
     """Write all cells under root as one table, that of `load`, to a CSV; return it.
 
-    path: default root/results.csv. Equal results give equal bytes. Raises InputError as
-    `load`.
+    Equal results give equal bytes. Raises InputError as `load`.
     """
     text = _table(root, None).to_csv(index=False, lineterminator="\n")
-    path = Path(path or Path(root) / "results.csv")
-    _replace(path, text)
-    return path
+    _replace(Path(path), text)
+    return Path(path)
 
 
 def devices(folder: Path, run: str) -> list[str]:

@@ -233,8 +233,8 @@ def test_csv_holds_every_digit_and_is_stable(root):
     write(root, cell="b", rows=third)
     write(root, cell="a", config={"ipc": 5})
     write(root, cell="c", config={"name": 'a, "b"'})
-    path = results.gather(root)
-    assert path == root / "results.csv"
+    path = results.gather(root, root / "all.csv")
+    assert path == root / "all.csv"
     before = path.read_bytes()
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
@@ -243,13 +243,13 @@ def test_csv_holds_every_digit_and_is_stable(root):
     ]
     assert [row["ipc"] for row in rows] == ["5", "5", "10", "", ""]  # not 5.0
     assert float(rows[2]["last"]) == 100 / 3 and rows[3]["name"] == 'a, "b"'
-    assert results.gather(root).read_bytes() == before and b"\r" not in before
+    assert results.gather(root, path).read_bytes() == before and b"\r" not in before
     assert pd.read_csv(path)["last"].tolist() == results.load(root)["last"].tolist()
 
 
 def test_gather_does_not_read_itself_or_leftovers(root):
     write(root)
-    results.gather(root)
+    results.gather(root, root / "all.csv")
     (root / "main" / ".ccfs.json.99.tmp").write_text("{")
     (root / "main" / ".hidden.json").write_text("{")
     (root / "note.json").write_text("{}")
@@ -260,7 +260,8 @@ def test_a_root_without_cells_is_an_empty_table(root):
     root.mkdir()
     table = results.load(root)
     assert len(table) == 0 and list(table) == ["run", "cell", "seed", "last", "best"]
-    assert results.gather(root).read_text() == "run,cell,seed,last,best\n"
+    path = results.gather(root, root / "all.csv")
+    assert path.read_text() == "run,cell,seed,last,best\n"
 
 
 def test_unknown_places_are_named(root):

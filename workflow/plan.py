@@ -8,7 +8,6 @@ import json
 import os
 import sys
 import threading
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, fields
 from functools import cached_property
@@ -197,21 +196,34 @@ def encoded(settings: dict) -> str:
     return json.dumps(settings, sort_keys=True)
 
 
-def watch(rows: list[Path]) -> None:
+class Watch(threading.Thread):
     """Show in the background how many of these files there are, until all are.
 
-    A bar on a terminal; elsewhere a line whenever there are more.
+    A bar on a terminal; elsewhere a line whenever there are more. What `stop` finds new
+    is said too.
     """
 
-    def follow():
-        seen = len([row for row in rows if row.exists()])
-        with progress(None, "grid", "cell", total=len(rows), initial=seen) as bar:
-            while seen < len(rows):
-                time.sleep(1)
-                done = len([row for row in rows if row.exists()])
+    def __init__(self, rows: list[Path]):
+        super().__init__(daemon=True)
+        self.rows, self.over = rows, threading.Event()
+
+    def run(self) -> None:
+        seen, over = self.count(), False
+        with progress(None, "grid", "cell", total=len(self.rows), initial=seen) as bar:
+            while seen < len(self.rows) and not over:
+                over = self.over.wait(1)
+                done = self.count()
                 if bar.disable and done > seen:
-                    print(f"{done} of {len(rows)} cells", file=sys.stderr, flush=True)
+                    said = f"{done} of {len(self.rows)} cells"
+                    print(said, file=sys.stderr, flush=True)
                 bar.update(done - seen)
                 seen = done
 
-    threading.Thread(target=follow, daemon=True).start()
+    def count(self) -> int:
+        return len([row for row in self.rows if row.exists()])
+
+    def stop(self) -> None:
+        """Count a last time and end."""
+        self.over.set()
+        if self.is_alive():
+            self.join()

@@ -93,8 +93,7 @@ class Export:
 class Ship:
     """Make runs evidence: what their arms were made of goes to data/artefacts.
 
-    Their results move to data/results, and results.csv is written anew: to be
-    committed.
+    Their results move to data/results: to be committed.
     """
 
     choice: Shared = field(default_factory=Choice)

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ccfs_lib import results
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment, Motivation
 from ccfs_lib.pipeline import Pipeline, Section3Pipeline
@@ -68,7 +67,7 @@ def _missing(kind: str):
 def adopt(runs: list[str]) -> list[Path]:
     """Move results of a user's runs to those that are evidence; list their folders.
 
-    What is evidence already stays; results.csv there is written anew.
+    What is evidence already stays.
     """
     moved = []
     for run in runs:
@@ -77,8 +76,6 @@ def adopt(runs: list[str]) -> list[Path]:
             there.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(here, there)
             moved.append(there)
-    if paths.results().is_dir():
-        results.gather(paths.results())
     return moved
 
 

@@ -145,7 +145,7 @@ def test_what_it_falls_short_of_the_paper_stands_on_its_pages(blind):
         "scale: paper, but `alpha` 0.2 for 0.4, `recipe.epochs` 100 for 500, ",
         "`recipe.batch_rule` released for paper, `recipe.precision` bf16 for fp32, ",
         "`teacher.epochs` 40 for 200, `teacher.precision` bf16 for fp32, ",
-        "`distillation.batch_size` 1000 for 100.",
+        "`distillation.batch_size` 1000 for 100, `batch_size_by` images for wanted.",
     ):
         assert part in stamp
     names = [arm for alpha, arm in ARMS if alpha]
