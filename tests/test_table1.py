@@ -388,6 +388,12 @@ def test_dry_run_prices_each_row_and_trains_nothing(house, mini):
     assert not (house / "results").exists()
 
 
+def test_dry_run_counts_the_teacher_that_every_cell_names(house, mini):
+    random, dm = (table1_price.price(mini(), (n,), Choices()) for n in ("random", "dm"))
+    assert "  teacher " in random and "  teacher " in dm
+    assert "  scores " not in random
+
+
 def test_dry_run_says_what_would_be_left_out(house, mini):
     e = mini(score=str(house / "nothing.npy"))
     text = table1_price.price(e, ("random", "forgetting"), Choices())

@@ -12,8 +12,9 @@ from ccfs_lib.cost import Stage
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment
 from ccfs_lib.pipeline.table1 import Table1Pipeline
-from ccfs_lib.pipeline.work import Work, work
+from ccfs_lib.pipeline.work import Work, teacher, work
 from ccfs_lib.runtime import paths
+from ccfs_lib.runtime.progress import progress
 from ccfs_lib.store import Missing, ReadOnlyStore
 from ccfs_lib.table1 import Choices, Row, cells, parse
 
@@ -47,7 +48,7 @@ def price(
     t, lines, left_out = _Priced(experiment, choices, store), [], []
     shared: dict[str, Line] = {}
     works: dict[str, Work] = {}
-    for row in map(parse, names):
+    for row in progress([parse(name) for name in names], "forecast", "row"):
         try:
             with suppress(Missing):
                 t.check(row)
@@ -80,7 +81,8 @@ def _row(
     if all(len(filed) == seeds for filed in known.values()):
         names = [f"{row.name} {protocol}" for protocol in known]
         return [Line(name, seeds, seeds, 0.0, filed=True) for name in names]
-    for stage in cost_of_set.stages:
+    # Every cell names its teacher, whether or not the set needs one.
+    for stage in [teacher(t, t.experiment), *cost_of_set.stages]:
         if stage.name in SHARED_STAGES:
             if stage.name not in shared:
                 shared[stage.name] = _shared(t, row, stage)

@@ -72,8 +72,8 @@ def _check_quota(path, labels: np.ndarray, indices: np.ndarray, quota: int) -> N
         )
     if len(indices) < quota * len(counts):
         warnings.warn(
-            f"{path} holds {len(indices)} of {quota * len(counts)} images: "
-            f"{(counts < quota).sum()} classes have fewer than {quota}",
+            f"{path} holds {len(indices)} of {quota * len(counts)} images: fewer than "
+            f"{quota} in {(counts < quota).sum()} of {len(counts)} classes",
             Notice,
             stacklevel=3,
         )

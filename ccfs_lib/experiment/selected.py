@@ -40,6 +40,11 @@ def read_selected(path: str | Path) -> Selected:
             raise TypeError("idx_selected is not a list of whole numbers")
         if listed and not 0 <= min(listed) <= max(listed) < 2**63:
             raise TypeError(f"idx_selected holds {min(listed)}..{max(listed)}")
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} does not exist; wanted is a selected_indices.json with ipc, alpha "
+            "and idx_selected, or a folder with one for each seed"
+        ) from None
     except READING as error:
         raise InputError(
             f"{path} is not a selected_indices.json with ipc, alpha and idx_selected "

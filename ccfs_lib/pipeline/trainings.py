@@ -257,7 +257,8 @@ class Trainings:
 
             options = {"seed": seed, "teacher": teacher and teacher.network}
             options["make"] = make
-            options["label"] = f"{len(synthetic)} images, seed {seed}"
+            # Of a training, as `measure.EVALUATION` says: 1000 * the run's + phase.
+            options["label"] = f"{len(synthetic)} images, seed {seed // 1000}"
             return self.fit(student, synthetic, recipe, key, after, **options)
 
         return self.store.get("train", key, compute)

@@ -51,7 +51,8 @@ def work(t: Table1Pipeline, row: Row) -> Work:
     return Work(stages, sum(stage.passes for stage in published))
 
 
-def _teacher(t, e: Experiment) -> Stage:
+def teacher(t: Table1Pipeline, e: Experiment) -> Stage:
+    """Count the training of the teacher."""
     return Stage("teacher", len(t.train) * e.teacher.epochs, 3, e.teacher_network)
 
 
@@ -82,7 +83,7 @@ def _oracle(t, e, published=False) -> list[Stage]:
 
 def _self_evolved(t, e, published=False) -> list[Stage]:
     first = min(t.choices.evolved_size or e.distilled, e.ipc - 1)
-    return [*_scores(t, e), _teacher(t, e), *_filters(t, e, first)]
+    return [*_scores(t, e), teacher(t, e), *_filters(t, e, first)]
 
 
 def _filters(t, e, first: int) -> list[Stage]:
@@ -98,7 +99,7 @@ def _filters(t, e, first: int) -> list[Stage]:
 def _ccfs(t, e, published=False) -> list[Stage]:
     filters = _filters(t, e, e.distilled) if e.real else []
     recovered = _recovery(t, e, e.distilled)
-    return [*_scores(t, e), _teacher(t, e), recovered, *filters]
+    return [*_scores(t, e), teacher(t, e), recovered, *filters]
 
 
 def _recovery(t, e, per_class: int) -> Stage:
@@ -107,7 +108,7 @@ def _recovery(t, e, per_class: int) -> Stage:
 
 
 def _recovered(t, e, published=False) -> list[Stage]:
-    return [_teacher(t, e), _recovery(t, e, e.ipc)]
+    return [teacher(t, e), _recovery(t, e, e.ipc)]
 
 
 def _condensed(method: str):
@@ -148,7 +149,7 @@ def _cudd(t, e, published=False) -> list[Stage]:
         count += quota * t.train.num_classes
         students += count * recipe.student.epochs
     recovery = Stage("images", passes, 4, e.teacher_network)
-    return [_teacher(t, e), recovery, Stage("students", students, 4, e.network)]
+    return [teacher(t, e), recovery, Stage("students", students, 4, e.network)]
 
 
 KINDS = {

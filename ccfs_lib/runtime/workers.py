@@ -138,6 +138,11 @@ def beside(function, arguments, device: str) -> Iterator[tuple]:
 def _why() -> str:
     """Say why workers died: each imports the script that started them."""
     script = getattr(sys.modules["__main__"], "__file__", None)
+    if script == "<stdin>":
+        return (
+            "worker processes import the script that started them, which they cannot "
+            "read from standard input: save it as a file, or ask for one worker"
+        )
     with suppress(OSError, TypeError):
         if "__main__" not in Path(script).read_text("utf-8", "replace"):
             return (

@@ -369,6 +369,19 @@ def test_a_script_without_a_main_guard_is_told_so(inside, tmp_path):
     assert "lack of memory" not in done.stderr
 
 
+def test_a_script_from_standard_input_is_told_so(inside, tmp_path):
+    script = "from ccfs_lib.sweep import sweep\n"
+    script += "from ccfs_lib.experiment import preset\n"
+    script += "e = preset(ipc=4, alpha=0.25, epochs=2, score='logits', seeds=1)\n"
+    script += "if __name__ == '__main__': sweep(e, ('random',), workers=2)\n"
+    done = subprocess.run(
+        [sys.executable],
+        input=script,
+        **{"cwd": tmp_path, "capture_output": True, "text": True, "check": False},
+    )
+    assert done.returncode and "from standard input: save it as a file" in done.stderr
+
+
 def test_select_writes_a_file_that_is_accepted(inside, monkeypatch, capsys):
     out = inside[0] / "new/i.json"
     code, printed, _ = ccfs(monkeypatch, capsys, "select", "--out", out, *MINI)
