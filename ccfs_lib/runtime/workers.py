@@ -20,8 +20,9 @@ from concurrent.futures import (
 )
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from multiprocessing import current_process, get_context
+from multiprocessing import current_process
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 
 from ccfs_lib.errors import InputError, plainly
@@ -71,7 +72,7 @@ def executor(workers: int, threads: bool) -> Iterator[Executor]:
         return
     if getattr(current_process(), "_inheriting", False):
         os._exit(1)  # a script without a main guard, imported by a worker: see `_why`
-    context = get_context("spawn")  # a forked torch may hang in its thread pool
+    context = _Spawn()  # a forked torch may hang in its thread pool
     worker_end, parent_end = context.Pipe(duplex=False)
     start = _threads(workers), worker_end
     with ProcessPoolExecutor(workers, context, _start, start) as pool:
@@ -82,6 +83,31 @@ def executor(workers: int, threads: bool) -> Iterator[Executor]:
         except KeyboardInterrupt:
             parent_end.close()  # the pool itself would first finish every cell it holds
             raise
+
+
+class _Worker(SpawnProcess):
+    """A process that Ctrl-C does not reach while it imports what it works with."""
+
+    def start(self) -> None:
+        """Start it with SIGINT blocked, which it inherits until `_start`."""
+        with _undisturbed():
+            super().start()
+
+
+class _Spawn(SpawnContext):
+    Process = _Worker
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _threads(workers: int) -> int:
@@ -185,6 +211,8 @@ def _start(threads: int, leash: Connection) -> None:
     tqdm.set_lock(threading.RLock())  # its own is a semaphore, which _exit would leak
     plainly()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent decides
+    if hasattr(signal, "pthread_sigmask"):  # blocked until here
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_follow, args=(leash,), daemon=True).start()
 
 

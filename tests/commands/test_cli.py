@@ -529,3 +529,25 @@ def test_a_stopped_sweep_stops_at_once_and_leaves_no_process(swept, how):
     if how == signal.SIGINT:
         assert process.returncode == 130
         assert err == "ccfs: stopped; the same command continues where it was\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+def test_control_c_reaches_no_worker_that_still_imports(swept):
+    """A terminal sends it to all processes of the command, whatever they do."""
+    folder, _ = swept
+    words = [*TINY, "--epochs", "19999", "--seeds", "3", *ARMS]
+    process = subprocess.Popen(
+        [*CCFS, "sweep", *words],
+        **{"env": surroundings(folder), "cwd": folder, "text": True},
+        **{"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE},
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        until(lambda: len(children(process.pid)) > 1)  # the first is Python's tracker
+        os.killpg(process.pid, signal.SIGINT)
+        err = process.communicate(timeout=30)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert err == "ccfs: stopped; the same command continues where it was\n"
