@@ -258,7 +258,7 @@ def commands(columns: list[Column], root: Path = ROOT) -> list[str]:
         command = json.loads(path.read_text("utf-8"))["provenance"]["command"] or ""
         cells = {file.stem for file in path.parent.glob("*.json")}
         lines.append(_filed(command, cells))
-    return [command for command in dict.fromkeys(lines) if command]
+    return [command for command in dict.fromkeys(lines) if command.startswith("ccfs ")]
 
 
 def _filed(command: str, cells: set[str]) -> str:

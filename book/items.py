@@ -61,7 +61,8 @@ def section(item: Item, place: str, root: Path) -> str:
     parts += [f"**In this book:** {place}.", ""]
     lines = []
     if measured := beside.commands(item.columns, root):
-        lines += ["# what was measured here", *measured]
+        typed = "# as typed when this was measured; defaults may have changed since"
+        lines += [typed, *measured]
     if item.commands:
         lines += ["# the paper's own cells, on a GPU", *item.commands]
     if lines:

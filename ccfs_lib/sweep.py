@@ -73,8 +73,8 @@ def match(
 ) -> list[Path]:
     """Measure arms x seeds of runs of Section 3; one results file per run and arm.
 
-    arms: of `motivation.ARMS`. Workers, limit, what is filed, results and errors as for
-    `sweep`; an expert and a cell are one worker's work each.
+    arms: of `experiment.section3.ARMS`. Workers, limit, what is filed, results and
+    errors as for `sweep`; an expert and a cell are one worker's work each.
     """
     from ccfs_lib.pipeline.section3 import Section3Pipeline, known
 

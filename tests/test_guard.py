@@ -90,16 +90,17 @@ SMALL = {
     "portable": True,
 }
 # Written by the library before it was laid out in folders; "recover" since portable
-# moments are sums (sre2l.Moments), which Intel and AMD have the same bits of; "opinion"
-# since rows say how many distilled images the teacher recognises.
+# moments are sums (batchnorm.Moments) and Adam is fused, which Intel and AMD have the
+# same bits of; "opinion" since rows say how many distilled images the teacher
+# recognises.
 ASKED = {
     "opinion": [
         "acb203d77603df9169c4",
         "de6f18121919f7a4431a",
     ],
     "recover": [
-        "5f81ce52c489e5d32034",
-        "8fae8254a714acbbe1c9",
+        "8cff2a576aa0d95a3e57",
+        "e9bed2086f001dacb9b4",
     ],
     "squeeze": [
         "3606740c3d8ad801e36c",

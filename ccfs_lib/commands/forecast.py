@@ -82,7 +82,7 @@ def forecast_matching(
     """List the lines of each run of Section 3: experts, then the arms by seeds.
 
     What runs share is counted in the first that needs it, but for matches: too much is
-    forecast where several windows share "reverse". Raises InputError as `forecast`.
+    forecast where several windows share "ccfs-mtt". Raises InputError as `forecast`.
     """
     counted: set = set()
     lines = {}

@@ -17,7 +17,7 @@ class Results:
     """Print the measured results of runs; nothing is written but what --out names."""
 
     run: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """such as cifar10-jpeg-ipc250; default all"""
+    """such as cifar10-16px-ipc100; default all"""
     out: Path | None = None
     """a .csv for all rows of the runs that are evidence, one per seed"""
 

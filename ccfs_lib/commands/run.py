@@ -105,8 +105,8 @@ class Sweep(Long):
 class Match(Long):
     """Measure SelMatch, its two variants and CCFS on MTT's images; resumable.
 
-    Section 3, Figure 2 and Table 10 of the paper. Several values of ipc, alpha or beta
-    make a grid.
+    Section 3, Figure 2 and Table 10 of the paper. Several values of ipc, alpha,
+    curricula or beta make a grid.
     """
 
     choice: tyro.conf.OmitArgPrefixes[Section3] = field(default_factory=Section3)

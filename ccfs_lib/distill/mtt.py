@@ -158,7 +158,7 @@ def distill(
 
     `real` images take part in the inner steps but stay as they are: SelMatch's partial
     update. keep: iterations whose set is wanted as well; engine: a name of
-    `flat.ENGINES`; recompute: as in `matching`. With `checkpoint` a killed run
+    `functional.ENGINES`; recompute: as in `matching`. With `checkpoint` a killed run
     continues, with the same bits on a CPU. Raises InputError where the buffer's
     trajectories are too short, FloatingPointError where the loss is not finite.
     """

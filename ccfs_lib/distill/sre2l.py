@@ -179,7 +179,11 @@ class Descent:
     def begin(self) -> None:
         """Make the optimiser and what draws its views."""
         r = self.recipe
-        self.optimiser = torch.optim.Adam([self.pixels], r.lr, betas=r.betas)
+        # Fused: its square root is the processor's, correctly rounded. `torch.sqrt` is
+        # MKL's, which rounds otherwise on the processors of another maker.
+        self.optimiser = torch.optim.Adam(
+            [self.pixels], r.lr, betas=r.betas, fused=True
+        )
         self.schedule = CosineAnnealingLR(self.optimiser, r.iterations)
         self.views = views(r, self.pixels.shape[2], self.generator, 0)
 

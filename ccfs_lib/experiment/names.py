@@ -1,7 +1,7 @@
 """The name of a run: what was run, as far as it is not the preset's.
 
 Results are filed under it, so that no run overwrites its neighbour, and a preset's own
-run has a short one: ``cifar10-jpeg-ipc250`` or ``tiny-imagenet-c20-32px-ipc50-j2``.
+run has a short one: ``cifar10-ipc250`` or ``tiny-imagenet-c20-32px-ipc50-j2``.
 """
 
 import os
@@ -72,7 +72,7 @@ def name(e: "Experiment") -> str:
 def section3(e: "Experiment", settings: dict, usual: dict) -> str:
     """Name a run of Section 3, as `name`; the end is what is not the preset's.
 
-    own, usual: hashed settings of the run and of its preset.
+    settings, usual: hashed settings of the run and of its preset.
     """
     other = {
         k: v for k, v in settings.items() if usual.get(k) != v and k not in SECTION3

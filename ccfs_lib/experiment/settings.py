@@ -363,7 +363,7 @@ class Experiment:
 
     @property
     def run(self) -> str:
-        """The name under which results are filed, e.g. ``cifar10-jpeg-ipc250``.
+        """The name under which results are filed, e.g. ``cifar10-ipc250``.
 
         It names what differs from the preset, see `ccfs_lib.experiment.names`.
         """

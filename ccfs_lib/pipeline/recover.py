@@ -89,8 +89,8 @@ class Recover:
         key = {"recipe": essential(e.distillation), "size": size}
         key |= {"classes": t.train.num_classes}
         key |= {"batch": number, "images": len(targets)}
-        if e.portable:  # once they were matrix products, see `sre2l.Moments`
-            key["moments"] = "sums"
+        if e.portable:  # each had other bits once: see `batchnorm.Moments`, `Descent`
+            key |= {"moments": "sums", "adam": "fused"}
         key = self.squeeze.teacher.named(t.store, "recover", key)
 
         def compute():

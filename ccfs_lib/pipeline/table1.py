@@ -335,9 +335,9 @@ class _OneCell:
 def oracle_window(t: Table1Pipeline, protocol: str, seed: int) -> dict:
     """The best window by the test split, and beside it by held-out training images.
 
-    A row of results with beta, and held_beta, held_last, held_best: the same seed at
-    the beta that held-out images choose. Ours: these are asked with the first seed
-    alone; difficulty and teacher have seen them, as all training images.
+    A row of results with window_beta, and held_beta, held_last, held_best: the same
+    seed at the beta that held-out images choose. Ours: these are asked with the first
+    seed alone; difficulty and teacher have seen them, as all training images.
     """
     e, labels = t.experiment, t.train.labels.numpy()
     difficulty = t.beside(Section3Pipeline, recipes.matching(e, "selmatch")).difficulty

@@ -56,7 +56,7 @@ def epochs(rows: pandas.DataFrame, arms: Sequence[str]) -> Text:
     head = ["arm", "last (%)", "best (%)", "best \N{MINUS SIGN} last", "by seed"]
     caption = (
         "Test accuracy, mean ± half of the 95 % t interval. Best: the highest of the "
-        "last part of the epochs, chosen on the test split, as in the paper."
+        "last part of the epochs, chosen on the test split, as in the authors' code."
     )
     return table(caption, head, body)
 

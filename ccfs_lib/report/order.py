@@ -1,6 +1,6 @@
 """Chapter 12, second half: the order of the two steps (Figure 2, Table 10).
 
-Rows are those of `trajectories.Section3Pipeline.measure`; all comparisons are paired by
+Rows are those of `pipeline.Section3Pipeline.measure`; all comparisons are paired by
 seed, also those of means over several IPC and of spreads over several windows.
 """
 

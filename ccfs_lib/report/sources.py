@@ -29,8 +29,8 @@ def _source(stages) -> str:
     e = stages.experiment
     if e.score == "published-forgetting":
         return (
-            "Forgetting events per image, the mean of five trainings, in the files "
-            "that SelMatch and CCFS publish."
+            "Forgetting events per image, in the files that SelMatch and CCFS publish; "
+            "all are multiples of 0.2, so probably means of five trainings."
         )
     if e.score == "published-cscore":
         return (

@@ -114,6 +114,7 @@ def drawn(function):
 
     @wraps(function)
     def wrapper(*arguments, **options):
+        """Draw with SETTINGS in force."""
         with mpl.rc_context(SETTINGS):
             return function(*arguments, **options)
 

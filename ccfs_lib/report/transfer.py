@@ -108,8 +108,8 @@ def printed() -> Text:
     wide = wide.loc[rows["network"].unique(), list(PRINTED)]
     body = [[name, *(f"{v:.1f}" for v in line)] for name, line in wide.iterrows()]
     caption = (
-        "Table 2 of the paper: Tiny-ImageNet, IPC 100, sets chosen by ResNet-18, best "
-        "epoch, percent."
+        "Table 2 of the paper: Tiny-ImageNet, IPC 100, sets chosen by ResNet-18, "
+        "percent."
     )
     return table(caption, ["network", *PRINTED.values()], body)
 
