@@ -21,6 +21,7 @@ from ccfs_lib.claims.compare import (
     between,
     compare,
     equal_steps,
+    pooled,
     printed_as,
     unequal_steps,
     values,
@@ -165,18 +166,25 @@ def elsewhere(runs: list[pandas.DataFrame], others: list[pandas.DataFrame]) -> s
 
 
 def together(runs: list[pandas.DataFrame]) -> str:
-    """Say what both parts are worth over all runs, a value each; from three runs on."""
-    both = [run for run in runs if ALPHA0 in set(run["cell"])]
-    if len(both) < FEW:
+    """Say what both parts are worth over data and networks; from three such on."""
+    groups: dict[tuple, list[pandas.DataFrame]] = {}
+    for run in (run for run in runs if ALPHA0 in set(run["cell"])):
+        first = run.iloc[0]
+        groups.setdefault((forest.place(first), first["network"]), []).append(run)
+    if len(groups) < FEW:
         return ""
     alone, added = (
-        between([compare(run, *pair) for run in both])
+        between(
+            [pooled([compare(r, *pair) for r in group]) for group in groups.values()]
+        )
         for pair in ((ALPHA0, "random"), (CCFS, ALPHA0))
     )
+    mean = " (the mean over its teachers)" * (max(map(len, groups.values())) > 1)
     return (
-        f"**All {len(both)} runs with alpha 0** on photographs, one value each: "
-        f"selection alone {bracketed(alone)} points{SAID[verdict(alone)]}; distilled "
-        f"images {bracketed(added)} points{SAID[verdict(added)]}."
+        f"**All {len(groups)} pairs of data and network with alpha 0** on photographs, "
+        f"a value each{mean}: selection alone {bracketed(alone)} points"
+        f"{SAID[verdict(alone)]}; distilled images {bracketed(added)} points"
+        f"{SAID[verdict(added)]}."
     )
 
 
@@ -215,11 +223,7 @@ def figure(folder: Path, to: Path) -> str:
     file.with_suffix(".svg").write_text(drawn._repr_svg_(), "utf-8")
     alt = "Differences in test accuracy with intervals, a line per run: " + "; ".join(
         f"{step.name}: "
-        + ", ".join(
-            f"{forest.place(m.run)}, {forest.network(m.run['network'])}, "
-            f"{bracketed(m.difference)}"
-            for m in found
-        )
+        + ", ".join(f"{forest.named(m.run)}, {bracketed(m.difference)}" for m in found)
         for step, found in steps.items()
         if found
     )

@@ -188,6 +188,15 @@ def between(runs: Sequence[Difference]) -> Difference:
     return over if len(means) >= FEW else over._replace(half=math.nan, p=math.nan)
 
 
+def pooled(runs: Sequence[Difference]) -> Difference:
+    """Return the first difference with the mean of all, as one value for `between`.
+
+    runs: equal in all but the teacher. Two teachers of one setting must not count as
+    two settings.
+    """
+    return runs[0]._replace(mean=math.fsum(d.mean for d in runs) / len(runs))
+
+
 def batch_size(row, by: str = "") -> int | None:
     """Return the batch size in which the set of a row was learned; None: not known.
 

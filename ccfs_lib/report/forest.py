@@ -47,12 +47,18 @@ def network(name: str) -> str:
     return NETWORKS.get(kind, name)
 
 
+def named(run: pandas.Series) -> str:
+    """Name a run by data, IPC and network, and its teacher if it is not the first."""
+    further = run.get("teacher_seed", 0)
+    teacher = f", teacher {further + 1:.0f}" if further > 0 else ""  # nan: the first
+    return f"{place(run)}, {network(run['network'])}{teacher}"
+
+
 def line(found: Measured) -> Line:
     """Return a measured step as a line: difference, interval, seeds, the paper's."""
     d, each = found.difference, np.subtract(*found.seeds)
-    label = f"{place(found.run)}, {network(found.run['network'])}"
-    colour = SHOWN[verdict(d)][0]
-    return Line(label, d.mean, d.half, each, colour, bracketed(d), found.printed)
+    colour, text = SHOWN[verdict(d)][0], bracketed(d)
+    return Line(named(found.run), d.mean, d.half, each, colour, text, found.printed)
 
 
 def draw(steps: dict[Contrast, Sequence[Measured]]):

@@ -24,6 +24,7 @@ from ccfs_lib.claims.compare import (
     PAIRED,
     between,
     compare,
+    pooled,
     unequal_steps,
     values,
     verdict,
@@ -319,7 +320,7 @@ def answer(worth: Sequence[Worth]) -> Text:
     retaught = [w for w in counted if _untaught(w, counted) and w not in begun + late]
     own = [w for w in counted if w not in begun + late + retaught]
     away = [w for w in own if w.learner != w.maker]
-    home = [w for w in own if w.learner == w.maker and not (w.taught or w.teacher)]
+    home = [w for w in own if w.learner == w.maker and not w.taught]
     words = {part: _tally([getattr(w, part) for w in own]) for part in PARTS}
     aside = {
         "begun with another network's images": len(begun),
@@ -360,15 +361,24 @@ def _untaught(w: Worth, worth: Sequence[Worth]) -> bool:
 
 
 def _over(worth: Sequence[Worth]) -> str:
-    """Say what the parts are worth on average, a value a teacher; "" of too few."""
-    worth = list({w.source or w.name: w for w in reversed(worth)}.values())
-    if len(worth) < FEW:
+    """Say what the parts are worth on average, a value a line; "" of too few."""
+    groups: dict[str, list[Worth]] = {}
+    for w in {w.source or w.name: w for w in reversed(worth)}.values():
+        groups.setdefault(replace(w, teacher=0).name, []).append(w)
+    if len(groups) < FEW:
         return ""
-    alone, added = (between([getattr(w, part) for w in worth]) for part in PARTS)
+    alone, added = (
+        between(
+            [pooled([getattr(w, part) for w in group]) for group in groups.values()]
+        )
+        for part in PARTS
+    )
+    mean = " (the mean over its teachers)" * (max(map(len, groups.values())) > 1)
     return (
-        f"Over the {len(worth)} lines of a network with sets of its own, a value each: "
-        f"selection {interval(alone)}; distilled part {interval(added)}. They differ "
-        "in data, network and ratio, so this is an average of what was run."
+        f"Over the {count(len(groups), 'pair')} of data and a network with sets of its "
+        f"own, a value each{mean}: selection {interval(alone)}; distilled part "
+        f"{interval(added)}. They differ in data, network and ratio, so this is an "
+        "average of what was run."
     )
 
 

@@ -100,16 +100,21 @@ def test_the_first_sentence_has_the_scale_and_an_unequal_batch(tmp_path):
     assert "since its set has 2 of 5,000 images too few. In the other" in first
 
 
-def test_all_runs_with_alpha_0_are_averaged_from_three_on(tmp_path):
-    worth = {"a": (1, 4), "b": (3, 4), "c": (2, 5)}  # CCFS, alpha 0; minus random
+def test_all_networks_with_alpha_0_are_averaged_from_three_on(tmp_path):
+    """Two teachers of one network are one value, their mean."""
+    # CCFS, alpha 0; minus random.
+    worth = {"a": (1, 4), "b": (3, 4), "c": (1, 4), "c-again": (3, 6)}
     for run, gains in worth.items():
-        other = {"train": run, "scale": "laptop"}
-        assert "one value each" not in front.abstract(tmp_path)
+        other = {"network": f"net-{run[0]}", "teacher_network": f"net-{run[0]}"}
+        other["scale"] = "laptop"
+        other["teacher_seed"] = int(run == "c-again")
+        assert "(the mean over" not in front.abstract(tmp_path)
         both = zip((run, f"{run}-alpha0"), gains, (0.2, 0.0), strict=True)
         for name, gain, alpha in both:
             measure(tmp_path, CCFS, shifted(gain), name, **other | {"alpha": alpha})
         measure(tmp_path, "random", NEAR, run, **other)
-    line = sentence(front.abstract(tmp_path), "All 3 runs with alpha 0")
+    line = sentence(front.abstract(tmp_path), "All 3 pairs of data and network")
+    assert "a value each (the mean over its teachers): selection" in line
     # Means 4, 4, 5 and -3, -1, -3: 4.33 +- 4.303 * 0.577 / sqrt(3), -2.33 +- 2.87.
     assert "selection alone +4.3 [+2.9, +5.8] points; distilled images" in line
     assert line.endswith("\u22122.3 [\u22125.2, +0.5] points, too close to call.")

@@ -219,8 +219,18 @@ def test_three_networks_with_sets_of_their_own_are_averaged():
     lines[1] = replace(lines[1], distilled=part._replace(mean=part.mean + 3))
     crossed = replace(one, learner="b", distilled=part._replace(mean=100.0))
     text = plain(worth.answer([*lines, crossed]))
-    assert "Over the 3 lines of a network with sets of its own" in text
+    assert "3 pairs of data and a network with sets of its own, a value each:" in text
     # 0.63, 3.63, 0.63: mean 1.63, sd 1.73, t 4.30.
+    assert "distilled part +1.6 points, 95 % interval [\u22122.7, +5.9]" in text
+    # Two teachers of one network are one value, their mean: 1.63 on average again.
+    away = [
+        replace(
+            lines[1], teacher=n, source=f"t{n}", distilled=part._replace(mean=value)
+        )
+        for n, value in enumerate((part.mean + 1, part.mean + 5))
+    ]
+    text = plain(worth.answer([lines[0], *away, lines[2], crossed]))
+    assert "3 pairs" in text and "a value each (the mean over its teachers):" in text
     assert "distilled part +1.6 points, 95 % interval [\u22122.7, +5.9]" in text
     again = replace(lines[0], data="CIFAR-100, IPC 100")  # of a teacher that is there
     for few in (lines[:2], [*lines[:2], again]):
