@@ -189,8 +189,11 @@ def _cells() -> set[str]:
 
 
 def _order(row: pandas.Series) -> tuple:
-    whole = bool(compare.printed_as(row))
-    return row.get("scale") != "paper", not whole, str(row["dataset"]), row["run"]
+    """Sort the paper's scale first, whole data sets, then networks and teachers."""
+    whole, seed = bool(compare.printed_as(row)), row.get("teacher_seed", 0)
+    teacher = seed if seed > 0 else 0  # nan: the first
+    place = row.get("scale") != "paper", not whole, str(row["dataset"])
+    return *place, str(row.get("network")), teacher, row["run"]
 
 
 def measured(run: pandas.DataFrame, steps=STEPS) -> Iterator[Measured]:
