@@ -46,8 +46,9 @@ FIGURE = """```{{figure}} {file}
 """
 CAPTION = (
     "What each step is worth, in every run with a teacher of its own: dots are means, "
-    "ticks seeds, bars 95 % t intervals, paired by seed. Blue: above zero; orange: "
-    "below; grey: too close to call. Intervals wider than the axis are cut."
+    "ticks seeds (in a line over several teachers, each teacher's mean), bars 95 % t "
+    "intervals over them, paired by seed. Blue: above zero; orange: below; grey: too "
+    "close to call. Intervals wider than the axis are cut."
 )
 DIAMONDS = (
     " Diamonds: the paper's own difference (ResNet-18, its own number of epochs), "
@@ -213,20 +214,19 @@ def figure(folder: Path, to: Path) -> str:
         runs = []
     if not runs:
         return ""
-    steps = {
-        step: [found for run in runs for found in ladder.measured(run, [step])]
+    measured = {
+        step.name: [found for run in runs for found in ladder.measured(run, [step])]
         for step in ladder.STEPS
     }
-    drawn = forest.draw({step: found for step, found in steps.items() if found})
+    steps = {name: forest.lines(found) for name, found in measured.items() if found}
+    drawn = forest.draw(steps)
     file = to / "forest.png"
     file.write_bytes(drawn._repr_png_()[0])
     file.with_suffix(".svg").write_text(drawn._repr_svg_(), "utf-8")
     alt = "Differences in test accuracy with intervals, a line per run: " + "; ".join(
-        f"{step.name}: "
-        + ", ".join(f"{forest.named(m.run)}, {bracketed(m.difference)}" for m in found)
-        for step, found in steps.items()
-        if found
+        f"{name}: " + ", ".join(f"{line.label}, {line.aside}" for line in lines)
+        for name, lines in steps.items()
     )
-    printed = any(m.printed is not None for found in steps.values() for m in found)
+    printed = any(line.second is not None for ls in steps.values() for line in ls)
     caption = CAPTION + DIAMONDS * printed
     return FIGURE.format(file=f"_generated/{file.name}", alt=alt, caption=caption)

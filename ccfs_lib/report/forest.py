@@ -9,12 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas
 
-from ccfs_lib.claims.compare import verdict
-from ccfs_lib.claims.ladder import Contrast, Measured
+from ccfs_lib.claims.compare import between, verdict
+from ccfs_lib.claims.ladder import Measured
 from ccfs_lib.report.arms import SHOWN
 from ccfs_lib.report.charts import OPEN, Line, window
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend
 from ccfs_lib.report.text import MINUS, bracketed
+from ccfs_lib.statistics import FEW, Difference
 
 DATASETS = {
     "cifar10": "CIFAR-10",
@@ -54,20 +55,42 @@ def named(run: pandas.Series) -> str:
     return f"{place(run)}, {network(run['network'])}{teacher}"
 
 
-def line(found: Measured) -> Line:
-    """Return a measured step as a line: difference, interval, seeds, the paper's."""
-    d, each = found.difference, np.subtract(*found.seeds)
-    colour, text = SHOWN[verdict(d)][0], bracketed(d)
-    return Line(named(found.run), d.mean, d.half, each, colour, text, found.printed)
+def lines(found: Sequence[Measured]) -> list[Line]:
+    """Return a measured step as lines: difference, interval, seeds, the paper's.
+
+    Data and a network with FEW teachers or more are one line, over their means.
+    """
+    groups: dict[tuple, list[Measured]] = {}
+    for one in found:
+        groups.setdefault((place(one.run), one.run["network"]), []).append(one)
+    shown = []
+    for group in groups.values():
+        shown += [_over(group)] if len(group) >= FEW else map(_line, group)
+    return shown
 
 
-def draw(steps: dict[Contrast, Sequence[Measured]]):
-    """Draw a heading for each step, and below it a line per run.
+def _line(found: Measured) -> Line:
+    each = np.subtract(*found.seeds)
+    return _drawn_as(named(found.run), found.difference, each, found)
+
+
+def _over(group: Sequence[Measured]) -> Line:
+    each, first = [one.difference for one in group], group[0]
+    name = f"{place(first.run)}, {network(first.run['network'])}, {len(group)} teachers"
+    return _drawn_as(name, between(each), [d.mean for d in each], first)
+
+
+def _drawn_as(name: str, d: Difference, points, found: Measured) -> Line:
+    colour = SHOWN[verdict(d)][0]
+    return Line(name, d.mean, d.half, points, colour, bracketed(d), found.printed)
+
+
+def draw(steps: dict[str, Sequence[Line]]):
+    """Draw a heading for each step, and below it its lines.
 
     steps: those that were measured, in the order of the figure; points.
     """
-    groups = {step.name: [*map(line, found)] for step, found in steps.items()}
-    return grouped(groups, f"{LABEL} (points, 95 % t interval over seeds)")
+    return grouped(steps, f"{LABEL} (points, 95 % t interval)")
 
 
 @drawn

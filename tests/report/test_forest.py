@@ -27,7 +27,7 @@ def test_a_heading_for_each_step_and_a_line_for_each_run():
         STEPS[0]: [Measured(STEPS[0], run, SEEDS, None) for run in (RUN, whole)],
         STEPS[3]: [Measured(STEPS[3], RUN, SEEDS, 5.0)],
     }
-    figure = forest.draw(steps)
+    figure = forest.draw({s.name: forest.lines(found) for s, found in steps.items()})
     (ax,) = figure.axes
     texts = [text.get_text() for text in ax.texts]
     label = "CIFAR-10 as JPEG (16 px), IPC 100, ConvNet"
@@ -43,6 +43,21 @@ def test_a_heading_for_each_step_and_a_line_for_each_run():
     assert np.allclose(ends, [low, high], atol=1e-3)
     assert sorted(float(r["x"]) for r in of if r["mark"] == "seed") == [1.5, 2.0, 3.0]
     assert [float(r["x"]) for r in rows if r["mark"] == "paper"] == [5.0]
+
+
+def test_three_teachers_of_a_network_are_one_line_over_their_means():
+    def of(teacher: int, gain: float) -> Measured:
+        run = pandas.Series({**RUN, "teacher_seed": teacher})
+        seeds = [70.0 + gain, 71.0 + gain, 72.0 + gain], [70.0, 71.0, 72.0]
+        return Measured(STEPS[0], run, seeds, None)
+
+    first, second, third = of(0, 1.0), of(1, 2.0), of(2, 3.0)
+    (line,) = forest.lines([first, second, third])
+    assert line.label == "CIFAR-10 as JPEG (16 px), IPC 100, ConvNet, 3 teachers"
+    assert np.allclose(line.points, [1, 2, 3]) and np.isclose(line.mean, 2)
+    assert np.isclose(line.half, 4.303 / np.sqrt(3), atol=1e-3)  # t of 2 x sd / sqrt 3
+    two = forest.lines([first, second])
+    assert [entry.label.endswith(", teacher 2") for entry in two] == [False, True]
 
 
 def test_networks_as_the_field_writes_them():
