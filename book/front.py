@@ -168,19 +168,17 @@ def elsewhere(runs: list[pandas.DataFrame], others: list[pandas.DataFrame]) -> s
 
 def together(runs: list[pandas.DataFrame]) -> str:
     """Say what both parts are worth over data and networks; from three such on."""
-    groups: dict[tuple, list[pandas.DataFrame]] = {}
-    for run in (run for run in runs if ALPHA0 in set(run["cell"])):
-        first = run.iloc[0]
-        groups.setdefault((forest.place(first), first["network"]), []).append(run)
-    if len(groups) < FEW:
+    parts = [
+        forest.alike(m for run in runs for m in ladder.measured(run, [step]))
+        for step in ladder.STEPS[1:3]  # selection alone, distilled images
+    ]
+    if len(groups := parts[0]) < FEW:
         return ""
     alone, added = (
-        between(
-            [pooled([compare(r, *pair) for r in group]) for group in groups.values()]
-        )
-        for pair in ((ALPHA0, "random"), (CCFS, ALPHA0))
+        between([pooled([m.difference for m in group]) for group in part])
+        for part in parts
     )
-    mean = " (the mean over its teachers)" * (max(map(len, groups.values())) > 1)
+    mean = " (the mean over its teachers)" * (max(map(len, groups)) > 1)
     return (
         f"**All {len(groups)} pairs of data and network with alpha 0** on photographs, "
         f"a value each{mean}: selection alone {bracketed(alone)} points"

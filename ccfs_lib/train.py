@@ -36,7 +36,7 @@ class Fit:
 
     network: nn.Module
     last: float  # after the last epoch
-    best: float  # best of the last part of the epochs (`Recipe.tail`), as theirs
+    best: float  # best of the last part of the epochs (`Recipe.tail`), the authors'
     losses: list[float] = field(repr=False)  # mean training loss of each epoch
     curve: dict[int, float] = field(repr=False)  # epoch (0-based) -> test accuracy
     images: int  # images passed forward and backward

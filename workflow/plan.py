@@ -208,6 +208,7 @@ class Watch(threading.Thread):
         self.rows, self.over = rows, threading.Event()
 
     def run(self) -> None:
+        """Look every second, and a last time when told to stop."""
         seen, over = self.count(), False
         with progress(None, "grid", "cell", total=len(self.rows), initial=seen) as bar:
             while seen < len(self.rows) and not over:
@@ -220,6 +221,7 @@ class Watch(threading.Thread):
                 seen = done
 
     def count(self) -> int:
+        """Count the files that are there."""
         return len([row for row in self.rows if row.exists()])
 
     def stop(self) -> None:

@@ -102,6 +102,12 @@ def taught_by(row: pandas.Series) -> str:
     return next((n for n in known if isinstance(n, str) and n), row["learner"])
 
 
+def teacher(row: pandas.Series) -> int:
+    """Return the seed of a run's teacher; 0, the first, where a row has none."""
+    seed = row.get("teacher_seed", 0)
+    return int(seed) if seed > 0 else 0  # nan: an older file
+
+
 def _independent(frames, key) -> list[pandas.DataFrame]:
     """Keep, of frames with equal keys, the one with the most arms; digits never."""
     best: dict = {}
@@ -190,10 +196,9 @@ def _cells() -> set[str]:
 
 def _order(row: pandas.Series) -> tuple:
     """Sort the paper's scale first, whole data sets, then networks and teachers."""
-    whole, seed = bool(compare.printed_as(row)), row.get("teacher_seed", 0)
-    teacher = seed if seed > 0 else 0  # nan: the first
+    whole = bool(compare.printed_as(row))
     place = row.get("scale") != "paper", not whole, str(row["dataset"])
-    return *place, str(row.get("network")), teacher, row["run"]
+    return *place, str(row.get("network")), teacher(row), row["run"]
 
 
 def measured(run: pandas.DataFrame, steps=STEPS) -> Iterator[Measured]:

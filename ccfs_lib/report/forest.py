@@ -4,11 +4,12 @@ Read from results files (`ccfs_lib.claims.ladder`); a line per run shows which o
 differences are the same everywhere, and which change with the run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas
 
+from ccfs_lib.claims import ladder
 from ccfs_lib.claims.compare import between, verdict
 from ccfs_lib.claims.ladder import Measured
 from ccfs_lib.report.arms import SHOWN
@@ -50,9 +51,17 @@ def network(name: str) -> str:
 
 def named(run: pandas.Series) -> str:
     """Name a run by data, IPC and network, and its teacher if it is not the first."""
-    further = run.get("teacher_seed", 0)
-    teacher = f", teacher {further + 1:.0f}" if further > 0 else ""  # nan: the first
-    return f"{place(run)}, {network(run['network'])}{teacher}"
+    seed = ladder.teacher(run)
+    further = f", teacher {seed + 1}" if seed else ""
+    return f"{place(run)}, {network(run['network'])}{further}"
+
+
+def alike(found: Iterable[Measured]) -> list[list[Measured]]:
+    """Group what was measured with the same data and network, teacher by teacher."""
+    groups: dict[tuple, list[Measured]] = {}
+    for one in found:
+        groups.setdefault((place(one.run), one.run["network"]), []).append(one)
+    return list(groups.values())
 
 
 def lines(found: Sequence[Measured]) -> list[Line]:
@@ -60,11 +69,8 @@ def lines(found: Sequence[Measured]) -> list[Line]:
 
     Data and a network with FEW teachers or more are one line, over their means.
     """
-    groups: dict[tuple, list[Measured]] = {}
-    for one in found:
-        groups.setdefault((place(one.run), one.run["network"]), []).append(one)
     shown = []
-    for group in groups.values():
+    for group in alike(found):
         shown += [_over(group)] if len(group) >= FEW else map(_line, group)
     return shown
 

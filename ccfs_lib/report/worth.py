@@ -145,7 +145,7 @@ def _worth(rows: pandas.DataFrame) -> Worth:
         selection=compare(rows, ALPHA0, "random"),
         distilled=compare(rows, CCFS, ALPHA0),
         whole=compare(rows, CCFS, "random"),
-        teacher=int(_first(rows, "teacher_seed", 0)),
+        teacher=ladder.teacher(first),
         steps=unequal_steps(rows, CCFS, ALPHA0),
         images=str(first["begun"]).replace("-", " "),
         paper_scale=first.get("scale") == "paper",
@@ -155,11 +155,6 @@ def _worth(rows: pandas.DataFrame) -> Worth:
         ),
         source=source(first),
     )
-
-
-def _first(rows: pandas.DataFrame, column: str, default):
-    known = rows[column].dropna() if column in rows else rows.iloc[:0]
-    return known.iloc[0] if len(known) else default
 
 
 def _agreement(rows: pandas.DataFrame) -> float:
