@@ -1,5 +1,7 @@
 """The package: its wheel away from the checkout, versions, what git need not show."""
 
+import hashlib
+import lzma
 import os
 import re
 import shutil
@@ -142,8 +144,14 @@ def test_no_lock_file_is_in_git():
 
 def test_generated_files_are_marked():
     generated = ["requirements.lock", "data/artefacts/train/x/recipe.json"]
-    generated += ["book/runs/x/05_evaluation.ipynb", "book/_static/mathjax/tex-svg.js"]
+    generated += ["book/runs/x/05_evaluation.ipynb", "book/mathjax/tex-svg.js.xz"]
     for path in generated:
         assert git("check-attr", "linguist-generated", path)[0].endswith(": set"), path
     (said,) = git("check-attr", "linguist-generated", "notebooks/05_evaluation.ipynb")
     assert said.endswith(": unspecified")
+
+
+def test_mathjax_is_the_published_file():
+    packed = (ROOT / "book/mathjax/tex-svg.js.xz").read_bytes()
+    published = "d4295dc33744836935c1399feece5159577b34c5c8ffb9f1c6324cd82e03a882"
+    assert hashlib.sha256(lzma.decompress(packed)).hexdigest() == published

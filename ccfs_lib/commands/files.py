@@ -99,13 +99,16 @@ class Ship:
     choice: Shared = field(default_factory=Choice)
     arms: tuple[str, ...] = STRATEGIES + CONTROLS
     """strategies (fine-coarse) and controls"""
+    start_only: bool = False
+    """only the teacher and the distilled images, with which rows are added elsewhere"""
 
     def __call__(self) -> None:
         """Copy and count."""
         experiments = self.choice.experiments()
         from ccfs_lib.commands.ship import adopt, ship
 
-        count = len(set().union(*(ship(e, self.arms) for e in experiments)))
+        made = [ship(e, self.arms, None, self.start_only) for e in experiments]
+        count = len(set().union(*made))
         print(f"{count} artefacts are in data/artefacts")
         for folder in adopt([e.run for e in experiments]):
             print(f"its results are evidence now: {folder}")

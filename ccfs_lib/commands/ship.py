@@ -80,16 +80,24 @@ def adopt(runs: list[str]) -> list[Path]:
 
 
 def ship(
-    experiment: Experiment, arms: tuple[str, ...], to: Path | None = None
+    experiment: Experiment,
+    arms: tuple[str, ...],
+    to: Path | None = None,
+    start_only: bool = False,
 ) -> set[Path]:
     """Copy all that the arms of an experiment were made of to data/artefacts.
 
-    to: another folder of the same layout. Returns the folders of the artefacts. Raises
+    to: another folder of the same layout. start_only: of these, the teacher, scores
+    counted in trainings and CCFS's distilled images, with which another machine adds
+    rows that compare with those measured. Returns the folders of the artefacts. Raises
     InputError if one of them has not been computed.
     """
     store = Shipping(paths.cache(), to or paths.shipped())
     pipeline = Pipeline(experiment, store)
-    _ = pipeline.difficulty
+    _ = pipeline.teacher, pipeline.difficulty
+    if start_only:
+        pipeline.distilled(experiment.distilled)
+        return store.kept
     for arm in arms:
         for seed in range(experiment.seeds):
             pipeline.evaluate(arm, seed)

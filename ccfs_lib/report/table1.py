@@ -99,13 +99,26 @@ class Read:
         return Work([Stage("set", passes, 0, "")], round(passes / max(share, 1e-9)))
 
     def panel(self, shared: bool) -> dict[str, pandas.DataFrame]:
-        """Return row -> its results: as published, or under the same teacher."""
+        """Return row -> its results: as published, or under the same teacher.
+
+        That is the random row's: what another machine's teacher taught is left out.
+        """
         chosen = {}
         for row in self.rows:
             wanted = SHARED if shared else row.protocol
             if (row.name, wanted) in self.found and not (shared and row.after):
                 chosen[row.name] = self.found[row.name, wanted]
-        return chosen
+        if not shared:
+            return chosen
+        teachers = {name: _teacher(rows) for name, rows in chosen.items()}
+        one = teachers.get("random", next(iter(teachers.values()), None))
+        return {n: rows for n, rows in chosen.items() if teachers[n] == one}
+
+    def other_teacher(self) -> list[str]:
+        """List the rows that the shared panel leaves out for their teacher."""
+        there = [name for name, protocol in self.found if protocol == SHARED]
+        kept = self.panel(True)
+        return [n for n in there if n not in kept and not self.row(n).after]
 
     def row(self, name: str) -> Row:
         """Return the row of a name."""
@@ -133,6 +146,11 @@ def _load(run: str, cell: str) -> pandas.DataFrame:
     except ValueError:  # nothing of this run yet
         return pandas.DataFrame()
     return rows[rows["cell"] == cell]
+
+
+def _teacher(rows: pandas.DataFrame) -> str:
+    """Tell teachers of one recipe apart: on another machine it is another one."""
+    return str(rows["teacher_last"].iloc[0]) if "teacher_last" in rows else ""
 
 
 def printed(row: Row, experiment: Experiment) -> float | None:
@@ -364,12 +382,20 @@ def answer(read: Read) -> Text:
 
 def _missing(read: Read) -> str:
     """Name the rows that a panel lacks, since nobody has measured them here."""
-    texts = []
+    texts, others = [], read.other_teacher()
     for shared, panel in ((False, "as published"), (True, "with the same teacher")):
+        known = {*read.panel(shared), *(others if shared else ())}
         rows = [row for row in ROWS if not (shared and row.after)]
-        names = [row.title for row in rows if row.name not in read.panel(shared)]
+        names = [row.title for row in rows if row.name not in known]
         texts += [f"{panel}: {listed(names, 16)}"] if names else []
-    return f"Not measured here, {'; '.join(texts)}." if texts else ""
+    text = f"Not measured here, {'; '.join(texts)}." if texts else ""
+    if others:
+        names = listed([read.row(name).title for name in others], 16)
+        text += (
+            f" Measured with another teacher of the same recipe, trained on another "
+            f"machine, and so not in the panel with the same teacher for all: {names}."
+        )
+    return text.strip()
 
 
 def _first(read: Read, panel: dict[str, pandas.DataFrame]) -> str:

@@ -30,6 +30,26 @@ def test_a_shipped_run_repeats_without_training(tmp_path, monkeypatch):
     assert again == rows
 
 
+def test_another_machine_goes_on_from_the_same_teacher_and_images(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CCFS_CACHE", str(tmp_path / "cache"))
+    here = Pipeline(small(), Store(tmp_path / "cache"))
+    row = here.evaluate("simple-misclassified", 0)
+    kept = ship(small(), ARMS, tmp_path / "shipped", start_only=True)
+    assert {path.parent.name for path in kept} == {"squeeze", "recover"}
+    began = []
+    fit = ccfs_lib.pipeline.trainings.fit
+    monkeypatch.setattr(
+        ccfs_lib.pipeline.trainings,
+        "fit",
+        lambda *args, **kwargs: began.append(1) or fit(*args, **kwargs),
+    )
+    elsewhere = Pipeline(small(), Store(tmp_path / "empty", tmp_path / "shipped"))
+    assert elsewhere.evaluate("simple-misclassified", 0) == row
+    assert len(began) == small().curricula + 1  # filters and evaluation, no teacher
+
+
 @pytest.mark.parametrize(
     ("highest", "kind"), [(9, torch.uint8), (999, torch.int16), (99_999, torch.int64)]
 )

@@ -89,6 +89,20 @@ def test_the_finding_says_what_is_not_measured_and_that_a_leader_is_grey(read):
     assert "all, DSA (102." in text
 
 
+def test_the_panel_with_one_teacher_leaves_out_rows_of_another(read):
+    """The same recipe on another machine is another teacher."""
+    for cell, rows in read.found.items():
+        other = cell[0] in ("dsa", "random-bps")
+        read.found[cell] = rows.assign(teacher_last=50.7 if other else 50.9)
+    assert list(read.panel(True)) == ["random", "forgetting", "ccfs"]
+    assert "dsa" in read.panel(False)
+    assert read.other_teacher() == ["dsa"]
+    text = report.table1.answer(read).markdown
+    assert "Of 3\N{NO-BREAK SPACE}sets measured with the same teacher for all" in text
+    assert "Measured with another teacher of the same recipe" in text
+    assert "not in the panel with the same teacher for all: DSA." in text
+
+
 def test_beside_the_oracle_stands_the_window_that_held_out_images_choose(house):
     e, rows = preset(), []
     for s in range(3):
