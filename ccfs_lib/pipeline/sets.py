@@ -214,6 +214,8 @@ def cudd_row(t: "Table1Pipeline", seed: int) -> Built:
     key = {"recipe": plain_cudd(recipe), "ipc": e.ipc, "seed": seed}
     key |= {"train": t.train.fingerprint, "network": e.network}
     key |= {"portable": e.portable} | t.trainings.arithmetic
+    if e.portable:  # other bits once, as in `Recover.batch`
+        key |= {"adam": "fused"}
     key = p.teacher.named(t.store, "cudd", key)
 
     def compute():

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
+from scipy.optimize import isotonic_regression
 
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend, note, short
 from ccfs_lib.report.text import DASH, plain
 from ccfs_lib.statistics import FEW, summary
 
 LETTERS = 57  # of 10.5 points, as many as a figure is wide
+NAMES = 0.055  # of the height of axes, between the lines of a column of names
 MOST = 10  # classes in a confusion matrix: more cannot be read
 # Each scale is one hue from pale to full, so that grey print keeps the order. Orange is
 # for mistakes, blue for what is good when it is much.
@@ -218,6 +220,38 @@ def _labels(ax, lines) -> None:
 
 
 @drawn
+def beside(ax, marks: Sequence[tuple[float, float, str]]) -> None:
+    """Name marks in a column right of the axes, a thin line from each to its name.
+
+    marks: y, x and name of each, in data coordinates; the axes' limits must be final.
+    Marks that lie together would hide names beside them.
+    """
+    marks = sorted(marks)
+    if not marks:
+        return
+    low, high = ax.get_ylim()
+    heights = apart([(y - low) / (high - low) for y, *_ in marks], NAMES)
+    line = {"arrowstyle": "-", "color": PALETTE["grey"], "lw": 0.6, "alpha": 0.6}
+    for (y, x, name), height in zip(marks, heights, strict=True):
+        ax.annotate(
+            *(name, (x, y), (1.04, height)),
+            textcoords="axes fraction",
+            arrowprops=line | {"relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 4},
+            va="center",
+            fontsize=9,
+        )
+
+
+def apart(heights: Sequence[float], gap: float) -> np.ndarray:
+    """Move ascending heights so that neighbours have a gap, by the least squares.
+
+    The highest is 1 at most; more of them than fit reach below 0.
+    """
+    steps = gap * np.arange(len(heights))
+    moved = isotonic_regression(np.asarray(heights) - steps).x
+    return np.clip(moved, 0, None).clip(None, 1 - steps[-1]) + steps
+
+
 def matrices(shown: dict[str, np.ndarray], rows, columns, halves=None):
     """Draw small matrices of percentages, one below the other, with numbers inside.
 

@@ -17,7 +17,7 @@ from ccfs_lib.cost import Stage
 from ccfs_lib.experiment import Experiment, datasets
 from ccfs_lib.pipeline.table1 import Table1Pipeline
 from ccfs_lib.pipeline.work import Work, work
-from ccfs_lib.report.charts import Line, intervals
+from ccfs_lib.report.charts import Line, beside, intervals
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend
 from ccfs_lib.report.text import (
     DASH,
@@ -288,12 +288,11 @@ def scatter(read: Read):
     """Draw accuracy under the same teacher over the passes that a set costs.
 
     Random images, which cost nothing, are a dashed line; open marks have less than a
-    tenth of the published work.
+    tenth of the published work. Names stand at the right, in the order of accuracy.
     """
-    figure, ax = canvas(4.2)
-    panel = read.panel(True)
-    named = set()
-    for name, rows in panel.items():
+    figure, ax = canvas(4.8)
+    marks, named = [], set()
+    for name, rows in read.panel(True).items():
         row, spent = read.row(name), read.work[name]
         mean = float(rows["last"].astype(float).mean())
         if name == "random":
@@ -310,13 +309,7 @@ def scatter(read: Read):
         if family not in named:
             ax.plot([], [], "o", color=colour, label=family)
             named.add(family)
-        ax.annotate(
-            row.title.partition(" (")[0],
-            (spent.passes, mean),
-            (6, 5),
-            textcoords="offset points",
-            fontsize=9,
-        )
+        marks.append((mean, spent.passes, row.title.partition(" (")[0]))
     ax.set(
         xscale="log",
         xlabel="image passes to build one set (millions)",
@@ -325,8 +318,9 @@ def scatter(read: Read):
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     ax.xaxis.set_major_formatter(lambda passes, _: f"{passes / 1e6:g}")
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.margins(x=0.18, y=0.12)
+    ax.margins(x=0.06, y=0.06)
     ax.grid()
+    beside(ax, marks)
     legend(ax, columns=4)
     return figure
 

@@ -357,9 +357,15 @@ def _untaught(w: Worth, worth: Sequence[Worth]) -> bool:
 
 def _over(worth: Sequence[Worth]) -> str:
     """Say what the parts are worth on average, a value a line; "" of too few."""
-    groups: dict[str, list[Worth]] = {}
-    for w in {w.source or w.name: w for w in reversed(worth)}.values():
-        groups.setdefault(replace(w, teacher=0).name, []).append(w)
+    every: dict[str, list[Worth]] = {}
+    for w in worth:
+        every.setdefault(replace(w, teacher=0).name, []).append(w)
+    groups, seen = {}, set()
+    # A teacher counts once: with the size of set that most teachers have.
+    for name, group in sorted(every.items(), key=lambda item: -len(item[1])):
+        new = [w for w in group if (w.source or w.name) not in seen]
+        seen |= {w.source or w.name for w in new}
+        groups |= {name: new} if new else {}
     if len(groups) < FEW:
         return ""
     alone, added = (
@@ -403,6 +409,37 @@ def longer(worth: Sequence[Worth]) -> Text:
         if len({v.epochs for v in group}) > 1
     ]
     return _points(lines, "No set of this book was learnt for two lengths of time.")
+
+
+def larger(worth: Sequence[Worth]) -> Text:
+    """List what a larger set changes, where a teacher taught sets of several sizes."""
+    groups: dict[tuple, list[Worth]] = {}
+    for w in sorted(worth, key=lambda w: w.ratio):
+        place, _, _ = w.data.rpartition(", IPC ")
+        key = place, w.learner, w.maker, w.images, w.taught, w.teacher, w.epochs
+        groups.setdefault(key, []).append(w)
+    lines = []
+    for group in groups.values():
+        if len({w.data for w in group}) > 1:
+            lines += [f"{_both(w)} {_share(w)}" for w in group]
+            lines.append(_changed(group[0], group[-1]))
+    return _points(lines, "No learner of this book learnt sets of two sizes.")
+
+
+def _share(w: Worth) -> str:
+    return f"The set has {percent(w.ratio)} of the training images."
+
+
+def _changed(small: Worth, large: Worth) -> str:
+    """Say of each part whether two sizes are told apart: whether intervals overlap."""
+    words = []
+    for part in PARTS:
+        one, other = getattr(small, part), getattr(large, part)
+        apart = abs(other.mean - one.mean) > one.half + other.half
+        how = "intervals that do not overlap" if apart else "overlapping intervals"
+        step = signed(other.mean - one.mean)
+        words.append(f"{TITLES[part]} {step} points, {how}")
+    return f"From the smallest to the largest of these sets: {'; '.join(words)}."
 
 
 def _both(w: Worth) -> str:

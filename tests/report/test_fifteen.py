@@ -1,10 +1,12 @@
 """Chapter 16 from files written here: panels, grey rows, the finding."""
 
+import numpy as np
 import pytest
 
 from ccfs_lib import paper, report, results
 from ccfs_lib.arms import CCFS
 from ccfs_lib.experiment import preset
+from ccfs_lib.report.charts import apart
 from ccfs_lib.report.table1 import Read, printed
 from ccfs_lib.runtime import paths
 from ccfs_lib.table1 import BY_NAME, Choices
@@ -130,10 +132,23 @@ def test_figures_draw_every_row_but_random(read):
         "_ccfs",
         "random",
     } <= names and "_random" not in names
+    # Names are in a column, in the order of the accuracies.
+    texts = {t.get_text(): t.get_position() for t in figure.axes[0].texts}
+    assert {x for x, _ in texts.values()} == {1.04}
+    assert texts["Forgetting"][1] < texts["DSA"][1] < texts["CCFS"][1]
     marks = report.table1.gains(read).axes[0]
     assert {line.get_label() for line in marks.lines} >= {
         f"_{title} \N{MINUS SIGN} random" for title in ("Forgetting", "DSA", "CCFS")
     }
+
+
+def test_names_that_would_hide_each_other_move_apart():
+    assert apart([0.1, 0.5], 0.1).tolist() == [0.1, 0.5]
+    assert apart([0.5, 0.5], 0.1).tolist() == pytest.approx([0.45, 0.55])
+    assert apart([0.2, 0.99, 1.0], 0.1).tolist() == pytest.approx([0.2, 0.9, 1.0])
+    assert apart([0.0, 0.0], 0.1).tolist() == pytest.approx([0.0, 0.1])
+    crowded = apart(sorted(np.random.default_rng(0).random(15)), 0.055)
+    assert np.diff(crowded).min() > 0.0549 and 0 <= crowded[0] < crowded[-1] <= 1
 
 
 def test_the_papers_numbers_stand_beside_whole_data_sets_only():

@@ -237,6 +237,26 @@ def test_three_networks_with_sets_of_their_own_are_averaged():
         assert "a value each" not in plain(worth.answer([*few, crossed]))
 
 
+def test_a_larger_set_of_one_teacher_stands_beside_the_smaller_and_counts_once():
+    (one,) = worth.decompose(rows(*HOME))
+    part, place = one.distilled, one.data.removesuffix("50")
+    up = part._replace(mean=part.mean + 3 * part.half)
+    large = replace(one, data=f"{place}100", ratio=20.0, distilled=up)
+    first, second, change = plain(worth.larger([large, one])).split("\n")
+    assert first.startswith(f"- {one.name}: selection") and "IPC 100" in second
+    assert "The set has 10.0 %" in first and "20.0 %" in second
+    assert "selection 0.0 points, overlapping intervals" in change
+    assert f"distilled images +{3 * part.half:.1f} points, intervals that do" in change
+    other = [replace(large, learner="b", maker="b"), replace(large, teacher=1)]
+    for alone in ([one], [one, *other], [one, replace(one, epochs=120)]):
+        assert "two sizes" in plain(worth.larger(alone))
+    # In the average the teacher counts in the size that more teachers have.
+    more = [replace(one, teacher=n, source=f"t{n}") for n in (1, 2)]
+    away = [replace(one, learner=n, maker=n, source=n) for n in "ab"]
+    text = plain(worth.answer([large, one, *more, *away]))
+    assert "Over the 3 pairs" in text and f"distilled part +{part.mean:.1f} p" in text
+
+
 def test_two_teachers_or_recipes_are_never_one_line():
     for name, value in (("teacher_last", 70.0), ("recipe.lr", 0.2)):
         mixed = rows(*HOME[:2], **{name: 1.0}), rows(*HOME[2:], **{name: value})
