@@ -31,6 +31,7 @@ from ccfs_lib.claims.compare import (
 )
 from ccfs_lib.claims.evidence import SHOWN_ONLY, source
 from ccfs_lib.experiment import SMALLEST_CLASS
+from ccfs_lib.experiment.datasets import KNOWN
 from ccfs_lib.report import forest
 from ccfs_lib.report.charts import Line
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend
@@ -62,7 +63,7 @@ SEARCHED = {
 }
 # What each part is drawn against: column -> label of its axis.
 BESIDE = {
-    "filter": "test accuracy of the first filter (percent)",
+    "times_chance": "test accuracy of the first filter (times chance)",
     "agreement": "distilled images that the teacher classifies right (percent)",
     "random": "test accuracy on random images (percent)",
     "ratio": "images of the set per 100 training images",
@@ -93,6 +94,12 @@ class Worth:
     paper_scale: bool = False
     own: bool = False  # a run of the user's, which is no evidence of the book
     source: str = ""  # of its teacher, `claims.evidence.source`
+    classes: float = math.nan  # of the data set; nan: not known
+
+    @property
+    def times_chance(self) -> float:
+        """The first filter's accuracy, in multiples of what guessing a class gets."""
+        return self.filter * self.classes / 100
 
     @property
     def name(self) -> str:
@@ -154,7 +161,15 @@ def _worth(rows: pandas.DataFrame) -> Worth:
             rows.loc[rows["cell"] == c, "origin"].iloc[0] for c in (CCFS, ALPHA0)
         ),
         source=source(first),
+        classes=_classes(first),
     )
+
+
+def _classes(run: pandas.Series) -> float:
+    if run.get("classes", 0) > 0:  # the first of them only
+        return float(run["classes"])
+    known = KNOWN.get(run["dataset"])
+    return float(known.classes) if known else math.nan
 
 
 def _agreement(rows: pandas.DataFrame) -> float:

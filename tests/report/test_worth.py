@@ -57,6 +57,8 @@ def test_sets_of_another_network_are_told_from_a_learners_own():
     assert (home.learner, away.learner) == ("resnet18", "convnet-32-64-128")
     assert (away.maker, away.filter) == ("resnet18", 22)
     assert math.isnan(away.agreement)  # with the learner's teacher, and nobody asked
+    assert home.times_chance == pytest.approx(22.0)  # percent, of 100 classes
+    assert replace(home, classes=10).times_chance == pytest.approx(2.2)
     assert "nan" not in worth.against([home, away])._repr_svg_().lower()
     assert away.selection.mean == pytest.approx(8 / 3)
     assert away.distilled.mean == pytest.approx(1 / 3)
