@@ -37,15 +37,19 @@ from ccfs_lib.statistics import FEW, Difference, summary
 PAIR = (CCFS, "random")
 SAID = {HOLDS: "", FAILS: ", a loss", OPEN: ", too close to call"}
 FIGURE = """```{{figure}} {file}
-:name: fig-forest
+:name: fig-{name}
 :alt: {alt}
 :width: 550px
 
 {caption}
 ```
 """
+# On the front page the whole and its two parts; the others beside the verdicts.
+FIRST = ladder.STEPS[:3]
+WHOLE = "CCFS minus random images, and the two parts that add up to it, "
+OTHERS = "CCFS minus distilled images alone, and the paper's two stages, "
 CAPTION = (
-    "What each step is worth, in every run with a teacher of its own: dots are means, "
+    "in every run with a teacher of its own: dots are means, "
     "ticks seeds (in a line over several teachers, each teacher's mean), bars 95 % t "
     "intervals over them, paired by seed. Blue: above zero; orange: below; grey: too "
     "close to call. Intervals wider than the axis are cut."
@@ -202,23 +206,33 @@ def _words(runs: list[pandas.DataFrame], pair: tuple[str, str]) -> list[str]:
 
 
 def figure(folder: Path, to: Path) -> str:
-    """Draw every step in every run (MyST); "" where there are none.
+    """Draw the whole and its two parts in every run (MyST); "" where there are none.
 
     folder: data/results; to: the folder of the generated text, which gets forest.png.
     """
+    return _figure(folder, to, "forest", FIRST, WHOLE + CAPTION)
+
+
+def others(folder: Path, to: Path) -> str:
+    """Draw the other steps in every run (MyST), as `figure` does."""
+    rest = [step for step in ladder.STEPS if step not in FIRST]
+    return _figure(folder, to, "steps", rest, OTHERS + CAPTION)
+
+
+def _figure(folder: Path, to: Path, name: str, steps, caption: str) -> str:
     try:
         runs = ladder.runs(results.load(folder))
     except InputError:
         runs = []
-    if not runs:
-        return ""
     measured = {
         step.name: [found for run in runs for found in ladder.measured(run, [step])]
-        for step in ladder.STEPS
+        for step in steps
     }
     steps = {name: forest.lines(found) for name, found in measured.items() if found}
+    if not steps:
+        return ""
     drawn = forest.draw(steps)
-    file = to / "forest.png"
+    file = to / f"{name}.png"
     file.write_bytes(drawn._repr_png_()[0])
     file.with_suffix(".svg").write_text(drawn._repr_svg_(), "utf-8")
     alt = "Differences in test accuracy with intervals, a line per run: " + "; ".join(
@@ -226,5 +240,6 @@ def figure(folder: Path, to: Path) -> str:
         for name, lines in steps.items()
     )
     printed = any(line.second is not None for ls in steps.values() for line in ls)
-    caption = CAPTION + DIAMONDS * printed
-    return FIGURE.format(file=f"_generated/{file.name}", alt=alt, caption=caption)
+    caption += DIAMONDS * printed
+    file = f"_generated/{file.name}"
+    return FIGURE.format(file=file, name=name, alt=alt, caption=caption)

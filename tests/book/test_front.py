@@ -122,7 +122,7 @@ def test_all_networks_with_alpha_0_are_averaged_from_three_on(tmp_path):
 
 def test_nothing_measured_is_said_and_drawn_as_nothing(tmp_path):
     assert front.abstract(tmp_path) == findings.NOTHING
-    assert front.figure(tmp_path, tmp_path) == ""
+    assert front.figure(tmp_path, tmp_path) == front.others(tmp_path, tmp_path) == ""
     measure(tmp_path, CCFS, NEAR)
     assert "No run" in front.abstract(tmp_path)
 
@@ -135,6 +135,12 @@ def test_the_figure_has_a_picture_a_drawing_and_words(tmp_path):
     assert "CIFAR-100, IPC 50, ResNet-18, +3.0" in text
     assert Image.open(tmp_path / "forest.png").width > 500
     assert (tmp_path / "forest.svg").read_text("utf-8").startswith("<svg")
+    # The paper's stages have a figure of their own, beside the verdicts.
+    assert front.others(tmp_path, tmp_path) == ""
+    measure(tmp_path, "distilled", shifted(-5))
+    assert "images only: CIFAR-100, IPC 50" in front.others(tmp_path, tmp_path)
+    assert front.figure(tmp_path, tmp_path) == text
+    assert (tmp_path / "steps.svg").is_file()
 
 
 # -- dark renderings -------------------------------------------------------------------
