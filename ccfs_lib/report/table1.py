@@ -168,22 +168,24 @@ def printed(row: Row, experiment: Experiment) -> float | None:
 
 
 OF_REAL = "as published, real images"
+ALIKE = "with the same teacher for all"
+OWN = "as published, where only some have a teacher"
 HEAD = ["row", "accuracy", "best epoch", "{theirs}", "seeds", "images"]
 COST = ["passes (M)", "share", "here", "MB"]
 
 
 def panel(read: Read, shared: bool = False) -> Text:
     """Tabulate one panel: as published, or with the same teacher for all."""
-    body, chosen = [], read.panel(shared).items()
-    for name, rows in sorted(chosen, key=lambda item: read.row(item[0]).after):
-        if read.row(name).after:
-            body.append(["*after the paper*", *[""] * (len(HEAD + COST) - 1)])
-        body += _lines(read, name, rows, shared)
+    body = [
+        [GREY.format(cell) for cell in line] if grey else line
+        for grey, line in _body(read, shared)
+    ]
+    after = any(read.row(name).after for name in read.panel(shared))
     how = (
         "The same teacher for all: every set under CCFS's distillation."
         if shared
         else "As published: each row by the protocol that its printed number comes "
-        "from. The last row is a recipe published after the paper."
+        f"from.{' The last row is a recipe published after the paper.' * after}"
     )
     caption = (
         f"{how} Test accuracy after the last epoch, percent, mean ± half of the 95 % t "
@@ -193,8 +195,23 @@ def panel(read: Read, shared: bool = False) -> Text:
         f"a tenth of the published work. {DASH}: no epoch before the last was better "
         "or tested, not printed, or not known."
     )
+    return table(caption, _head(read), body)
+
+
+def _head(read: Read) -> list[str]:
     theirs = _theirs(read.table.experiment)
-    return table(caption, [h.format(theirs=theirs) for h in HEAD + COST], body)
+    return [h.format(theirs=theirs) for h in HEAD + COST]
+
+
+def _body(read: Read, shared: bool) -> list[tuple[bool, list[str]]]:
+    """List the lines of a panel, and whether each had too little work to count."""
+    body, chosen = [], read.panel(shared).items()
+    for name, rows in sorted(chosen, key=lambda item: read.row(item[0]).after):
+        if read.row(name).after:
+            blank = [""] * (len(HEAD + COST) - 1)
+            body.append((False, ["*after the paper*", *blank]))
+        body += [(read.grey(name), line) for line in _lines(read, name, rows, shared)]
+    return body
 
 
 def _theirs(experiment: Experiment) -> str:
@@ -230,7 +247,7 @@ def _line(
 ) -> list[str]:
     row, spent = read.row(name), read.work[name]
     last, best = rows["last"].astype(float), rows["best"].astype(float)
-    mine = [
+    return [
         title or row.title,
         plus_minus(list(last)),
         DASH if best.equals(last) else f"{best.mean():.1f}",
@@ -239,14 +256,13 @@ def _line(
         f"{rows['images'].astype(float).mean():,.0f}",
         *_cost(read, row, spent, rows),
     ]
-    return [GREY.format(cell) for cell in mine] if read.grey(name) else mine
 
 
 def _cost(read: Read, row: Row, spent: Work, rows: pandas.DataFrame) -> list[str]:
     if row.function:  # what a user's function did, nobody counted
         passes, share = DASH, DASH
     else:
-        passes = f"{spent.passes / 1e6:,.2f}"
+        passes = _millions(spent.passes)
         share = _percent(100 * spent.share) if spent.published else "nothing to build"
     took = read.minutes(row) if spent.stages or row.function else DASH
     side = read.table.train.image_size
@@ -256,31 +272,48 @@ def _cost(read: Read, row: Row, spent: Work, rows: pandas.DataFrame) -> list[str
     return [passes, share, took, f"{sizes.mean() / 1e6:,.2f}"]
 
 
+def _millions(passes: float) -> str:
+    """Format a number in millions with two digits that say something."""
+    millions = passes / 1e6
+    return f"{millions:,.2f}" if millions >= 0.1 or not passes else f"{millions:.2g}"
+
+
 def _percent(value: float) -> str:
     """Format a percentage with two digits that say something."""
     return percent(value, 0 if value >= 10 else 1 if value >= 1 else 3)
 
 
 def plain(experiment: Experiment, names: Sequence[str], choices: Choices) -> str:
-    """Return both panels as text for a terminal."""
+    """Return both panels as text for a terminal, in the columns of `panel`.
+
+    A star is what is grey there.
+    """
     read, lines = Read(experiment, names, choices), []
-    column = _theirs(experiment)
+    starred = False
     for shared, title in ((False, "as published"), (True, "the same teacher for all")):
-        lines.append(f"\n{title}, {experiment.network}")
-        for name, rows in read.panel(shared).items():
-            spent, accuracy = (
-                read.work[name],
-                plus_minus(list(rows["last"].astype(float))),
-            )
-            share = _percent(100 * spent.share) if spent.published else DASH
-            theirs = printed(read.row(name), experiment)
-            shown = DASH if theirs is None else f"{theirs:.1f}"
-            lines.append(
-                f"  {read.row(name).title:26} {accuracy:>12}  {column} {shown:>5}  "
-                f"{len(rows)} seeds  {spent.passes / 1e6:9.2f} M passes, "
-                f"{share} of the published"
-            )
+        body = _body(read, shared)
+        starred |= any(grey for grey, _ in body)
+        rows = [[line[0] + " *" * grey, *line[1:]] for grey, line in body]
+        lines += ["", f"{title}, {experiment.network}", *_aligned([_head(read), *rows])]
+    note = "* less than a tenth of the published work; "
+    lines.append(
+        f"\n{note * starred}percent after the last epoch, half of the 95 % t interval; "
+        "passes: millions of images through a network to build one set; here: its wall "
+        "time on this machine"
+    )
     return "\n".join(lines)
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Set cells in columns, the first to the left, the others to the right."""
+    width = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(w) if i else cell.ljust(w)
+            for i, (cell, w) in enumerate(zip(row, width, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 @drawn
@@ -328,6 +361,8 @@ def scatter(read: Read):
 def gains(read: Read):
     """Draw what each row gains over random images, both under the same teacher."""
     panel = read.panel(True)
+    if "random" not in panel:
+        return Text("The random row is not measured, so no gain over it is known.")
     lines = []
     for name, rows in panel.items():
         if name in ("random", "full"):
@@ -362,11 +397,17 @@ def answer(read: Read) -> Text:
         if grey
         else "",
     ]
+    heads = [
+        f"of {count(len(_of(read, panel)), 'set')} measured {how}, "
+        f"{_first(read, panel)} has the highest mean"
+        for panel, how in ((shared, ALIKE), (published, OWN))
+        if _of(read, panel)
+    ]
+    if not heads:
+        return finding("No row of the paper's is measured.")
+    head = "; ".join(heads)
     return finding(
-        f"Of {count(len(_of(read, shared)), 'set')} measured with the same teacher for "
-        f"all, {_first(read, shared)} has the highest mean; of "
-        f"{len(_of(read, published))} measured as published, where only some have a "
-        f"teacher, {_first(read, published)}. This is for {e.network}, "
+        f"{head[0].upper()}{head[1:]}. This is for {e.network}, "
         f"{count(e.recipe.epochs, 'epoch')}, IPC {e.ipc}: another network may rank the "
         "methods differently.",
         _random(read, shared),

@@ -173,6 +173,32 @@ def test_the_terminal_has_both_panels(read):
     text = report.table1.plain(preset(), NAMES, Choices())
     assert "as published" in text and "the same teacher for all" in text
     assert "MTT" not in text
+    # The columns of the page, images, minutes and bytes among them; a star is grey.
+    head, *lines = text.splitlines()[2:]
+    assert head.split()[:1] == ["row"] and head.endswith("share  here    MB")
+    assert {len(line) for line in lines[:4]} == {len(head)}
+    (dsa,) = [line for line in lines[:6] if line.startswith("DSA *")]
+    assert "83.2 ± 3.0" in dsa and "  200  " in dsa and " 0.001 " in dsa
+    assert "* less than a tenth of the published work" in text
+    assert text.index("*after the paper*") < text.index("Random, BPS")
+
+
+def test_panels_without_random_or_without_rows_are_said(house):
+    empty = Read(preset(), NAMES)
+    assert "No row of the paper's" in report.table1.answer(empty).markdown
+    assert "not measured" in report.table1.gains(empty).markdown
+    rows = [{"seed": s, "last": 60.0 + s, "best": 70, "images": 200} for s in range(3)]
+    config = preset().hashed()
+    results.write(
+        *(paths.results(), preset().run, "forgetting"),
+        config=config,
+        rows=[row | {"wanted": 200} for row in rows],
+        provenance={},
+    )
+    alone = Read(preset(), NAMES)
+    text = report.table1.answer(alone).markdown
+    assert "Of 1\N{NO-BREAK SPACE}set measured as published" in text
+    assert "after the paper" not in report.table1.panel(alone).markdown
 
 
 def test_the_papers_numbers_stand_in_the_panel_of_their_protocol(read, monkeypatch):
