@@ -9,7 +9,7 @@ from ccfs_lib.commands.options import command_options, declared
 from ccfs_lib.commands.run import Long, afford, check, command, print_settings
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment.settings import checked
-from ccfs_lib.table1 import BY_NAME, Choices, parse
+from ccfs_lib.table1 import BY_NAME, Choices, parse, parse_all
 
 Open = command_options(
     "Open",
@@ -41,8 +41,7 @@ class Table1(Long):
             raise InputError("rows is empty, but must name at least one")
         check(self.rows, self.time_limit)
         experiment, choices = self.choice.experiment(), self.choices()
-        for name in self.rows:
-            parse(name)
+        parse_all(self.rows)
         print_settings([experiment])
         if self.dry_run:
             from ccfs_lib.commands.table1_price import price

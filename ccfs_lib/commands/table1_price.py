@@ -16,7 +16,7 @@ from ccfs_lib.pipeline.work import Work, teacher, work
 from ccfs_lib.runtime import paths
 from ccfs_lib.runtime.progress import progress
 from ccfs_lib.store import Missing, ReadOnlyStore
-from ccfs_lib.table1 import Choices, Row, cells, parse
+from ccfs_lib.table1 import Choices, Row, cells, parse_all
 
 SHARED_STAGES = ("teacher", "scores", "experts")
 WITHOUT_SET = ("oracle-window", "full")  # their evaluations are all of them
@@ -48,7 +48,7 @@ def price(
     t, lines, left_out = _Priced(experiment, choices, store), [], []
     shared: dict[str, Line] = {}
     works: dict[str, Work] = {}
-    for row in progress([parse(name) for name in names], "forecast", "row"):
+    for row in progress(parse_all(names), "forecast", "row"):
         try:
             with suppress(Missing):
                 t.check(row)
