@@ -19,7 +19,13 @@ from ccfs_lib.experiment import Experiment, presets
 from ccfs_lib.experiment import table1 as recipes
 from ccfs_lib.experiment.budget import within
 from ccfs_lib.pipeline import sets
-from ccfs_lib.pipeline.measure import EVALUATION, filed, measure, results_path
+from ccfs_lib.pipeline.measure import (
+    EVALUATION,
+    filed,
+    measure,
+    results_path,
+    with_more_work,
+)
 from ccfs_lib.pipeline.measure import row as measured
 from ccfs_lib.pipeline.pipeline import Pipeline
 from ccfs_lib.pipeline.section3 import Section3Pipeline
@@ -268,6 +274,9 @@ class Table1Pipeline:
         """
         if arm := dict(row.arms).get(protocol):
             return self.stages(row).measure(arm, command, seeds, again)
+        wanted = set(seeds or range(self.experiment.seeds))
+        if not again and self.filed(row, protocol) >= wanted:
+            return self.path(row, protocol)
         cell = rows.cells(row, self.choices)[protocol]
         # As every arm has it: claims compare rows of equal settings.
         config = {"teacher_last": self.pipeline.teacher.last}
@@ -276,14 +285,19 @@ class Table1Pipeline:
         return measure(seen, self.experiment, cell, config, command, seeds, again)
 
     def filed(self, row: Row, protocol: str) -> set[int]:
-        """List the seeds of a cell whose rows are filed; see `measure.filed`."""
+        """List the seeds of a cell whose rows are filed; see `measure.filed`.
+
+        Where minutes decide over the work, rows that are filed after more of it count.
+        """
         if arm := dict(row.arms).get(protocol):
             return self.stages(row).filed(arm)
-        if self.experiment.portable:
+        limited = "budget" in row.options and self.minutes is not None
+        if self.experiment.portable and not limited:
             return set()
         cell = rows.cells(row, self.choices)[protocol]
         seen, config = _OneCell(self, row, protocol), self._settings(row, protocol)
-        return filed(seen, self.experiment, cell, config)
+        given = seen, self.experiment, cell, config
+        return (limited and with_more_work(*given)) or filed(*given)
 
     def path(self, row: Row, protocol: str) -> Path:
         """Return the results file of a cell, there or not."""
