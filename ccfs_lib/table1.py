@@ -29,6 +29,8 @@ from ccfs_lib.runtime.workers import executor, is_shared, worker_count
 # bps: the teacher, and the recipe of BPS (`recipes.BPS`).
 PROTOCOLS = ("selmatch", "teacher", "squeeze", "bps")
 SHARED = "teacher"  # of the second panel
+# What leaves a row out with a sentence; another error is a mistake of ours.
+FAILED = (InputError, FloatingPointError, OSError)
 
 
 @dataclass(frozen=True)
@@ -268,7 +270,7 @@ class _Run:
         for row in self.chosen:
             try:
                 self.table.check(row)
-            except InputError as error:
+            except FAILED as error:
                 self.fail(row, str(error))
 
     def fail(self, row: Row, sentence: str) -> None:
@@ -333,7 +335,7 @@ def _cell(experiment, choices, deadline, row: Row, protocol: str, seed: int) -> 
 def _sentence(compute) -> str:
     try:
         compute()
-    except (InputError, FloatingPointError, OSError) as error:
+    except FAILED as error:
         return str(error)
     return ""
 

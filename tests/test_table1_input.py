@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import pytest
 
 from ccfs_lib import table1
+from ccfs_lib.commands import table1_price
 from ccfs_lib.errors import InputError, Notice
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.pipeline.table1 import Table1Pipeline
+from ccfs_lib.runtime.workers import executor
 
 OWN = """
 import numpy as np
@@ -20,6 +22,30 @@ def first(train, ipc, seed):
 def last(train, ipc, seed):
     labels = train.labels.numpy()
     return np.concatenate([np.flatnonzero(labels == c)[-ipc:] for c in range(10)])
+
+def raises(train, ipc, seed):
+    raise ValueError("three\\nlines")
+
+def leaves(train, ipc, seed):
+    raise SystemExit(3)
+
+def ragged(train, ipc, seed):
+    return [[1, 2], [3]]
+
+def twice(train, ipc, seed):
+    return [5, 7, 5]
+
+def beyond(train, ipc, seed):
+    return [0, len(train)]
+
+def halves(train, ipc, seed):
+    return [0.5]
+
+def nothing(train, ipc, seed):
+    return []
+
+def many(train, ipc, seed):
+    return np.flatnonzero(train.labels.numpy() == 3)[: ipc + 1]
 """
 
 
@@ -27,7 +53,22 @@ def last(train, ipc, seed):
 def mine(house, workshop):
     """A module of a user's functions, `mine`, in a folder of its own."""
     (workshop / "mine.py").write_text(OWN)
+    (workshop / "broken.py").write_text("def f(:\n")
+    (workshop / "badimport.py").write_text("raise ValueError('no import')\n")
+    (workshop / "leaving.py").write_text("import sys; sys.exit(4)\n")
     return workshop
+
+
+@pytest.fixture
+def table(mine, mini):
+    """A table of a tiny experiment, IPC 4."""
+    return Table1Pipeline(mini())
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """Workers as threads of this process: processes take seconds to import torch."""
+    monkeypatch.setattr(table1, "executor", lambda count, _: executor(count, True))
 
 
 # -- names of a user's rows ------------------------------------------------------------
@@ -113,3 +154,57 @@ def test_a_portable_row_of_other_work_is_kept_too(budgeted):
         path, fewer, seeds = budgeted(500.0, 1, portable=True, again=True)
     assert fewer < passes and seeds == [0, 1]
     assert len(list((path.parent / "replaced").glob("dsa-*.json"))) == 1
+
+
+# -- functions that fail ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("raises", r"raised ValueError: three lines \(.*mine.py, line \d+, in raises"),
+        ("leaves", "raised SystemExit: 3"),
+        ("ragged", "raised ValueError: setting an array"),
+        ("twice", "returned index 5 more than once, but must return different"),
+        (
+            "beyond",
+            r"returned index 1352, but must .* from 0 to 1351, at most 4 of a class",
+        ),
+        ("halves", r"returned an array of float64 and shape \(1,\), but must"),
+        ("nothing", "returned nothing, but must"),
+        ("many", "returned 5 of class '3', but must"),
+    ],
+)
+def test_what_a_function_does_wrong_is_a_sentence(table, name, wrong):
+    row = table1.parse(f"mine:{name}")
+    table.check(row)  # does not call it
+    with pytest.raises(InputError, match=f"rows has 'mine:{name}', which {wrong}"):
+        table.built(row, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("broken:f", r"raised SyntaxError: .*broken.py, line 1"),
+        ("badimport:f", r"raised ValueError: no import \(.*badimport.py, line 1"),
+        ("leaving:f", r"raised SystemExit: 4"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_a_sentence(table, name, wrong):
+    with pytest.raises(InputError, match=f"rows has '{name}', which {wrong}"):
+        table.check(table1.parse(name))
+
+
+def test_other_rows_go_on_when_functions_fail(mine, threads, mini):
+    bad, said = ("mine:raises", "broken:f", "leaving:f"), []
+    made, failed = table1.run(mini(), (*bad, "random"), workers=1, say=said.append)
+    assert {p.stem for p in made} == {"random-selmatch", "random"}
+    assert set(failed) == {name.replace(":", ".") for name in bad}
+    assert len(said) == len(bad)
+
+
+def test_dry_run_prices_other_rows_when_modules_fail(mine, mini):
+    names = ("broken:f", "badimport:f", "leaving:f", "random")
+    text = table1_price.price(mini(), names, table1.Choices())
+    assert text.count("would be left out: rows has") == 3
+    assert "  random selmatch " in text

@@ -172,7 +172,10 @@ class Table1Pipeline:
         """Raise InputError where a row lacks what can be known before it trains."""
         e = self.experiment
         if row.function:
-            plugins.resolve(row.function, "rows", ("training images", "ipc", "seed"))
+            takes = "training images", "ipc", "seed"
+            with plugins.told(row.function, "rows"):
+                plugins.resolve(row.function, "rows", takes)
+                plugins.source_hash(row.function)
         elif row.name == "glister":
             coresets.holdout(self.train.labels, recipes.HELD)
         elif row.name == "forgetting" and recipes.forgetting(e).score != "forgetting":
