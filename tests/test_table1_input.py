@@ -8,6 +8,8 @@ import pytest
 from ccfs_lib import table1
 from ccfs_lib.commands import table1_price
 from ccfs_lib.errors import InputError, Notice
+from ccfs_lib.experiment import preset, presets
+from ccfs_lib.experiment import table1 as recipes
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.pipeline.table1 import Table1Pipeline
 from ccfs_lib.runtime.workers import executor
@@ -208,3 +210,19 @@ def test_dry_run_prices_other_rows_when_modules_fail(mine, mini):
     text = table1_price.price(mini(), names, table1.Choices())
     assert text.count("would be left out: rows has") == 3
     assert "  random selmatch " in text
+
+
+# -- what is asked before anything trains ----------------------------------------------
+
+
+def test_the_evaluation_needs_no_settings_of_mtt():
+    e = preset("cifar100", "paper", ipc=25)
+    with pytest.raises(InputError, match="no public settings"):
+        recipes.matching(e, "mtt")
+    judged = recipes.judged(e)
+    assert judged.evaluation == presets.evaluation("cifar100", "paper", 25)
+    known = preset("cifar100", "paper", ipc=50)
+    ours, theirs = recipes.judged(known), recipes.matching(known, "mtt")
+    assert ours.evaluation == theirs.evaluation
+    assert ours.experiment == theirs.experiment
+    assert Table1Pipeline(e).evaluator(True).motivation.expert.zca

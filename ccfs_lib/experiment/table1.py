@@ -83,6 +83,19 @@ def matching(e: Experiment, method: str) -> Motivation:
     return checked("", replace, usual, experiment=base, matching=recipe)
 
 
+def judged(e: Experiment) -> Motivation:
+    """Return a run with SelMatch's evaluation, which is known at every IPC.
+
+    It distils nothing: of its matching, which may have no published settings, no
+    evaluation depends.
+    """
+    if e.scale != "paper":
+        return matching(e, "mtt")
+    base = _one_phase(e, alpha=1.0)
+    how = presets.evaluation(e.dataset, e.scale, e.ipc)
+    return checked("", Motivation, experiment=base, evaluation=how)
+
+
 def _one_phase(e: Experiment, **changes) -> Experiment:
     """Replace alpha and score; phases of CCFS take no part."""
     return checked("", replace, e, curricula=1, ties="index", **changes)

@@ -259,7 +259,7 @@ class Table1Pipeline:
 
     def evaluator(self, whitened: bool) -> Section3Pipeline:
         """SelMatch's evaluation of sets with distilled images."""
-        run = recipes.matching(self.experiment, "mtt")
+        run = recipes.judged(self.experiment)
         expert = replace(run.expert, zca=whitened)
         return self.beside(Section3Pipeline, replace(run, expert=expert))
 
