@@ -282,10 +282,9 @@ class _Run:
     def tasks(self) -> list[tuple]:
         """List all cells with each seed that is not filed, row by row."""
         t, tasks = self.table, []
+        seeds = range(t.experiment.seeds)
         for row in self.rows():
-            for protocol in cells(row, t.choices):
-                known = set() if self.again else t.filed(row, protocol)
-                seeds = range(t.experiment.seeds)
+            for protocol, known in self.filed(row).items():
                 tasks += [(_cell, row, protocol, n) for n in seeds if n not in known]
                 if known:
                     self.say(
@@ -296,24 +295,42 @@ class _Run:
                     self.paths[t.path(row, protocol)] = None
         return tasks
 
+    def filed(self, row: Row) -> dict[str, set[int]]:
+        """List the seeds of each protocol that are filed; {} where the row fails."""
+        t, named = self.table, cells(row, self.table.choices)
+        try:
+            return {p: set() if self.again else t.filed(row, p) for p in named}
+        except FAILED as error:
+            self.fail(row, str(error))
+            return {}
+
     def work(self, pool, tasks: list[tuple]) -> None:
         """Run tasks; file every seed of a cell as soon as it is there."""
         t = self.table
         shared = t.experiment, t.choices, t.trainings.deadline
         jobs = {pool.submit(task[0], *shared, *task[1:]): task for task in tasks}
-        for job in progress(as_completed(jobs), "table1", "cell", total=len(jobs)):
-            if job.exception() is not None:  # TimeUp, Ctrl-C, no memory
-                pool.shutdown(wait=True, cancel_futures=True)
-            sentence, (function, *what) = job.result(), jobs[job]
-            if function is _cell:
-                self.file(*what, sentence)
+        try:
+            for job in progress(as_completed(jobs), "table1", "cell", total=len(jobs)):
+                if job.exception() is not None:  # TimeUp, no memory
+                    pool.shutdown(wait=True, cancel_futures=True)
+                sentence, (function, *what) = job.result(), jobs[job]
+                if function is _cell:
+                    self.file(*what, sentence)
+        except BaseException:  # Ctrl-C, or what cannot be filed: the rest never begins
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
     def file(self, row: Row, protocol: str, seed: int, sentence: str) -> None:
-        """File one row of results; with a sentence, leave its row out by `fail`."""
+        """File one row of results; with a sentence, leave its row out by `fail`.
+
+        So is a row whose results cannot be written.
+        """
         if sentence:
             return self.fail(row, sentence)
-        path = self.table.measure(row, protocol, self.command, [seed], self.again)
-        self.paths[path] = None
+        t, how = self.table, (self.command, [seed], self.again)
+        if sentence := _sentence(lambda: t.measure(row, protocol, *how)):
+            return self.fail(row, sentence)
+        self.paths[t.path(row, protocol)] = None
 
 
 def _share(experiment, choices, deadline, stage: str, *which: int) -> str:

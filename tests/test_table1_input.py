@@ -1,11 +1,16 @@
 """Table 1 with rows of a user's own and with bad input: one sentence for each row."""
 
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from time import sleep
 from types import SimpleNamespace
 
 import pytest
 
 from ccfs_lib import table1
+from ccfs_lib.cli import main
 from ccfs_lib.commands import table1_price
 from ccfs_lib.errors import InputError, Notice
 from ccfs_lib.experiment import preset, presets
@@ -13,6 +18,7 @@ from ccfs_lib.experiment import table1 as recipes
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.pipeline.table1 import Table1Pipeline
 from ccfs_lib.runtime.workers import executor
+from ccfs_lib.store import Store
 
 OWN = """
 import numpy as np
@@ -48,6 +54,16 @@ def nothing(train, ipc, seed):
 
 def many(train, ipc, seed):
     return np.flatnonzero(train.labels.numpy() == 3)[: ipc + 1]
+"""
+
+DATA = """
+import torch
+from ccfs_lib.data import ImageSet
+
+def few(split):
+    labels = torch.arange(120) % 2
+    images = torch.zeros(120, 3, 8, 8, dtype=torch.uint8)
+    return ImageSet("few", images, labels, ("a", "b"))
 """
 
 
@@ -226,3 +242,165 @@ def test_the_evaluation_needs_no_settings_of_mtt():
     assert ours.evaluation == theirs.evaluation
     assert ours.experiment == theirs.experiment
     assert Table1Pipeline(e).evaluator(True).motivation.expert.zca
+
+
+@pytest.fixture
+def windows(house, monkeypatch):
+    """A table whose classes have 131 digits at least, of which nothing may be trained.
+
+    A function of changes of the experiment and of choices.
+    """
+
+    def table(choices=None, **changes):
+        e = preset(**{"score": "forgetting", "score_runs": 1, **changes})
+        return Table1Pipeline(e, choices or table1.DEFAULT)
+
+    def compute(*_):
+        raise AssertionError("something is computed")
+
+    monkeypatch.setattr(Store, "get", compute)
+    return table
+
+
+def refused(table, name):
+    """Return the sentence by which a row is refused before it trains."""
+    with pytest.raises(InputError) as error:
+        table.check(table1.parse(name))
+    return str(error.value)
+
+
+def test_windows_are_checked_before_a_score_is_counted(windows):
+    wanted = "ipc is 60, but with SelMatch's beta of 0.6 a window of 60 from image 78 "
+    wanted += "leaves the smallest class, which has 131: take ipc up to 53"
+    assert refused(windows(ipc=60), "selmatch") == wanted
+    windows(ipc=53).check(table1.parse("selmatch"))
+    text = refused(windows(ipc=125), "oracle-window")
+    assert text.startswith("ipc is 125, but a window must fit into the smallest class")
+    assert text.endswith("without the 10 % that are held out")
+    windows(ipc=60).check(table1.parse("oracle-window"))  # at SelMatch's beta it is out
+
+
+def test_self_evolved_is_checked_by_the_names_of_its_options(windows):
+    name, beta = "self-evolved", table1.Choices(evolved_beta=1.0)
+    text = refused(windows(beta), name)
+    assert "evolved_beta is 1, but" in text and "take evolved_beta up to 0.969" in text
+    text = refused(windows(table1.Choices(evolved_size=10), ipc=10), name)
+    assert text.startswith("evolved_size is 10, but a start must have at least 1")
+    for alpha, size in ((0.0, 0), (1.0, 10)):
+        text = refused(windows(ipc=10, alpha=alpha, curricula=1), name)
+        assert text.startswith(f"alpha is {alpha:g}, so evolved_size is {size}, but")
+    windows(ipc=10, curricula=2).check(table1.parse(name))
+
+
+def test_what_is_held_out_already_is_named(windows):
+    wanted = "holdout is 0.95, but the smallest class has 7 training images, of which "
+    wanted += "Glister holds out 10 %: it must leave some on both sides"
+    assert refused(windows(ipc=5, holdout=0.95), "glister") == wanted
+    text = refused(windows(ipc=5, holdout=0.5), "oracle-window")
+    assert text.startswith("holdout is 0.5, but must be 0 for the oracle window")
+
+
+def test_too_few_images_of_a_class_for_selmatch_name_its_alpha(windows):
+    text = refused(windows(ipc=1, alpha=1.0), "selmatch")
+    assert text == (
+        "ipc is 1, but with SelMatch's alpha of 0.6 that leaves no distilled image: "
+        "take ipc from 2"
+    )
+    with pytest.raises(InputError, match=r"with ipc 1 take alpha 0 or 1$"):
+        preset(ipc=1)
+
+
+def test_every_row_asks_where_it_would_be_filed(windows, monkeypatch):
+    def refuse(*_, **__):
+        raise InputError("results is 'here', but nothing can be written there")
+
+    monkeypatch.setattr("ccfs_lib.runtime.paths.writable", refuse)
+    for row in table1.ROWS:
+        assert "results is" in refused(windows(), row.name), row.name
+
+
+def test_a_row_that_cannot_be_filed_leaves_the_others(mine, threads, mini, monkeypatch):
+    measure = Table1Pipeline.measure
+
+    def full(table, row, *rest):
+        if row.name == "a":
+            raise OSError("No space left on device")
+        return measure(table, row, *rest)
+
+    monkeypatch.setattr(Table1Pipeline, "measure", full)
+    made, failed = table1.run(mini(), ("a:mine.first", "random"), workers=1, say=str)
+    assert failed == {"a": "No space left on device"}
+    assert {p.stem for p in made} == {"random-selmatch", "random"}
+
+
+def test_an_error_that_ends_the_run_cancels_what_has_not_begun(mine, mini, monkeypatch):
+    begun = []
+
+    def evaluate(table, row, protocol, seed):
+        begun.append(seed)
+        return {"seed": seed, "last": 50.0, "best": 50.0}
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    @contextmanager
+    def plain(*_):  # as processes do, it finishes what is not cancelled
+        with ThreadPoolExecutor(1) as pool:
+            yield pool
+
+    monkeypatch.setattr(table1, "executor", plain)
+    monkeypatch.setattr(Table1Pipeline, "shared", lambda *_: [])
+    monkeypatch.setattr(
+        Table1Pipeline, "evaluate", lambda *a: sleep(0.05) or evaluate(*a)
+    )
+    monkeypatch.setattr(Table1Pipeline, "measure", stop)
+    with pytest.raises(KeyboardInterrupt):
+        table1.run(mini(seeds=20), ("a:mine.first",), say=str)
+    assert len(begun) < 40
+
+
+# -- the command -----------------------------------------------------------------------
+
+
+def ccfs(monkeypatch, capsys, *words):
+    """Run the command in this process; return its exit code and what it prints."""
+    monkeypatch.setattr(sys, "argv", ["ccfs", "table1", *words])
+    try:
+        main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code
+    return code, "".join(capsys.readouterr())
+
+
+def test_a_run_of_which_every_row_is_left_out_ends_with_a_code(
+    mine, threads, monkeypatch, capsys
+):
+    code, text = ccfs(monkeypatch, capsys, "--rows", "mine:nosuch")
+    assert code == 2 and text.count("left out") == 2
+    assert text.endswith("every row was left out, so there is nothing to show\n")
+
+
+def test_dry_run_refuses_workers_as_the_run_does(mine, monkeypatch, capsys):
+    code, text = ccfs(monkeypatch, capsys, "--workers", "-3", "--dry-run")
+    assert code == 2 and "workers is -3" in text
+
+
+def test_dry_run_and_run_say_the_same_of_an_ipc_that_is_too_large(mine, mini, threads):
+    (mine / "data.py").write_text(DATA)
+    e = mini(dataset="data:few", ipc=61, alpha=0.1, curricula=1, scale="digits")
+    wanted = "ipc is 61, but the smallest class of .* has 60"
+    with pytest.raises(InputError, match=wanted):
+        table1_price.price(e, ("random", "dm"), table1.Choices())
+    with pytest.raises(InputError, match=wanted):
+        table1.run(e, ("random", "dm"), workers=1)
+
+
+def test_dry_run_prices_nothing_of_a_row_that_is_left_out(house, mini, monkeypatch):
+    def evaluate(table, row, *_):
+        raise InputError("no set of it")
+
+    monkeypatch.setattr(Table1Pipeline, "evaluate", evaluate)
+    text = table1_price.price(mini(), ("dsa", "mtt"), table1.Choices())
+    assert text.count("would be left out: no set of it") == 2
+    assert not [w for w in ("grey", "  experts ", "  teacher ") if w in text]

@@ -39,7 +39,7 @@ class Table1(Long):
         """Run and print the two panels."""
         if not self.rows:
             raise InputError("rows is empty, but must name at least one")
-        check(self.rows, self.time_limit)
+        check(self.rows, self.time_limit, self.workers)
         experiment, choices = self.choice.experiment(), self.choices()
         parse_all(self.rows)
         print_settings([experiment])
@@ -54,6 +54,8 @@ class Table1(Long):
         how["again"] = self.again
         _, failed = table1.run(experiment, self.rows, choices, command=command(), **how)
         shown = [name for name in self.rows if parse(name).name not in failed]
+        if not shown:
+            raise InputError("every row was left out, so there is nothing to show")
         print(report.table1.plain(experiment, shown, choices))
 
     def choices(self) -> Choices:

@@ -5,6 +5,7 @@
 """
 
 from dataclasses import replace
+from math import ceil
 
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import presets
@@ -72,6 +73,12 @@ def matching(e: Experiment, method: str) -> Motivation:
     without published settings, and for a window or an alpha that cannot be.
     """
     if method == "selmatch":
+        alpha = presets.matched(e.dataset, e.scale, e.ipc)["alpha"]
+        if int(e.ipc * alpha + 1e-9) == 0:  # as in Experiment
+            raise InputError(
+                f"ipc is {e.ipc}, but with SelMatch's alpha of {alpha:g} that leaves "
+                f"no distilled image: take ipc from {ceil(1 / alpha)}"
+            )
         usual = motivation(e.dataset, e.scale, ipc=e.ipc, curricula=1)
         kept = {"alpha": usual.experiment.alpha, "score": _window_score(e, usual)}
         return checked("", replace, usual, experiment=_one_phase(e, **kept))

@@ -106,10 +106,7 @@ def glister(t: "Table1Pipeline", seed: int) -> Built:
 def self_evolved(t: "Table1Pipeline", seed: int) -> Built:
     """A window, grown by Algorithm 1 with CCFS's own filters (`coresets`)."""
     e, p = t.experiment, t.pipeline
-    beta = t.choices.evolved_beta
-    if beta is None:
-        beta = recipes.matching(e, "selmatch").beta
-    size = t.choices.evolved_size or e.distilled
+    size, beta = evolved(t)
     recipe = replace(e.recipe, tail=0.0, loss=e.filter_loss or e.recipe.loss)
 
     def train_filter(synthetic: ImageSet, phase: int) -> Filter:
@@ -128,6 +125,17 @@ def self_evolved(t: "Table1Pipeline", seed: int) -> Built:
         seed=seed,
     )
     return t.real(done.indices)
+
+
+def evolved(t: "Table1Pipeline") -> tuple[int, float]:
+    """Return how many images of a class self-evolved selection begins with, and where.
+
+    By default as many as CCFS has distilled ones, and at SelMatch's beta.
+    """
+    beta = t.choices.evolved_beta
+    if beta is None:
+        beta = recipes.matching(t.experiment, "selmatch").beta
+    return t.choices.evolved_size or t.experiment.distilled, beta
 
 
 # -- rows of distilled images ----------------------------------------------------------

@@ -170,26 +170,14 @@ class Table1Pipeline:
 
     def check(self, row: Row) -> None:
         """Raise InputError where a row lacks what can be known before it trains."""
-        e = self.experiment
-        if row.function:
-            takes = "training images", "ipc", "seed"
-            with plugins.told(row.function, "rows"):
-                plugins.resolve(row.function, "rows", takes)
-                plugins.source_hash(row.function)
-        elif row.name == "glister":
-            coresets.holdout(self.train.labels, recipes.HELD)
-        elif row.name == "forgetting" and recipes.forgetting(e).score != "forgetting":
-            _ = self.forgetting
-        elif row.name == "self-evolved" and e.score != "forgetting":
-            _ = self.difficulty
-        elif row.name in ("mtt", "datm"):
-            recipes.matching(e, row.name)
-        elif row.name in ("selmatch", "oracle-window"):
-            run = recipes.matching(e, "selmatch")
-            if run.experiment.score != "forgetting":
-                self.beside(Section3Pipeline, run).window()
-        for arm in dict(row.arms).values():
-            self.pipeline.check([arm])
+        from ccfs_lib.pipeline.table1_checks import check
+
+        check(self, row)
+
+    @cached_property
+    def checked(self) -> None:
+        """Raise InputError where no row could be trained or filed; asked once."""
+        self.pipeline.check(())
 
     def stages(self, row: Row) -> Pipeline:
         """The pipeline whose arm a row is: SRe2L's images are another run's."""
