@@ -4,6 +4,7 @@ import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from time import sleep
 from types import SimpleNamespace
 
@@ -244,6 +245,21 @@ def test_the_evaluation_needs_no_settings_of_mtt():
     assert Table1Pipeline(e).evaluator(True).motivation.expert.zca
 
 
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100", "tiny-imagenet"])
+def test_windows_have_the_score_of_selmatch_at_every_ipc(dataset):
+    e = preset(dataset, "paper", ipc=30)
+    with pytest.raises(InputError, match="scripts have only"):
+        recipes.matching(e, "selmatch")
+    known = preset(dataset, "paper", ipc=250 if dataset == "cifar10" else 100)
+    theirs = recipes.matching(known, "selmatch").experiment
+    for one in (e, known):
+        ours = recipes.windowed(one).experiment
+        assert ours.score == theirs.score and ours.ties == theirs.ties
+    assert recipes.windowed(replace(e, score="forgetting")).experiment.score == (
+        "forgetting"
+    )
+
+
 @pytest.fixture
 def windows(house, monkeypatch):
     """A table whose classes have 131 digits at least, of which nothing may be trained.
@@ -379,6 +395,12 @@ def test_a_run_of_which_every_row_is_left_out_ends_with_a_code(
     code, text = ccfs(monkeypatch, capsys, "--rows", "mine:nosuch")
     assert code == 2 and text.count("left out") == 2
     assert text.endswith("every row was left out, so there is nothing to show\n")
+
+
+def test_settings_can_be_printed_first(mine, monkeypatch, capsys):
+    words = "--rows", "random", "--dry-run", "--verbose"
+    code, text = ccfs(monkeypatch, capsys, *words)
+    assert code == 0 and "teacher.epochs" in text
 
 
 def test_dry_run_refuses_workers_as_the_run_does(mine, monkeypatch, capsys):

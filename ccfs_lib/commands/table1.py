@@ -6,7 +6,7 @@ from typing import Annotated
 import tyro
 
 from ccfs_lib.commands.options import command_options, declared
-from ccfs_lib.commands.run import Long, afford, check, command, print_settings
+from ccfs_lib.commands.run import Long, afford, check, command
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment.settings import checked
 from ccfs_lib.table1 import BY_NAME, Choices, parse, parse_all
@@ -42,7 +42,7 @@ class Table1(Long):
         check(self.rows, self.time_limit, self.workers)
         experiment, choices = self.choice.experiment(), self.choices()
         parse_all(self.rows)
-        print_settings([experiment])
+        self.begin([experiment])
         if self.dry_run:
             from ccfs_lib.commands.table1_price import price
 

@@ -345,7 +345,7 @@ def oracle_window(t: Table1Pipeline, protocol: str, seed: int) -> dict:
     seed alone; difficulty and teacher have seen them, as all training images.
     """
     e, labels = t.experiment, t.train.labels.numpy()
-    difficulty = t.beside(Section3Pipeline, recipes.matching(e, "selmatch")).difficulty
+    difficulty = t.beside(Section3Pipeline, recipes.windowed(e)).difficulty
     step, (inside, out) = GRID.get(e.scale, 0.1), t.held
     # Of what is left without the held-out images, the easiest window may not fit.
     every, fitting = (

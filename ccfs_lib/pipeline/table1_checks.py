@@ -74,7 +74,7 @@ def oracle_window(t: "Table1Pipeline") -> None:
             f"holdout is {e.holdout:g}, but must be 0 for the oracle window, which "
             "holds out images of its own"
         )
-    run = recipes.matching(e, "selmatch")
+    run = recipes.windowed(e)
     if run.experiment.score != "forgetting":
         _with_score(t.beside(Section3Pipeline, run).difficulty)
     labels = t.train.labels.numpy()

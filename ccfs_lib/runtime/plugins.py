@@ -89,7 +89,8 @@ def told(name: str, argument: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         what = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
-        where = f" ({found})" if (found := place(error)) else ""
+        found = "" if isinstance(error, SyntaxError) else place(error)
+        where = f" ({found})" if found else ""
         raise InputError(
             f"{argument} has {name!r}, which raised {what}{where}"
         ) from error
