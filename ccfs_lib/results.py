@@ -46,9 +46,9 @@ def write(
     so that re-running a notebook leaves the git tree clean. A row replaces that of its
     seed, others stay; `seeds` of the config counts them. A file of another
     configuration, or a damaged one, is kept in root/run/replaced, with a Notice; that
-    of a portable run, which repeats in seconds, is overwritten. Parallel writers wait
-    for each other. Raises InputError for a bad name, no rows, a repeated seed, or an
-    accuracy that is not a percentage.
+    of a portable run, which repeats in seconds, is overwritten, unless it had other
+    passes. Parallel writers wait for each other. Raises InputError for a bad name, no
+    rows, a repeated seed, or an accuracy that is not a percentage.
     """
     path = _path(root, run, cell)
     config, rows = plain(config, "config"), _rows(rows)
@@ -101,6 +101,11 @@ def seeds(
 def count(root: str | Path, run: str, cell: str) -> int:
     """Count the rows of root/run/cell.json, of whatever configuration."""
     return len(_old(_path(root, run, cell)).get("rows", []))
+
+
+def setting(root: str | Path, run: str, cell: str, name: str):
+    """Return an entry of the config of root/run/cell.json; None for none."""
+    return _old(_path(root, run, cell)).get("config", {}).get(name)
 
 
 def same(one: dict | None, other: dict | None) -> bool:
@@ -170,7 +175,8 @@ def _old(path: Path) -> dict:
 def _put_aside(path: Path, old: dict, config: dict) -> dict:
     """Move a file of another configuration out of the way; return {}, what is left."""
     known = old["config"]
-    if known and known.get("portable") and config.get("portable"):
+    repeats = known.get("portable") and config.get("portable")
+    if repeats and known.get("passes") == config.get("passes"):
         return {}
     folder = path.parent / "replaced"
     folder.mkdir(exist_ok=True)

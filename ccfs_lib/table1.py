@@ -6,6 +6,7 @@ for all"), the comparison that the paper lacks. `pipeline.table1` builds the set
 """
 
 import time
+from collections.abc import Iterable
 from concurrent.futures import as_completed
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass as checked_dataclass
 
+from ccfs_lib.arms import BY_NAME as ARMS
 from ccfs_lib.arms import CCFS
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import STRICT, Experiment, Positive, checked
@@ -27,6 +29,8 @@ from ccfs_lib.runtime.workers import executor, is_shared, worker_count
 # bps: the teacher, and the recipe of BPS (`recipes.BPS`).
 PROTOCOLS = ("selmatch", "teacher", "squeeze", "bps")
 SHARED = "teacher"  # of the second panel
+# What leaves a row out with a sentence; another error is a mistake of ours.
+FAILED = (InputError, FloatingPointError, OSError)
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,8 @@ def parse(name: str) -> Row:
 
     name: of ROWS, ``module:function``, or ``title:module.function``. The function takes
     training images, IPC and seed, and returns indices of real images, or an ImageSet of
-    distilled ones. Raises InputError for another name, and a module that is not there.
+    distilled ones. Raises InputError for another name, a title that the results of
+    other rows have, and a module that is not there.
     """
     if name in BY_NAME:
         return BY_NAME[name]
@@ -157,10 +162,40 @@ def parse(name: str) -> Row:
         name = f"{module}:{function}"
     else:
         title = name.replace(":", ".")
+    _check_title(title)
     plugins.check(name, "rows")
-    if title in BY_NAME:
-        raise InputError(f"rows has {title!r} of yours, but the table has a row of it")
     return Row(title, title, "real", "selmatch", function=name)
+
+
+def _check_title(title: str) -> None:
+    """Raise InputError for a title of a user's that cannot name results files."""
+    filed = {cell for row in ROWS for cell in cells(row).values()}
+    if title in {*BY_NAME, *ARMS} | filed:
+        raise InputError(
+            f"rows has {title!r} as the title of a function of yours, but results of "
+            "other rows have that name: take another title"
+        )
+    if not title.isascii():
+        raise InputError(
+            f"rows has {title!r}, but it names a file: begin with a title of the "
+            "letters a to z, digits and _, as in title:module.function"
+        )
+
+
+def parse_all(names: Iterable[str]) -> list[Row]:
+    """Find the rows of these names as `parse` does; the same row twice counts once.
+
+    Raises InputError as `parse`, and for two functions of one title.
+    """
+    found: dict[str, Row] = {}
+    for row in map(parse, names):
+        if found.setdefault(row.name, row) != row:
+            both = f"{found[row.name].function} and {row.function}"
+            raise InputError(
+                f"rows has two functions titled {row.name!r}, {both}, but each needs a "
+                "title of its own, title:module.function"
+            )
+    return list(found.values())
 
 
 def cells(row: Row, choices: Choices = DEFAULT) -> dict[str, str]:
@@ -190,12 +225,12 @@ def run(
 
     Returns the paths of the results, and row -> one sentence for every row that lacks
     what it needs: it is left out, and `say` is told at once. workers, time_limit,
-    TimeUp, again and what is filed: as for `sweep.sweep`. Raises InputError for an
-    unknown row.
+    TimeUp, again and what is filed: as for `sweep.sweep`. Raises InputError as
+    `parse_all`.
     """
     from ccfs_lib.pipeline.table1 import Table1Pipeline
 
-    asked = list(dict.fromkeys(parse(name) for name in rows))
+    asked = parse_all(rows)
     worker_count(workers, False)
     deadline = None if time_limit is None else time.monotonic() + time_limit
     table = Table1Pipeline(experiment, choices, deadline=deadline)
@@ -235,7 +270,7 @@ class _Run:
         for row in self.chosen:
             try:
                 self.table.check(row)
-            except InputError as error:
+            except FAILED as error:
                 self.fail(row, str(error))
 
     def fail(self, row: Row, sentence: str) -> None:
@@ -247,10 +282,9 @@ class _Run:
     def tasks(self) -> list[tuple]:
         """List all cells with each seed that is not filed, row by row."""
         t, tasks = self.table, []
+        seeds = range(t.experiment.seeds)
         for row in self.rows():
-            for protocol in cells(row, t.choices):
-                known = set() if self.again else t.filed(row, protocol)
-                seeds = range(t.experiment.seeds)
+            for protocol, known in self.filed(row).items():
                 tasks += [(_cell, row, protocol, n) for n in seeds if n not in known]
                 if known:
                     self.say(
@@ -261,24 +295,42 @@ class _Run:
                     self.paths[t.path(row, protocol)] = None
         return tasks
 
+    def filed(self, row: Row) -> dict[str, set[int]]:
+        """List the seeds of each protocol that are filed; {} where the row fails."""
+        t, named = self.table, cells(row, self.table.choices)
+        try:
+            return {p: set() if self.again else t.filed(row, p) for p in named}
+        except FAILED as error:
+            self.fail(row, str(error))
+            return {}
+
     def work(self, pool, tasks: list[tuple]) -> None:
         """Run tasks; file every seed of a cell as soon as it is there."""
         t = self.table
         shared = t.experiment, t.choices, t.trainings.deadline
         jobs = {pool.submit(task[0], *shared, *task[1:]): task for task in tasks}
-        for job in progress(as_completed(jobs), "table1", "cell", total=len(jobs)):
-            if job.exception() is not None:  # TimeUp, Ctrl-C, no memory
-                pool.shutdown(wait=True, cancel_futures=True)
-            sentence, (function, *what) = job.result(), jobs[job]
-            if function is _cell:
-                self.file(*what, sentence)
+        try:
+            for job in progress(as_completed(jobs), "table1", "cell", total=len(jobs)):
+                if job.exception() is not None:  # TimeUp, no memory
+                    pool.shutdown(wait=True, cancel_futures=True)
+                sentence, (function, *what) = job.result(), jobs[job]
+                if function is _cell:
+                    self.file(*what, sentence)
+        except BaseException:  # Ctrl-C, or what cannot be filed: the rest never begins
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
     def file(self, row: Row, protocol: str, seed: int, sentence: str) -> None:
-        """File one row of results; with a sentence, leave its row out by `fail`."""
+        """File one row of results; with a sentence, leave its row out by `fail`.
+
+        So is a row whose results cannot be written.
+        """
         if sentence:
             return self.fail(row, sentence)
-        path = self.table.measure(row, protocol, self.command, [seed], self.again)
-        self.paths[path] = None
+        t, how = self.table, (self.command, [seed], self.again)
+        if sentence := _sentence(lambda: t.measure(row, protocol, *how)):
+            return self.fail(row, sentence)
+        self.paths[t.path(row, protocol)] = None
 
 
 def _share(experiment, choices, deadline, stage: str, *which: int) -> str:
@@ -300,7 +352,7 @@ def _cell(experiment, choices, deadline, row: Row, protocol: str, seed: int) -> 
 def _sentence(compute) -> str:
     try:
         compute()
-    except (InputError, FloatingPointError, OSError) as error:
+    except FAILED as error:
         return str(error)
     return ""
 
@@ -314,6 +366,5 @@ def chosen(chapter: dict) -> tuple[tuple[str, ...], Choices]:
     if not isinstance(names, str):
         raise InputError(f"rows is {names!r}, but must be names with spaces between")
     names = tuple(names.split()) or tuple(BY_NAME)
-    for name in names:
-        parse(name)
+    parse_all(names)
     return names, checked("", Choices, budget=chapter.get("budget"))

@@ -6,10 +6,10 @@ from typing import Annotated
 import tyro
 
 from ccfs_lib.commands.options import command_options, declared
-from ccfs_lib.commands.run import Long, afford, check, command, print_settings
+from ccfs_lib.commands.run import Long, afford, check, command
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment.settings import checked
-from ccfs_lib.table1 import BY_NAME, Choices, parse
+from ccfs_lib.table1 import BY_NAME, Choices, parse, parse_all
 
 Open = command_options(
     "Open",
@@ -39,11 +39,10 @@ class Table1(Long):
         """Run and print the two panels."""
         if not self.rows:
             raise InputError("rows is empty, but must name at least one")
-        check(self.rows, self.time_limit)
+        check(self.rows, self.time_limit, self.workers)
         experiment, choices = self.choice.experiment(), self.choices()
-        for name in self.rows:
-            parse(name)
-        print_settings([experiment])
+        parse_all(self.rows)
+        self.begin([experiment])
         if self.dry_run:
             from ccfs_lib.commands.table1_price import price
 
@@ -55,6 +54,8 @@ class Table1(Long):
         how["again"] = self.again
         _, failed = table1.run(experiment, self.rows, choices, command=command(), **how)
         shown = [name for name in self.rows if parse(name).name not in failed]
+        if not shown:
+            raise InputError("every row was left out, so there is nothing to show")
         print(report.table1.plain(experiment, shown, choices))
 
     def choices(self) -> Choices:

@@ -9,14 +9,13 @@ from contextlib import suppress
 from ccfs_lib import cost
 from ccfs_lib.commands.forecast import Line, text
 from ccfs_lib.cost import Stage
-from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment
 from ccfs_lib.pipeline.table1 import Table1Pipeline
 from ccfs_lib.pipeline.work import Work, teacher, work
 from ccfs_lib.runtime import paths
 from ccfs_lib.runtime.progress import progress
 from ccfs_lib.store import Missing, ReadOnlyStore
-from ccfs_lib.table1 import Choices, Row, cells, parse
+from ccfs_lib.table1 import FAILED, Choices, Row, cells, parse_all
 
 SHARED_STAGES = ("teacher", "scores", "experts")
 WITHOUT_SET = ("oracle-window", "full")  # their evaluations are all of them
@@ -46,21 +45,30 @@ def price(
     """
     store = ReadOnlyStore(paths.cache(), paths.shipped())
     t, lines, left_out = _Priced(experiment, choices, store), [], []
+    _ = t.train, t.test  # what they lack ends the command, as it ends the run
     shared: dict[str, Line] = {}
     works: dict[str, Work] = {}
-    for row in progress([parse(name) for name in names], "forecast", "row"):
+    for row in progress(parse_all(names), "forecast", "row"):
         try:
-            with suppress(Missing):
-                t.check(row)
-            works[row.name] = work(t, row)
-            known = {
-                p: {*()} if again else t.filed(row, p) for p in cells(row, choices)
-            }
-            lines += _row(t, row, works[row.name], shared, known)
-        except InputError as error:
+            spent, new, own = _priced(t, row, dict(shared), again)
+        except FAILED as error:
             left_out.append(f"{row.title} would be left out: {error}")
+            continue
+        works[row.name], shared = spent, new
+        lines += own
     every = text({experiment: [*shared.values(), *lines]}, t.device)
     return "\n".join([every, *_short(works), *left_out])
+
+
+def _priced(
+    t, row: Row, shared: dict[str, Line], again: bool
+) -> tuple[Work, dict[str, Line], list[Line]]:
+    """Return a row's work, `shared` with what it shares besides, and its own lines."""
+    with suppress(Missing):
+        t.check(row)
+    spent, named = work(t, row), cells(row, t.choices)
+    known = {p: {*()} if again else t.filed(row, p) for p in named}
+    return spent, shared, _row(t, row, spent, shared, known)
 
 
 def _short(works: dict[str, Work]) -> list[str]:

@@ -163,10 +163,10 @@ def _images(e) -> None:
         )
     # 0 is a control of ours and asks for no distilled image; anything above wants one.
     if e.alpha and not e.distilled:
+        some = "0 or 1" if e.ipc == 1 else f"0, or from {1 / e.ipc:.3g} to 1"
         raise InputError(
             f"alpha is {e.alpha:g}, but alpha x ipc is then below one distilled "
-            f"image per class; with ipc {e.ipc} take alpha 0, or from {1 / e.ipc:.3g} "
-            "to 1"
+            f"image per class; with ipc {e.ipc} take alpha {some}"
         )
     if e.real and e.curricula > e.real:
         raise InputError(

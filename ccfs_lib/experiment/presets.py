@@ -265,6 +265,15 @@ def evaluation(dataset: str, scale: str, ipc: int) -> Recipe:
     return replace(EVALUATION, epochs=epochs + 1)
 
 
+def window_score(dataset: str) -> str:
+    """Return the score of SelMatch's windows; "" where it is that of CCFS.
+
+    It rates CIFAR by the C-score, Tiny-ImageNet by forgetting.
+    """
+    rated = dataset.removesuffix("-jpeg") in ("cifar10", "cifar100")
+    return "published-cscore" if rated else ""
+
+
 def matched(dataset: str, scale: str, ipc: object = None) -> dict:
     """Return fields of Section 3's preset, those of its Experiment among them.
 
@@ -272,8 +281,8 @@ def matched(dataset: str, scale: str, ipc: object = None) -> dict:
     cell that SelMatch's scripts do not have.
     """
     base = dataset.removesuffix("-jpeg")
-    # SelMatch rates CIFAR by the C-score, Tiny-ImageNet by forgetting.
-    score = {"score": "published-cscore"} if base in ("cifar10", "cifar100") else {}
+    own = window_score(dataset)
+    score = {"score": own} if own else {}
     if scale != "paper":
         return MATCHED.get(scale, {}) | score
     if (base, ipc) not in SELMATCH:

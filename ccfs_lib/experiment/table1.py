@@ -5,6 +5,7 @@
 """
 
 from dataclasses import replace
+from math import ceil
 
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import presets
@@ -17,7 +18,7 @@ from ccfs_lib.experiment.matching import (
 )
 from ccfs_lib.experiment.recipes import BPS, LateRecipe, Recipe
 from ccfs_lib.experiment.section3 import Motivation, motivation
-from ccfs_lib.experiment.settings import Experiment, checked
+from ccfs_lib.experiment.settings import Experiment, checked, preset
 
 HELD = 0.1  # ours: of each class's training images, for Glister and the oracle's twin
 EXPERT_COUNT = 100  # of all published buffers
@@ -72,8 +73,14 @@ def matching(e: Experiment, method: str) -> Motivation:
     without published settings, and for a window or an alpha that cannot be.
     """
     if method == "selmatch":
+        alpha = presets.matched(e.dataset, e.scale, e.ipc)["alpha"]
+        if int(e.ipc * alpha + 1e-9) == 0:  # as in Experiment
+            raise InputError(
+                f"ipc is {e.ipc}, but with SelMatch's alpha of {alpha:g} that leaves "
+                f"no distilled image: take ipc from {ceil(1 / alpha)}"
+            )
         usual = motivation(e.dataset, e.scale, ipc=e.ipc, curricula=1)
-        kept = {"alpha": usual.experiment.alpha, "score": _window_score(e, usual)}
+        kept = {"alpha": usual.experiment.alpha, "score": _window_score(e)}
         return checked("", replace, usual, experiment=_one_phase(e, **kept))
     base = _one_phase(e, alpha=1.0)
     if e.scale == "paper":
@@ -83,14 +90,36 @@ def matching(e: Experiment, method: str) -> Motivation:
     return checked("", replace, usual, experiment=base, matching=recipe)
 
 
+def judged(e: Experiment) -> Motivation:
+    """Return a run with SelMatch's evaluation, which is known at every IPC.
+
+    It distils nothing: of its matching, which may have no published settings, no
+    evaluation depends.
+    """
+    if e.scale != "paper":
+        return matching(e, "mtt")
+    base = _one_phase(e, alpha=1.0)
+    how = presets.evaluation(e.dataset, e.scale, e.ipc)
+    return checked("", Motivation, experiment=base, evaluation=how)
+
+
 def _one_phase(e: Experiment, **changes) -> Experiment:
     """Replace alpha and score; phases of CCFS take no part."""
     return checked("", replace, e, curricula=1, ties="index", **changes)
 
 
-def _window_score(e: Experiment, usual: Motivation) -> str:
+def windowed(e: Experiment) -> Motivation:
+    """Return a run with the score that sorts SelMatch's windows, at every IPC."""
+    run = judged(e)
+    scored = _one_phase(e, alpha=1.0, score=_window_score(e))
+    return checked("", replace, run, experiment=scored)
+
+
+def _window_score(e: Experiment) -> str:
     """SelMatch's own score, unless the user brings or counts another one."""
-    return usual.experiment.score if e.score.startswith("published") else e.score
+    if not e.score.startswith("published"):
+        return e.score
+    return presets.window_score(e.dataset) or preset(e.dataset, e.scale).score
 
 
 def _datm(e: Experiment, usual: Matching) -> Matching:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 NAMES = ("network", "teacher_network", "evaluation_network", "matcher", "score")
 # Of a configuration, what is known only when a teacher is trained.
 TEACHERS = ("teacher_last", "teacher_best", "teacher_train", "evaluator_last")
+# Work that a budget in minutes bought, at the rate of the machine: Table 1's rows.
+WORK = ("passes", "share")
 EVALUATION = 999  # training seeds are 1000 * seed + phase; this "phase" is the test
 
 
@@ -68,18 +70,18 @@ def measure(
     known = set() if again or e.portable else same
     todo = [seed for seed in seeds or range(e.seeds) if seed not in known]
     if todo:
-        # Another machine trained their teacher, to other bits: no file mixes the two,
-        # and none has fewer seeds than the one it replaces.
-        others = results.seeds(*place, config, aside=TEACHERS) - same
+        # Another machine trained their teacher, to other bits, or did other work in as
+        # many minutes: no file mixes the two, and none has fewer seeds than the one it
+        # replaces.
+        others = results.seeds(*place, config, aside=TEACHERS + WORK) - same
         todo += sorted(others - set(todo))
     done = beside(lambda seed: pipeline.evaluate(arm, seed), todo, t.device)
-    for _, measured in progress(done, arm, "seed", total=len(todo)):
-        results.write(
-            *place,
-            config=config,
-            rows=[measured],
-            provenance=results.provenance(t.device, command),
-        )
+    done = (row for _, row in progress(done, arm, "seed", total=len(todo)))
+    # What replaces a file is written whole, at once; else a row as soon as it is known.
+    parts = [list(done)] if todo and others else ([row] for row in done)
+    for rows in parts:
+        provenance = results.provenance(t.device, command)
+        results.write(*place, config=config, rows=rows, provenance=provenance)
     return results_path(settings, arm)
 
 
@@ -96,6 +98,20 @@ def filed(pipeline, settings, arm: str, config: dict) -> set[int]:
     config = _config(pipeline, settings, arm) | config
     known = results.seeds(*place, config, aside=TEACHERS)
     return known & set(range(pipeline.experiment.seeds))
+
+
+def with_more_work(pipeline, settings, arm: str, config: dict) -> set[int]:
+    """List the seeds of the experiment, where all are filed after more passes than now.
+
+    A slower machine, which does less in the minutes of a budget, does not replace them.
+    Arguments as for `measure`; set() where one is missing, or nothing else is equal.
+    """
+    place = paths.filed(settings.run), settings.run, _cell(arm)
+    passes = results.setting(*place, "passes") or 0
+    config = _config(pipeline, settings, arm) | config
+    known = results.seeds(*place, config, aside=TEACHERS + WORK)
+    every = set(range(pipeline.experiment.seeds))
+    return every if passes > config["passes"] and known >= every else set()
 
 
 def results_path(settings, arm: str) -> Path:

@@ -106,10 +106,7 @@ def glister(t: "Table1Pipeline", seed: int) -> Built:
 def self_evolved(t: "Table1Pipeline", seed: int) -> Built:
     """A window, grown by Algorithm 1 with CCFS's own filters (`coresets`)."""
     e, p = t.experiment, t.pipeline
-    beta = t.choices.evolved_beta
-    if beta is None:
-        beta = recipes.matching(e, "selmatch").beta
-    size = t.choices.evolved_size or e.distilled
+    size, beta = evolved(t)
     recipe = replace(e.recipe, tail=0.0, loss=e.filter_loss or e.recipe.loss)
 
     def train_filter(synthetic: ImageSet, phase: int) -> Filter:
@@ -128,6 +125,17 @@ def self_evolved(t: "Table1Pipeline", seed: int) -> Built:
         seed=seed,
     )
     return t.real(done.indices)
+
+
+def evolved(t: "Table1Pipeline") -> tuple[int, float]:
+    """Return how many images of a class self-evolved selection begins with, and where.
+
+    By default as many as CCFS has distilled ones, and at SelMatch's beta.
+    """
+    beta = t.choices.evolved_beta
+    if beta is None:
+        beta = recipes.matching(t.experiment, "selmatch").beta
+    return t.choices.evolved_size or t.experiment.distilled, beta
 
 
 # -- rows of distilled images ----------------------------------------------------------
@@ -273,8 +281,11 @@ def own(t: "Table1Pipeline", row: Row, seed: int) -> Built:
 
     def compute():
         """Call the function; raises InputError for what it must not return."""
-        function = plugins.resolve(row.function, "rows", ("images", "ipc", "seed"))
-        made = function(train, e.ipc, seed)
+        with plugins.told(row.function, "rows"):
+            function = plugins.resolve(row.function, "rows", ("images", "ipc", "seed"))
+            made = function(train, e.ipc, seed)
+            if not isinstance(made, ImageSet):
+                made = np.asarray(made)  # raises for lists of several lengths
         if isinstance(made, ImageSet):
             _check_own(made, t, row)
             return {"images": made.images, "labels": made.labels}, {}
@@ -299,19 +310,31 @@ def _check_own(made: ImageSet, t: "Table1Pipeline", row: Row) -> None:
         )
 
 
-def _indices(made, t: "Table1Pipeline", row: Row) -> np.ndarray:
-    index, n = np.asarray(made), len(t.train)
-    good = index.ndim == 1 and index.dtype.kind in "iu" and len(index)
-    good = good and np.isin(index, np.arange(n)).all()
-    good = good and len(np.unique(index)) == len(index)
-    labels = t.train.labels.numpy()
-    if not good or np.bincount(labels[index]).max() > t.experiment.ipc:
+def _indices(index: np.ndarray, t: "Table1Pipeline", row: Row) -> np.ndarray:
+    if wrong := _wrong(index, t):
         raise InputError(
-            f"rows has {row.function!r}, which returned {index.dtype} {index.shape}, "
-            f"but must return different indices from 0 to {n - 1}, at most "
+            f"rows has {row.function!r}, which returned {wrong}, but must return "
+            f"different indices from 0 to {len(t.train) - 1}, at most "
             f"{t.experiment.ipc} of a class, or an ImageSet"
         )
     return index.astype(np.int64)
+
+
+def _wrong(index: np.ndarray, t: "Table1Pipeline") -> str:
+    """Say what of a user's indices cannot be; "" for nothing."""
+    if not index.size:
+        return "nothing"
+    if index.ndim != 1 or index.dtype.kind not in "iu":
+        return f"an array of {index.dtype} and shape {index.shape}"
+    if len(out := index[(index < 0) | (index >= len(t.train))]):
+        return f"index {out[0]}"
+    values, counts = np.unique(index, return_counts=True)
+    if counts.max() > 1:
+        return f"index {values[counts.argmax()]} more than once"
+    of_class = np.bincount(t.train.labels.numpy()[index])
+    if of_class.max() > t.experiment.ipc:
+        return f"{of_class.max()} of class {t.train.classes[of_class.argmax()]!r}"
+    return ""
 
 
 BUILDERS = {

@@ -19,7 +19,13 @@ from ccfs_lib.experiment import Experiment, presets
 from ccfs_lib.experiment import table1 as recipes
 from ccfs_lib.experiment.budget import within
 from ccfs_lib.pipeline import sets
-from ccfs_lib.pipeline.measure import EVALUATION, filed, measure, results_path
+from ccfs_lib.pipeline.measure import (
+    EVALUATION,
+    filed,
+    measure,
+    results_path,
+    with_more_work,
+)
 from ccfs_lib.pipeline.measure import row as measured
 from ccfs_lib.pipeline.pipeline import Pipeline
 from ccfs_lib.pipeline.section3 import Section3Pipeline
@@ -164,23 +170,14 @@ class Table1Pipeline:
 
     def check(self, row: Row) -> None:
         """Raise InputError where a row lacks what can be known before it trains."""
-        e = self.experiment
-        if row.function:
-            plugins.resolve(row.function, "rows", ("training images", "ipc", "seed"))
-        elif row.name == "glister":
-            coresets.holdout(self.train.labels, recipes.HELD)
-        elif row.name == "forgetting" and recipes.forgetting(e).score != "forgetting":
-            _ = self.forgetting
-        elif row.name == "self-evolved" and e.score != "forgetting":
-            _ = self.difficulty
-        elif row.name in ("mtt", "datm"):
-            recipes.matching(e, row.name)
-        elif row.name in ("selmatch", "oracle-window"):
-            run = recipes.matching(e, "selmatch")
-            if run.experiment.score != "forgetting":
-                self.beside(Section3Pipeline, run).window()
-        for arm in dict(row.arms).values():
-            self.pipeline.check([arm])
+        from ccfs_lib.pipeline.table1_checks import check
+
+        check(self, row)
+
+    @cached_property
+    def checked(self) -> None:
+        """Raise InputError where no row could be trained or filed; asked once."""
+        self.pipeline.check(())
 
     def stages(self, row: Row) -> Pipeline:
         """The pipeline whose arm a row is: SRe2L's images are another run's."""
@@ -250,7 +247,7 @@ class Table1Pipeline:
 
     def evaluator(self, whitened: bool) -> Section3Pipeline:
         """SelMatch's evaluation of sets with distilled images."""
-        run = recipes.matching(self.experiment, "mtt")
+        run = recipes.judged(self.experiment)
         expert = replace(run.expert, zca=whitened)
         return self.beside(Section3Pipeline, replace(run, expert=expert))
 
@@ -268,6 +265,9 @@ class Table1Pipeline:
         """
         if arm := dict(row.arms).get(protocol):
             return self.stages(row).measure(arm, command, seeds, again)
+        wanted = set(seeds or range(self.experiment.seeds))
+        if not again and self.filed(row, protocol) >= wanted:
+            return self.path(row, protocol)
         cell = rows.cells(row, self.choices)[protocol]
         # As every arm has it: claims compare rows of equal settings.
         config = {"teacher_last": self.pipeline.teacher.last}
@@ -276,14 +276,19 @@ class Table1Pipeline:
         return measure(seen, self.experiment, cell, config, command, seeds, again)
 
     def filed(self, row: Row, protocol: str) -> set[int]:
-        """List the seeds of a cell whose rows are filed; see `measure.filed`."""
+        """List the seeds of a cell whose rows are filed; see `measure.filed`.
+
+        Where minutes decide over the work, rows that are filed after more of it count.
+        """
         if arm := dict(row.arms).get(protocol):
             return self.stages(row).filed(arm)
-        if self.experiment.portable:
+        limited = "budget" in row.options and self.minutes is not None
+        if self.experiment.portable and not limited:
             return set()
         cell = rows.cells(row, self.choices)[protocol]
         seen, config = _OneCell(self, row, protocol), self._settings(row, protocol)
-        return filed(seen, self.experiment, cell, config)
+        given = seen, self.experiment, cell, config
+        return (limited and with_more_work(*given)) or filed(*given)
 
     def path(self, row: Row, protocol: str) -> Path:
         """Return the results file of a cell, there or not."""
@@ -340,7 +345,7 @@ def oracle_window(t: Table1Pipeline, protocol: str, seed: int) -> dict:
     seed alone; difficulty and teacher have seen them, as all training images.
     """
     e, labels = t.experiment, t.train.labels.numpy()
-    difficulty = t.beside(Section3Pipeline, recipes.matching(e, "selmatch")).difficulty
+    difficulty = t.beside(Section3Pipeline, recipes.windowed(e)).difficulty
     step, (inside, out) = GRID.get(e.scale, 0.1), t.held
     # Of what is left without the held-out images, the easiest window may not fit.
     every, fitting = (

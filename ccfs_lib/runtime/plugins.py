@@ -13,11 +13,12 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-from ccfs_lib.errors import InputError, Notice
+from ccfs_lib.errors import InputError, Notice, TimeUp
 from ccfs_lib.runtime.paths import PACKAGE
 
 NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -73,6 +74,26 @@ def resolve(name: str, argument: str, takes: tuple[str, ...] | None = None) -> C
             f"{argument} is {name!r}, which must be a function of {', '.join(takes)}"
         )
     return function
+
+
+@contextmanager
+def told(name: str, argument: str) -> Iterator[None]:
+    """Turn what a user's function or its module raises into one sentence, InputError.
+
+    name, argument: as for `resolve`. What ends a command on purpose passes: a time
+    limit, Ctrl-C.
+    """
+    try:
+        yield
+    except (InputError, TimeUp):
+        raise
+    except (Exception, SystemExit) as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+        found = "" if isinstance(error, SyntaxError) else place(error)
+        where = f" ({found})" if found else ""
+        raise InputError(
+            f"{argument} has {name!r}, which raised {what}{where}"
+        ) from error
 
 
 def source_hash(name: str) -> str:
