@@ -168,3 +168,20 @@ def test_stages_of_section_3_are_found_under_the_keys_they_had(house):
 def test_keys_of_plain_recipes():
     assert key(essential(SHORT)) == "f50f212e5400ea3890a9"
     assert key({"a": (1, 1.0, True, None, "x")}) == "bf852d99832dbd8c152a"
+
+
+def test_the_shipped_teacher_of_table_1_taught_its_rows():
+    """Rows that another machine adds have the teacher of those that are filed."""
+    run = "cifar100-16px-ipc50-by-images-convnet-32-64-128-teacher-convnet-32-64-128"
+    cells = ("random", "simple-misclassified", "mtt-10-teacher")
+    files = [ROOT / "data/results" / run / f"{cell}.json" for cell in cells]
+    configs = [json.loads(path.read_text())["config"] for path in files]
+    (one,) = {config["teacher_last"] for config in configs}
+    shipped = {
+        record["meta"]["last"]
+        for path in ARTEFACTS
+        if path.parent.parent.name == "squeeze"
+        for record in [json.loads(path.read_text())]
+        if record["recipe"]["images"] == configs[0]["train"]
+    }
+    assert shipped == {one}

@@ -283,8 +283,7 @@ def teachers(worth: Sequence[Worth]) -> Text:
 def _between(name: str, part: str, group: Sequence[Worth]) -> list:
     each = [getattr(w, part) for w in sorted(group, key=lambda w: w.teacher)]
     over, every = between(each), ", ".join(signed(d.mean) for d in each)
-    shown = signed(over.mean) if math.isnan(over.half) else bracketed(over)
-    return [name, TITLES[part], bracketed(each[0]), every, shown]
+    return [name, TITLES[part], bracketed(each[0]), every, _shown(over)]
 
 
 def searched() -> Text:
@@ -344,6 +343,7 @@ def answer(worth: Sequence[Worth]) -> Text:
         f"is {words['selection']}; what distilled images add to it (CCFS {MINUS} "
         f"alpha 0) is {words['distilled']}.",
         _over(home),
+        _by_data(home),
         f"Where another network selected ({count(len(away), 'line')}), the distilled "
         f"part is {_tally([w.distilled for w in away])}."
         if away
@@ -372,15 +372,9 @@ def _untaught(w: Worth, worth: Sequence[Worth]) -> bool:
 
 def _over(worth: Sequence[Worth]) -> str:
     """Say what the parts are worth on average, a value a line; "" of too few."""
-    every: dict[str, list[Worth]] = {}
-    for w in worth:
-        every.setdefault(replace(w, teacher=0).name, []).append(w)
-    groups, seen = {}, set()
-    # A teacher counts once: with the size of set that most teachers have.
-    for name, group in sorted(every.items(), key=lambda item: -len(item[1])):
-        new = [w for w in group if (w.source or w.name) not in seen]
-        seen |= {w.source or w.name for w in new}
-        groups |= {name: new} if new else {}
+    groups: dict[str, list[Worth]] = {}
+    for w in _each_teacher(worth):
+        groups.setdefault(replace(w, teacher=0).name, []).append(w)
     if len(groups) < FEW:
         return ""
     alone, added = (
@@ -396,6 +390,45 @@ def _over(worth: Sequence[Worth]) -> str:
         f"{interval(added)}. They differ in data, network and ratio, so this is an "
         "average of what was run."
     )
+
+
+def _each_teacher(worth: Sequence[Worth]) -> list[Worth]:
+    """Keep a line of each teacher, of the set that most teachers have."""
+    settings: dict[str, list[Worth]] = {}
+    for w in worth:
+        settings.setdefault(replace(w, teacher=0).name, []).append(w)
+    kept: dict[str, Worth] = {}
+    for group in sorted(settings.values(), key=len, reverse=True):
+        for w in group:
+            kept.setdefault(w.source or w.name, w)
+    return list(kept.values())
+
+
+def _by_data(worth: Sequence[Worth]) -> str:
+    """Say what distilled images are worth to one network on several data sets."""
+    learners: dict[str, dict[str, list[Difference]]] = {}
+    for w in _each_teacher(worth):
+        data = learners.setdefault(w.learner, {})
+        data.setdefault(w.dataset, []).append(w.distilled)
+    texts = []
+    for learner, data in learners.items():
+        if len(data) > 1:
+            each = [
+                f"{_shown(between(found))} on {forest.DATASETS.get(name, name)} "
+                f"({count(len(found), 'teacher')})"
+                for name, found in data.items()
+            ]
+            texts.append(f"{forest.network(learner)} {listed(each)}")
+    return (
+        "What distilled images add by data set, for one network, a value a teacher: "
+        f"{'; '.join(texts)}."
+        if texts
+        else ""
+    )
+
+
+def _shown(over: Difference) -> str:
+    return signed(over.mean) if math.isnan(over.half) else bracketed(over)
 
 
 def _tally(differences: Sequence[Difference]) -> str:

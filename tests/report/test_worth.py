@@ -259,6 +259,23 @@ def test_a_larger_set_of_one_teacher_stands_beside_the_smaller_and_counts_once()
     assert "Over the 3 pairs" in text and f"distilled part +{part.mean:.1f} p" in text
 
 
+def test_one_network_on_two_data_sets_is_told_apart_a_value_a_teacher():
+    (one,) = worth.decompose(rows(*HOME))
+    part = one.distilled
+    lines = [replace(one, source="first")]
+    for n in range(3):  # -1, -2, -3: the interval is 2 * 4.303 / sqrt(3) wide
+        less = part._replace(mean=-1.0 - n)
+        here = {"dataset": "cifar10", "data": "CIFAR-10, IPC 100", "source": f"t{n}"}
+        lines.append(replace(one, teacher=n, distilled=less, **here))
+    # A second size of a teacher that is there, and another learner, add nothing.
+    lines.append(replace(lines[-1], data="CIFAR-10, IPC 500", distilled=part))
+    lines.append(replace(one, learner="b", maker="b", source="b"))
+    text = plain(worth.answer(lines))
+    assert "a teacher: ResNet-18 \u22122.0 [\u22124.5, +0.5] on CIFAR-10 (3 t" in text
+    assert f"and +{part.mean:.1f} on CIFAR-100 (1 teacher)." in text
+    assert "by data set" not in plain(worth.answer([one]))
+
+
 def test_two_teachers_or_recipes_are_never_one_line():
     for name, value in (("teacher_last", 70.0), ("recipe.lr", 0.2)):
         mixed = rows(*HOME[:2], **{name: 1.0}), rows(*HOME[2:], **{name: value})
