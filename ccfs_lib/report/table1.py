@@ -500,14 +500,16 @@ def _bps(read: Read) -> str:
     published, shared = read.panel(False), read.panel(True)
     if "random-bps" not in published or "random" not in shared:
         return ""
-    bps, parts = published["random-bps"], []
-    others = [("CCFS's training", shared["random"])]
-    others += [("SelMatch's", published["random"])] if "random" in published else []
+    bps, parts, others = published["random-bps"], [], []
+    if _teacher(bps) == _teacher(shared["random"]):
+        others.append(("CCFS's training", shared["random"]))
+    if "random" in published:
+        others.append(("SelMatch's", published["random"]))
     for name, rows in others:
         parts.append(f"{bracketed(_apart(bps, rows))} against {name} ({_mean(rows)})")
     return (
         f"With the training of BPS, published after the paper, random images reach "
-        f"{_mean(bps)}: {listed(parts)}."
+        f"{_mean(bps)}{': ' * bool(parts)}{listed(parts)}."
     )
 
 

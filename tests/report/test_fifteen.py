@@ -103,6 +103,9 @@ def test_the_panel_with_one_teacher_leaves_out_rows_of_another(read):
     assert "Of 3\N{NO-BREAK SPACE}sets measured with the same teacher for all" in text
     assert "Measured with another teacher of the same recipe" in text
     assert "not in the panel with the same teacher for all: DSA." in text
+    # BPS's training, too, has the other teacher; SelMatch's has none.
+    (bps,) = [line for line in text.splitlines() if "training of BPS" in line]
+    assert "against SelMatch's" in bps and "CCFS's training" not in bps
 
 
 def test_beside_the_oracle_stands_the_window_that_held_out_images_choose(house):
