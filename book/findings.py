@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas
 
-from ccfs_lib import paper, results, table1
+from ccfs_lib import paper, table1
 from ccfs_lib.arms import TITLES
 from ccfs_lib.claims import compare, ladder
 from ccfs_lib.claims.compare import ALPHA0, CCFS, PAIRED, VERDICTS, printed_as, verdict
-from ccfs_lib.claims.evidence import SHOWN_ONLY
+from ccfs_lib.claims.evidence import SHOWN_ONLY, load
 from ccfs_lib.errors import InputError
 from ccfs_lib.report import forest
 from ccfs_lib.report.text import SPACE, count, interval, plus_minus, signed
@@ -83,7 +83,7 @@ def write_up(folder: Path, declared: dict[str, dict], own: Path | None = None) -
     there are no results, the text says so.
     """
     try:
-        table = results.load(folder)
+        table = load(folder)
     except InputError:
         return NOTHING
     measured = set(table.run)
@@ -104,7 +104,7 @@ def _own(folder: Path | None, declared: dict[str, dict]) -> list[str]:
     """Write sections for the reader's runs of book/runs.yaml, apart from the others."""
     if folder is None or not folder.is_dir():
         return []
-    table, parts = results.load(folder), []
+    table, parts = load(folder), []
     for name in (n for n in declared if n in set(table.run)):
         rows, title = table[table.run == name], declared[name].get("title", name)
         parts += [f"### {title}", OWN, orderings(rows), arms(name, rows, title)]

@@ -10,7 +10,7 @@ import pandas
 import verdicts
 from findings import NOTHING
 
-from ccfs_lib import paper, results
+from ccfs_lib import paper
 from ccfs_lib.claims import ladder
 from ccfs_lib.claims.compare import (
     ALPHA0,
@@ -27,6 +27,7 @@ from ccfs_lib.claims.compare import (
     values,
     verdict,
 )
+from ccfs_lib.claims.evidence import load
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import preset
 from ccfs_lib.experiment.presets import CLASS_SIZE
@@ -63,7 +64,7 @@ DIAMONDS = (
 def abstract(folder: Path) -> str:
     """Write the abstract as a list; folder: data/results (MyST)."""
     try:
-        rows = results.load(folder)
+        rows = load(folder)
     except InputError:
         return NOTHING
     if rows.empty:
@@ -221,7 +222,7 @@ def others(folder: Path, to: Path) -> str:
 
 def _figure(folder: Path, to: Path, name: str, steps, caption: str) -> str:
     try:
-        runs = ladder.runs(results.load(folder))
+        runs = ladder.runs(load(folder))
     except InputError:
         runs = []
     measured = {

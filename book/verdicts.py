@@ -12,7 +12,7 @@ import findings
 import pandas
 from findings import BADGES, NOTHING
 
-from ccfs_lib import paper, results
+from ccfs_lib import paper
 from ccfs_lib.claims import compare, ladder
 from ccfs_lib.claims.compare import (
     ALPHA0,
@@ -34,6 +34,7 @@ from ccfs_lib.claims.evidence import (
     badge,
     covered,
     learners,
+    load,
     source,
     summed,
 )
@@ -102,7 +103,7 @@ def _loaded(folder: Path) -> tuple[pandas.DataFrame, pandas.DataFrame]:
 
 @lru_cache(maxsize=1)
 def _ledger(folder: Path, state: tuple) -> tuple[pandas.DataFrame, pandas.DataFrame]:
-    rows = results.load(folder)
+    rows = load(folder)
     return rows, ledger(rows)
 
 

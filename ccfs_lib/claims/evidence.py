@@ -12,12 +12,14 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas
 
+from ccfs_lib import results
 from ccfs_lib.claims import arms
-from ccfs_lib.claims.compare import FAILS, HOLDS
+from ccfs_lib.claims.compare import CCFS, FAILS, HOLDS
 from ccfs_lib.claims.trends import LEARNER, TRENDS, Pair
 from ccfs_lib.experiment import SMALLEST_CLASS
 
@@ -40,6 +42,23 @@ class Badge(NamedTuple):
     runs: int = 0
     sources: int = 0  # independent ones among them
     shown_only: int = 0  # lines that are no evidence
+
+
+def load(folder: str | Path) -> pandas.DataFrame:
+    """Read all results (`results.load`), of each run the rows of one teacher.
+
+    A run whose arms two machines measured has two teachers, and what one of them taught
+    is not compared with what the other did. Kept is the teacher of CCFS's rows, or of
+    the first. Rows that name no teacher stay.
+    """
+    rows = results.load(folder)
+    if "teacher_last" not in rows:
+        return rows
+    known = rows[rows["teacher_last"].notna()]
+    # CCFS's first, then in the order of the table.
+    known = known.sort_values("cell", key=lambda cell: cell != CCFS, kind="stable")
+    kept = rows["run"].map(known.groupby("run")["teacher_last"].first())
+    return rows[rows["teacher_last"].isna() | (rows["teacher_last"] == kept)]
 
 
 def source(row) -> str:

@@ -10,7 +10,6 @@ from itertools import combinations
 import numpy as np
 import pandas
 
-from ccfs_lib import results
 from ccfs_lib.claims.compare import (
     CCFS,
     NAMES,
@@ -20,6 +19,7 @@ from ccfs_lib.claims.compare import (
     values,
     verdict,
 )
+from ccfs_lib.claims.evidence import load
 from ccfs_lib.experiment import Experiment
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.report.effects import Effect, sentence
@@ -204,7 +204,7 @@ def batches() -> Text:
     equal settings but `batch_size_by`: the batch of the images that the set has, and
     that of the images asked for.
     """
-    rows, body = _learned(results.load(paths.results())), []
+    rows, body = _learned(load(paths.results())), []
     for _, group in rows.groupby(settings(rows, (RULE,)), dropna=False, sort=False):
         wanted = group[RULE] == "wanted" if RULE in group else group["cell"].isna()
         sides = [group[side].set_index("seed") for side in (~wanted, wanted)]

@@ -29,7 +29,7 @@ from ccfs_lib.claims.compare import (
     values,
     verdict,
 )
-from ccfs_lib.claims.evidence import SHOWN_ONLY, source
+from ccfs_lib.claims.evidence import SHOWN_ONLY, load, source
 from ccfs_lib.experiment import SMALLEST_CLASS
 from ccfs_lib.experiment.datasets import KNOWN
 from ccfs_lib.report import forest
@@ -182,10 +182,10 @@ def measured() -> list[Worth]:
 
     Runs of the user's own stand apart, and the finding does not count them.
     """
-    rows, own = results.load(paths.results()), paths.own_results()
+    rows, own = load(paths.results()), paths.own_results()
     worths = decompose(rows)
     if own != paths.results() and own.is_dir():
-        yours = decompose(results.load(own), others=rows)
+        yours = decompose(load(own), others=rows)
         worths += [replace(w, own=True) for w in yours]
     return worths
 

@@ -5,9 +5,10 @@ import math
 import pandas
 import pytest
 
-from ccfs_lib import paper
+from ccfs_lib import paper, results
+from ccfs_lib.arms import CCFS
 from ccfs_lib.claims.compare import SIZES, size
-from ccfs_lib.claims.evidence import badge, covered, learners, source
+from ccfs_lib.claims.evidence import badge, covered, learners, load, source
 from ccfs_lib.claims.ledger import Line, ledger
 
 CLAIMS = {claim.id: claim for claim in paper.claims().itertuples()}
@@ -140,3 +141,24 @@ def test_digits_are_no_part_of_the_family():
     assert math.isnan(aside.adjusted) and aside.p < 0.05 and not aside.counts
     assert (two.made, two.wanted, two.made_right) == (90, 100, 100)
     assert (two.class_size, aside.class_size) == (5000, 131)
+
+
+@pytest.mark.parametrize("first", ["distilled", "random"])  # before and after CCFS
+def test_of_a_run_that_two_machines_measured_one_teacher_is_evidence(tmp_path, first):
+    """A page of the book once ended in an error, of two arms with two teachers."""
+
+    def file(run, cell, **config):
+        row = {"seed": 0, "last": 60.0, "best": 60.0, "images": 9, "wanted": 9}
+        config |= {"dataset": "cifar100", "alpha": 0.2}
+        results.write(tmp_path, run, cell, config=config, rows=[row], provenance={})
+
+    file("a", first, teacher_last=50.9)
+    file("a", CCFS, teacher_last=50.2)
+    file("a", "forgetting", teacher_last=50.2)
+    file("a", "matched")  # of SelMatch's experts: no teacher
+    file("b", "random", teacher_last=50.9)
+    rows = load(tmp_path)
+    found = set(zip(rows["run"], rows["cell"], strict=True))
+    kept = {("a", CCFS), ("a", "forgetting"), ("a", "matched"), ("b", "random")}
+    assert found == kept
+    assert len(results.load(tmp_path)) == 5
