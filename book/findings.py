@@ -14,6 +14,7 @@ from ccfs_lib.arms import TITLES
 from ccfs_lib.claims import compare, ladder
 from ccfs_lib.claims.compare import ALPHA0, CCFS, PAIRED, VERDICTS, printed_as, verdict
 from ccfs_lib.claims.evidence import SHOWN_ONLY, load
+from ccfs_lib.claims.ledger import BUDGET
 from ccfs_lib.errors import InputError
 from ccfs_lib.report import forest
 from ccfs_lib.report.text import SPACE, count, interval, plus_minus, signed
@@ -175,7 +176,7 @@ def others(rows: pandas.DataFrame, every: pandas.DataFrame) -> str:
     if "holdout" in rows:
         rows = rows[~(rows["holdout"].astype(float) > 0)]
     lines = ["| run | training set | last | seeds |", "|:--|:--|--:|--:|"]
-    names, titles = labels(rows, every), arm_titles()
+    names, titles = labels(rows, every), arm_titles(rows)
     for (run, arm), group in rows.groupby(["run", "cell"]):
         name, last = titles.get(arm, arm), plus_minus([*group["last"].astype(float)])
         lines.append(f"| {names[run]} | {name} | {last} | {len(group)} |")
@@ -196,7 +197,7 @@ def arms(name: str, rows: pandas.DataFrame, title: str = "") -> str:
     """
     lines = ["| training set | last | best | seeds |", "|:--|--:|--:|--:|"]
     measured = set(rows["cell"])
-    names = arm_titles()
+    names = arm_titles(rows)
     for arm in [a for a in names if a in measured] + sorted(measured - set(names)):
         seen = [compare.values(rows, arm, column) for column in ("last", "best")]
         last, best = map(plus_minus, seen)
@@ -270,10 +271,21 @@ def _whose(path: str, by_run: dict) -> str:
     return f"{name}, seed {seed[1]} for all" if seed else name
 
 
-def arm_titles() -> dict[str, str]:
-    """Map the cells of results to titles, those of `ccfs table1` last."""
+def arm_titles(rows: pandas.DataFrame) -> dict[str, str]:
+    """Map the cells of results to titles, those of `ccfs table1` last.
+
+    rows: those that are shown; a row under a budget has its minutes in its cell.
+    """
     names = {**TITLES, ALPHA0: compare.NAMES[ALPHA0]}
-    return names | {k: v for k, v in table1_titles().items() if k not in names}
+    names |= {k: v for k, v in table1_titles().items() if k not in names}
+    if BUDGET not in rows:
+        return names
+    limited = rows[["cell", BUDGET]].dropna().drop_duplicates().sort_values("cell")
+    for cell, minutes in limited.itertuples(index=False):
+        known = cell.replace(f"-{minutes:g}", "", 1)  # mtt-10-teacher
+        if known in names and known != cell:
+            names[cell] = f"{names[known]} ({minutes:g} minutes a set)"
+    return names
 
 
 def table1_titles() -> dict[str, str]:

@@ -124,6 +124,18 @@ def test_a_run_is_named_for_readers_and_no_name_is_there_twice(findings, tmp_pat
     }
 
 
+def test_a_row_of_table_1_under_a_budget_has_its_title(findings, tmp_path):
+    for cell, config in (
+        ("mtt-10-teacher", {"choices": {"budget": 10.0}}),
+        ("mtt-10", {"choices": {"budget": 10.0}}),
+        ("random", {}),
+    ):
+        measure(tmp_path, cell, OURS, **config)
+    text = findings.arms("digits-ipc20", results.load(tmp_path))
+    assert "| MTT (10 minutes a set) |" in text
+    assert "| MTT, with the teacher (10 minutes a set) |" in text
+
+
 def test_digits_have_no_badge_and_say_why(findings, tmp_path):
     for arm, last in ((CCFS, OURS), ("random", OTHER)):
         measure(tmp_path, arm, last, dataset="digits")
