@@ -11,10 +11,13 @@ PACKED = Path(__file__).parents[1] / "mathjax" / "tex-svg.js.xz"  # MathJax 3.2.
 
 
 def unpack(app):
-    """Write the script, and the licence beside it, where `mathjax_path` says."""
-    if app.builder.format != "html":
-        return
-    script = Path(app.outdir) / "_static" / app.config.mathjax_path
+    """Write the script where `mathjax_path` says."""
+    if app.builder.format == "html":
+        write(Path(app.outdir) / "_static" / app.config.mathjax_path)
+
+
+def write(script: Path) -> None:
+    """Write MathJax to a file, and its licence beside it."""
     script.parent.mkdir(parents=True, exist_ok=True)
     script.write_bytes(lzma.decompress(PACKED.read_bytes()))
     shutil.copy(PACKED.with_name("LICENSE"), script.parent)

@@ -331,10 +331,11 @@ SMALL = """<html><head><title>T</title>
 
 
 def test_the_whole_book_is_printed_in_order_with_its_links(browser, tmp_path):
-    sys.path.insert(0, str(ROOT / "book"))
-    pdf = import_module("pdf")
+    sys.path[:0] = [str(ROOT / "book"), str(ROOT / "book" / "_ext")]
+    pdf, formulas = import_module("pdf"), import_module("formulas")
     html = tmp_path / "_build" / "html"
     shutil.copytree(ROOT / "book" / "_static", html / "_static")
+    formulas.write(html / "_static" / "mathjax" / "tex-svg.js")
     (html / "_images").mkdir()
     shutil.copy(ROOT / "book" / "_static" / "readme.png", html / "_images" / "i.png")
     text = {"a": '<a href="c.html#c">to c</a>', "b": '<a href="x.csv">x</a>', "c": "z"}
