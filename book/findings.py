@@ -282,7 +282,7 @@ def arm_titles(rows: pandas.DataFrame) -> dict[str, str]:
         return names
     limited = rows[["cell", BUDGET]].dropna().drop_duplicates().sort_values("cell")
     for cell, minutes in limited.itertuples(index=False):
-        known = cell.replace(f"-{minutes:g}", "", 1)  # mtt-10-teacher
+        known = table1.without_budget(cell, minutes)
         if known in names and known != cell:
             names[cell] = f"{names[known]} ({minutes:g} minutes a set)"
     return names

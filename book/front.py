@@ -242,5 +242,5 @@ def _figure(folder: Path, to: Path, name: str, steps, caption: str) -> str:
     )
     printed = any(line.second is not None for ls in steps.values() for line in ls)
     caption += DIAMONDS * printed
-    file = f"_generated/{file.name}"
-    return FIGURE.format(file=file, name=name, alt=alt, caption=caption)
+    where = f"_generated/{file.name}"
+    return FIGURE.format(file=where, name=name, alt=alt, caption=caption)

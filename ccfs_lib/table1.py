@@ -141,6 +141,15 @@ class Choices:
 DEFAULT = Choices()
 
 
+def without_budget(cell: str, minutes: float) -> str:
+    """Name a cell that has a budget's minutes in its name as if it had none.
+
+    Of ``mtt-10-teacher``, with 10 minutes, it is ``mtt-teacher``.
+    """
+    end = f"-{minutes:g}"
+    return cell.removesuffix(end).replace(f"{end}-", "-")
+
+
 def parse(name: str) -> Row:
     """Find the row of a name, or make one of a user's function.
 

@@ -27,6 +27,7 @@ from ccfs_lib.statistics import (
     one_sided,
     seeds_needed,
 )
+from ccfs_lib.table1 import without_budget
 
 Seeds = tuple[list[float], list[float]]  # one number per seed on either side
 BUDGET = "choices.budget"  # minutes of a core, where not the preset's
@@ -92,10 +93,9 @@ def methods(rows: pandas.DataFrame) -> pandas.DataFrame:
     """
     if BUDGET not in rows:
         return rows
-    ends = rows[BUDGET].map(lambda minutes: f"-{minutes:g}", na_action="ignore")
     names = [
-        cell if end != end else cell.removesuffix(end).replace(f"{end}-", "-")
-        for cell, end in zip(rows["cell"], ends, strict=True)
+        cell if minutes != minutes else without_budget(cell, minutes)
+        for cell, minutes in zip(rows["cell"], rows[BUDGET], strict=True)
     ]
     share = rows["share"] if "share" in rows else pandas.Series(math.nan, rows.index)
     share = pandas.to_numeric(share).fillna(1.0)  # no method of Table 1: all of it

@@ -94,9 +94,9 @@ def ship(
     """
     store = Shipping(paths.cache(), to or paths.shipped())
     pipeline = Pipeline(experiment, store)
-    _ = pipeline.teacher, pipeline.difficulty
+    _ = pipeline.difficulty
     if start_only:
-        pipeline.distilled(experiment.distilled)
+        _ = pipeline.teacher, pipeline.distilled(experiment.distilled)
         return store.kept
     for arm in arms:
         for seed in range(experiment.seeds):

@@ -18,7 +18,7 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment, presets
 from ccfs_lib.experiment import table1 as recipes
 from ccfs_lib.experiment.budget import within
-from ccfs_lib.pipeline import sets
+from ccfs_lib.pipeline import sets, table1_checks
 from ccfs_lib.pipeline.measure import (
     EVALUATION,
     filed,
@@ -170,9 +170,7 @@ class Table1Pipeline:
 
     def check(self, row: Row) -> None:
         """Raise InputError where a row lacks what can be known before it trains."""
-        from ccfs_lib.pipeline.table1_checks import check
-
-        check(self, row)
+        table1_checks.check(self, row)
 
     @cached_property
     def checked(self) -> None:

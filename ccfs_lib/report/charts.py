@@ -219,7 +219,6 @@ def _labels(ax, lines) -> None:
         ax.text(1, y - 0.42, line.aside, ha="right", **style, color="#5B6770")
 
 
-@drawn
 def beside(ax, marks: Sequence[tuple[float, float, str]]) -> None:
     """Name marks in a column right of the axes, a thin line from each to its name.
 
@@ -252,6 +251,7 @@ def apart(heights: Sequence[float], gap: float) -> np.ndarray:
     return np.clip(moved, 0, None).clip(None, 1 - steps[-1]) + steps
 
 
+@drawn
 def matrices(shown: dict[str, np.ndarray], rows, columns, halves=None):
     """Draw small matrices of percentages, one below the other, with numbers inside.
 

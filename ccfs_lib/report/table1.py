@@ -101,7 +101,8 @@ class Read:
     def panel(self, shared: bool) -> dict[str, pandas.DataFrame]:
         """Return row -> its results: as published, or under the same teacher.
 
-        That is the random row's: what another machine's teacher taught is left out.
+        That is CCFS's, or the first row's, as in `claims.evidence.load`: what another
+        machine's teacher taught is left out.
         """
         chosen = {}
         for row in self.rows:
@@ -111,7 +112,7 @@ class Read:
         if not shared:
             return chosen
         teachers = {name: _teacher(rows) for name, rows in chosen.items()}
-        one = teachers.get("random", next(iter(teachers.values()), None))
+        one = teachers.get("ccfs", next(iter(teachers.values()), None))
         return {n: rows for n, rows in chosen.items() if teachers[n] == one}
 
     def other_teacher(self) -> list[str]:
@@ -362,7 +363,7 @@ def gains(read: Read):
     """Draw what each row gains over random images, both under the same teacher."""
     panel = read.panel(True)
     if "random" not in panel:
-        return Text("The random row is not measured, so no gain over it is known.")
+        return Text("The random row is not measured with this teacher.")
     lines = []
     for name, rows in panel.items():
         if name in ("random", "full"):

@@ -406,25 +406,28 @@ def _each_teacher(worth: Sequence[Worth]) -> list[Worth]:
 
 def _by_data(worth: Sequence[Worth]) -> str:
     """Say what distilled images are worth to one network on several data sets."""
-    learners: dict[str, dict[str, list[Difference]]] = {}
+    learners: dict[str, dict[str, list[Worth]]] = {}
     for w in _each_teacher(worth):
         data = learners.setdefault(w.learner, {})
-        data.setdefault(w.dataset, []).append(w.distilled)
+        data.setdefault(w.dataset, []).append(w)
     texts = []
     for learner, data in learners.items():
         if len(data) > 1:
-            each = [
-                f"{_shown(between(found))} on {forest.DATASETS.get(name, name)} "
-                f"({count(len(found), 'teacher')})"
-                for name, found in data.items()
-            ]
-            texts.append(f"{forest.network(learner)} {listed(each)}")
+            each = listed([_on(group) for group in data.values()])
+            texts.append(f"{forest.network(learner)} {each}")
     return (
-        "What distilled images add by data set, for one network, a value a teacher: "
+        "What distilled images add by data set, for one network, each teacher's mean "
+        "over seeds one value: "
         f"{'; '.join(texts)}."
         if texts
         else ""
     )
+
+
+def _on(group: Sequence[Worth]) -> str:
+    over = between([w.distilled for w in group])
+    places = listed(list(dict.fromkeys(w.data for w in group)))
+    return f"{_shown(over)} on {places} ({count(len(group), 'teacher')})"
 
 
 def _shown(over: Difference) -> str:

@@ -1,5 +1,6 @@
 """Report: what figures and sentences say must be what the numbers are."""
 
+import ast
 import csv
 import io
 import json
@@ -939,3 +940,15 @@ def test_the_never_forgotten_stand_at_zero_and_not_below():
     assert ticks[nearest].get_text() == "0" and abs(nearest - middle) < 0.2
     assert [t.get_text() for t in ticks.values()].count("0") == 1
     assert "never forgotten" in ax.get_legend().get_texts()[0].get_text()
+
+
+def test_every_figure_is_drawn_with_the_settings_of_the_book():
+    """A function put in between once took the decorator from the one below it."""
+    drawn = []
+    for path in sorted(Path(report.__file__).parent.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef) and "= canvas(" in ast.unparse(node):
+                settings = {getattr(d, "id", "") for d in node.decorator_list}
+                assert "drawn" in settings, f"{path.stem}.{node.name}"
+                drawn.append(node.name)
+    assert len(drawn) > 15 and "matrices" in drawn

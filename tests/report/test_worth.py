@@ -271,8 +271,11 @@ def test_one_network_on_two_data_sets_is_told_apart_a_value_a_teacher():
     lines.append(replace(lines[-1], data="CIFAR-10, IPC 500", distilled=part))
     lines.append(replace(one, learner="b", maker="b", source="b"))
     text = plain(worth.answer(lines))
-    assert "a teacher: ResNet-18 \u22122.0 [\u22124.5, +0.5] on CIFAR-10 (3 t" in text
-    assert f"and +{part.mean:.1f} on CIFAR-100 (1 teacher)." in text
+    assert (
+        "one value: ResNet-18 \u22122.0 [\u22124.5, +0.5] on CIFAR-10, IPC 100 (3 t"
+        in text
+    )
+    assert f"and +{part.mean:.1f} on CIFAR-100, IPC 50 (1 teacher)." in text
     assert "by data set" not in plain(worth.answer([one]))
 
 
