@@ -132,6 +132,7 @@ def _found(name: str) -> str:
     if not (root := os.environ.get("CCFS_DATA")):
         return "not looked for: CCFS_DATA is not set"
     root = paths.expanded(root)
+    name = "cifar100" if name == catalogue.COARSE else name  # the same files
     try:
         official = name in ("cifar10", "cifar100") and cifar.folder(name, root).is_dir()
         if not official and catalogue.present(name, root, "train") is None:

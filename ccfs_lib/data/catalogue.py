@@ -16,7 +16,8 @@ from ccfs_lib.data.parquet import ParquetSource
 from ccfs_lib.data.readers import TEST_NAMES, TINY_ZIP, FolderSource, ZipSource
 from ccfs_lib.errors import InputError
 
-NAMES = ("digits", "cifar10", "cifar100", "cifar10-jpeg", "tiny-imagenet")
+COARSE = "cifar100-coarse"  # CIFAR-100's images with their 20 superclasses
+NAMES = ("digits", "cifar10", "cifar100", COARSE, "cifar10-jpeg", "tiny-imagenet")
 SIZES = {"cifar10": 32, "cifar100": 32, "cifar10-jpeg": 32, "tiny-imagenet": 64}
 CLASSES = {"cifar10": cifar.TEN, "cifar10-jpeg": cifar.TEN, "cifar100": cifar.HUNDRED}
 # Where the Hugging Face hub has a data set's parquet files, below its folder.

@@ -21,6 +21,8 @@ TEN = ("airplane", "automobile", "bird", "cat", "deer")
 TEN += ("dog", "frog", "horse", "ship", "truck")
 PLACES = json.loads(Path(__file__).with_name("cifar100.json").read_text("utf-8"))
 HUNDRED = tuple(PLACES["classes"])
+# The published superclasses, as the official files number them: by name.
+TWENTY = tuple(PLACES["superclasses"])
 ORDERS = ("", "shipped")
 # Fingerprints; of CIFAR-100 in the shipped order.
 PRINTS = {
@@ -150,6 +152,12 @@ def ordered(images: np.ndarray, labels: np.ndarray, split: str, order: str):
         stacklevel=2,
     )
     return images, labels
+
+
+def coarse(labels: np.ndarray) -> np.ndarray:
+    """Return CIFAR-100's superclasses, int64 (N,), of its classes, ints (N,)."""
+    of = {c: i for i, five in enumerate(PLACES["superclasses"].values()) for c in five}
+    return np.array([of[name] for name in HUNDRED], np.int64)[labels]
 
 
 def unreachable(name: str, url: str, folder: Path, error: Exception) -> InputError:

@@ -177,8 +177,9 @@ def load(
 ) -> ImageSet:
     """Load one split of a data set, decoded, in its published order.
 
-    dataset: "digits" | "cifar10" | "cifar100" | "cifar10-jpeg" | "tiny-imagenet", or
-    the path of an image folder (train/<class>/*, test/<class>/*), a parquet file, or a
+    dataset: "digits" | "cifar10" | "cifar100" | "cifar100-coarse" (the same images with
+    their 20 superclasses) | "cifar10-jpeg" | "tiny-imagenet", or the path of an image
+    folder (train/<class>/*, test/<class>/*), a parquet file, or a
     folder of train-*.parquet and test-*.parquet, or "module:function", a function of
     the split that returns an ImageSet, (images, labels, class names) as `from_arrays`
     takes them, or a torch Dataset as `from_dataset` does. split: "train" | "test";
@@ -199,6 +200,17 @@ def load(
         return _image_set("digits", split, *catalogue.digits(split))
     if plugins.named(str(dataset)) and not Path(dataset).exists():
         return _from_function(str(dataset), split)
+    if dataset == catalogue.COARSE:
+        fine = load(
+            "cifar100",
+            split,
+            data_root=data_root,
+            download=download,
+            cache_dir=cache_dir,
+            order=order,
+        )
+        labels = torch.from_numpy(cifar.coarse(fine.labels.numpy()))
+        return ImageSet(f"{dataset}-{split}", fine.images, labels, cifar.TWENTY)
     if dataset not in NAMES:
         path = paths.expanded(dataset)
         return _from_path(path, split, cache_dir, image_size)

@@ -22,6 +22,7 @@ DATASETS = {
     "cifar10": "CIFAR-10",
     "cifar10-jpeg": "CIFAR-10 as JPEG",
     "cifar100": "CIFAR-100",
+    "cifar100-coarse": "CIFAR-100 with 20 superclasses",
     "tiny-imagenet": "Tiny-ImageNet",
 }
 NETWORKS = {"resnet": "ResNet-", "convnet": "ConvNet"}

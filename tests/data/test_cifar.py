@@ -117,6 +117,37 @@ def test_every_layout_gives_the_same_set(tmp_path, monkeypatch, name):
             assert found.name == f"{name}-{split}"
 
 
+# As the official files number them, of the classes 0 to 9: apple, aquarium_fish, ...
+FIRST = [4, 1, 14, 8, 0, 6, 7, 7, 18, 3]
+
+
+@pytest.mark.filterwarnings("ignore:these .* are not the published")
+def test_superclasses_are_the_labels_of_the_same_images(tmp_path, monkeypatch):
+    five = list(cifar.PLACES["superclasses"].values())
+    assert [len(classes) for classes in five] == [5] * 20
+    assert sorted(name for names in five for name in names) == list(cifar.HUNDRED)
+    assert cifar.coarse(np.arange(10)).tolist() == FIRST
+    images, labels = few(10)
+    official("cifar100", tmp_path / "a", images, labels, monkeypatch)
+    hub("cifar100", tmp_path / "b" / "cifar100", images, labels)
+    for root in (tmp_path / "a", tmp_path / "b", tmp_path / "b" / "cifar100"):
+        found = load("cifar100-coarse", "test", data_root=root)
+        same(found, images[6:], np.array(FIRST)[labels[6:]])
+        assert found.classes == cifar.TWENTY and found.name == "cifar100-coarse-test"
+    with pytest.raises(InputError, match="'cifar100' is neither in"):
+        load("cifar100-coarse", data_root=tmp_path)
+
+
+def test_superclasses_are_those_of_the_real_files():
+    files = sorted((DATA / "cifar100").glob("*.parquet"))
+    if not files:
+        pytest.skip(f"no parquet files of cifar100 are in {DATA}")
+    for file in files:
+        table = pq.read_table(file, columns=["fine_label", "coarse_label"])
+        found = cifar.coarse(table["fine_label"].to_numpy())
+        assert found.tolist() == table["coarse_label"].to_pylist()
+
+
 @pytest.mark.filterwarnings("ignore:these .* are not the published")
 def test_numbers_follow_the_names_of_the_classes(tmp_path):
     images, labels = few(10)
