@@ -117,7 +117,8 @@ def _queue(
         _ = pipeline.train, pipeline.test  # decoded once, not by every worker
         pipeline.check(arms)
     runs = [f"{_settings(p).run}, " if len(pipelines) > 1 else "" for p in pipelines]
-    todo = [_unfiled(p, arms, again, r) for p, r in zip(pipelines, runs, strict=True)]
+    named = zip(pipelines, runs, strict=True)
+    todo = [_unfiled(p, arms, work, again, run) for p, run in named]
     cells = {p: some for p, some in zip(pipelines, todo, strict=True) if some}
     if cells:
         if threads is None:
@@ -134,10 +135,10 @@ def _queue(
     return list(dict.fromkeys(paths))
 
 
-def _unfiled(pipeline, arms, again: bool, run: str = "") -> list[tuple[str, int]]:
+def _unfiled(pipeline, arms, work, again: bool, run: str) -> list[tuple[str, int]]:
     """List the cells, (arm, seed), whose rows are not filed; a Notice names others.
 
-    run: what the Notice begins with.
+    work: as for `_queue`. run: what the Notice begins with.
     """
     seeds, cells = range(pipeline.experiment.seeds), []
     for arm in dict.fromkeys(arms):
@@ -145,8 +146,9 @@ def _unfiled(pipeline, arms, again: bool, run: str = "") -> list[tuple[str, int]
         cells += [(arm, seed) for seed in seeds if seed not in known]
         if known:
             warnings.warn(
-                f"{run}{arm}: {len(known)} of {len(seeds)} rows are filed and not "
-                "computed again (--again does)",
+                f"{run}{arm}: {len(known)} of {len(seeds)} rows are filed"
+                f"{work.other_teacher(pipeline, arm)} and not computed again (--again "
+                "does)",
                 Notice,
                 stacklevel=3,
             )
@@ -155,6 +157,11 @@ def _unfiled(pipeline, arms, again: bool, run: str = "") -> list[tuple[str, int]
 
 class _Sweep:
     """What a sweep refuses, computes for all cells, and computes for one."""
+
+    @staticmethod
+    def other_teacher(pipeline, arm: str) -> str:
+        """Say which teacher an arm is filed with, where it is not the one here."""
+        return pipeline.other_teacher(arm)
 
     @staticmethod
     def refuse(pipeline, arms: list[str]) -> None:
@@ -191,6 +198,11 @@ class _Sweep:
 
 class _Match:
     """The same of a run of Section 3."""
+
+    @staticmethod
+    def other_teacher(pipeline, arm: str) -> str:
+        """Say nothing: Section 3 has no teacher."""
+        return ""
 
     @staticmethod
     def refuse(pipeline, arms: list[str]) -> None:

@@ -298,7 +298,8 @@ class _Run:
                 if known:
                     self.say(
                         f"{row.name} {protocol}: {len(known)} of {len(seeds)} rows are "
-                        "filed and not computed again (--again does)"
+                        f"filed{t.other_teacher(row, protocol)} and not computed again "
+                        "(--again does)"
                     )
                 if len(known) == len(seeds):
                     self.paths[t.path(row, protocol)] = None

@@ -114,6 +114,21 @@ def with_more_work(pipeline, settings, arm: str, config: dict) -> set[int]:
     return every if passes > config["passes"] and known >= every else set()
 
 
+def other_teacher(pipeline, settings, arm: str) -> str:
+    """Say with which teacher an arm's rows are filed, where it is not the one here.
+
+    "" where it is, or where no teacher is trained here yet: nothing is trained for it.
+    pipeline: a `Pipeline`; settings and arm as for `measure`.
+    """
+    if pipeline.experiment.teacher_from or not pipeline.squeeze.has():
+        return ""
+    place = paths.filed(settings.run), settings.run, _cell(arm)
+    there, here = results.setting(*place, TEACHERS[0]), pipeline.teacher.last
+    if there in (None, here):
+        return ""
+    return f" with another teacher ({there:.2f} %; the one here has {here:.2f} %)"
+
+
 def results_path(settings, arm: str) -> Path:
     """Return the file of an arm's rows, there or not."""
     return paths.filed(settings.run) / settings.run / f"{_cell(arm)}.json"

@@ -25,6 +25,7 @@ from ccfs_lib.pipeline.measure import (
     check,
     filed,
     measure,
+    other_teacher,
     results_path,
     row,
 )
@@ -331,6 +332,10 @@ class Pipeline:
     def filed(self, name: str) -> set[int]:
         """List the seeds of an arm whose rows are filed; see `measure.filed`."""
         return filed(self, self.experiment, name, self._settings(name))
+
+    def other_teacher(self, name: str) -> str:
+        """Say which teacher an arm is filed with; see `measure.other_teacher`."""
+        return other_teacher(self, self.experiment, name)
 
     def _taught(self) -> dict:
         """Return the teacher's accuracies, which every cell files beside its rows."""

@@ -67,8 +67,12 @@ class Squeeze:
         self.network = network or self.experiment.teacher_network
         self.seeds = self.experiment.squeeze_seeds
 
-    def has(self, seed: int) -> bool:
-        """Whether the training on all data with this seed is finished and kept."""
+    def has(self, seed: int | None = None) -> bool:
+        """Whether the training on all data with this seed is finished and kept.
+
+        seed: one of `seeds`; default the teacher's.
+        """
+        seed = self.seeds[0] if seed is None else seed
         return self.trainings.store.has("squeeze", self._key(seed))
 
     def run(self, seed: int | None = None) -> Artefact:

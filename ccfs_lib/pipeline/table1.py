@@ -23,6 +23,7 @@ from ccfs_lib.pipeline.measure import (
     EVALUATION,
     filed,
     measure,
+    other_teacher,
     results_path,
     with_more_work,
 )
@@ -287,6 +288,13 @@ class Table1Pipeline:
         seen, config = _OneCell(self, row, protocol), self._settings(row, protocol)
         given = seen, self.experiment, cell, config
         return (limited and with_more_work(*given)) or filed(*given)
+
+    def other_teacher(self, row: Row, protocol: str) -> str:
+        """Say which teacher a cell is filed with; see `measure.other_teacher`."""
+        if arm := dict(row.arms).get(protocol):
+            return self.stages(row).other_teacher(arm)
+        cell = rows.cells(row, self.choices)[protocol]
+        return other_teacher(self.pipeline, self.experiment, cell)
 
     def path(self, row: Row, protocol: str) -> Path:
         """Return the results file of a cell, there or not."""

@@ -13,7 +13,9 @@ from ccfs_lib.commands.forecast import forecast, forecast_matching
 from ccfs_lib.errors import InputError, Notice
 from ccfs_lib.experiment import motivation
 from ccfs_lib.pipeline import Pipeline, Section3Pipeline
+from ccfs_lib.pipeline.table1 import Table1Pipeline
 from ccfs_lib.store import Store
+from ccfs_lib.table1 import BY_NAME
 
 ARMS = ("random", "simple-misclassified")
 
@@ -104,6 +106,25 @@ def test_again_computes_and_replaces_what_is_filed(house, monkeypatch):
     assert rows_of([path])[0][0]["last"] == true
     lines = {line.name: line for line in forecast([e], ("random",), again=True)[e]}
     assert lines["random"].done == 1 and not lines["random"].filed
+
+
+def test_rows_with_another_teacher_are_named(house, monkeypatch):
+    """As the teacher trained on another machine has other bits, and they stay."""
+    e, how = unlike(), {"threads": True, "workers": 1}
+    (path,) = sweep.sweep(e, ("random",), **how)
+    content, here = json.loads(path.read_text()), Pipeline(e).teacher.last
+    with pytest.warns(Notice, match="1 of 1 rows are filed and not"):
+        sweep.sweep(e, ("random",), **how)
+    content["config"]["teacher_last"] = 12.34
+    path.write_text(json.dumps(content))
+    told = Table1Pipeline(e).other_teacher(BY_NAME["random"], "teacher")
+    assert told == f" with another teacher (12.34 %; the one here has {here:.2f} %)"
+    with pytest.warns(Notice, match=re.escape(f"1 of 1 rows are filed{told} and not")):
+        sweep.sweep(e, ("random",), **how)
+    monkeypatch.setenv("CCFS_CACHE", str(house / "empty"))  # no teacher to compare with
+    with pytest.warns(Notice, match="1 of 1 rows are filed and not"):
+        sweep.sweep(e, ("random",), **how)
+    assert rows_of([path]) == [content["rows"]]
 
 
 def test_other_settings_images_or_a_portable_run_are_computed(house, monkeypatch):
