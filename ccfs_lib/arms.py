@@ -39,6 +39,10 @@ class Arm:
     rule: str = ""
     colour: str = "green"  # of the book's palette
     printed: str = ""  # the method of Table 1 that it is compared with
+    # Where distilled images act: whether the first filter learns them (else it has
+    # learnt nothing), and whether the set has them (else random real ones instead).
+    first: bool = True
+    filled: Literal["distilled", "random"] = "distilled"
 
     @property
     def needs_phases(self) -> bool:
@@ -51,11 +55,14 @@ class Arm:
         return dict(self.training)
 
     def distilled(self, experiment) -> int:
-        """Distilled images per class in its set."""
+        """Distilled images per class that its set, or its first filter, asks for."""
         if self.set == "distilled":
             return experiment.ipc
         # "short" counts what CCFS could fill, so CCFS is computed for it.
-        return experiment.distilled if self.set not in ("random", "full") else 0
+        asks = self.set not in ("random", "full") and (
+            self.first or self.filled == "distilled"
+        )
+        return experiment.distilled if asks else 0
 
 
 def _strategy(fine: str, coarse: str, title: str) -> Arm:
@@ -87,6 +94,14 @@ ARMS = (
     Arm("ccfs-plain", "CCFS, not augmented", "phases", None, PLAIN),
     Arm("random-plain", "random, not augmented", "random", None, PLAIN),
     Arm("distilled-plain", "distilled only, not augmented", "distilled", None, PLAIN),
+    # Sets as large as CCFS's that tell its distilled images' two parts: chapter 17.
+    Arm("ccfs-first", "CCFS, distilled in the first filter", "phases", filled="random"),
+    Arm("ccfs-set", "CCFS, distilled in the set", "phases", first=False),
+    Arm(
+        *("ccfs-neither", "CCFS, distilled in neither", "phases"),
+        first=False,
+        filled="random",
+    ),
     # The Random row of Table 1: SelMatch's protocol, at every IPC as many steps.
     Arm(
         *("random-selmatch", "random, SelMatch's training", "random"),
@@ -134,6 +149,12 @@ def parse(name: str, experiment=None) -> Arm:
             "own selection rule"
         )
     lists = experiment is None or experiment.selected_from
+    parts = arm.set == "phases" and not (arm.first and arm.filled == "distilled")
+    if parts and experiment is not None and not experiment.distilled:
+        raise InputError(
+            f"arm is {name!r}, but alpha is {experiment.alpha:g}: without distilled "
+            "images it is CCFS itself; take an alpha above 0"
+        )
     if arm.set == "selected" and not lists:
         raise InputError(
             f"arm is {name!r}, but selected_from is empty: it must name a "

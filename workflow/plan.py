@@ -116,7 +116,8 @@ class Grid:
         files, strategy = self.start(run), f"{e.fine}-{e.coarse}"
         if e.real:
             files += [f"filter/{self.name('filter', run)}/{n}.json" for n in seeds]
-        if row.strategy is None and strategy in self.arms:  # the same filters
+        alike = row.first and row.strategy is None  # the same filters
+        if alike and strategy in self.arms:
             files += [f"cells/{run}/{strategy}/{n}.json" for n in seeds]
         return files
 

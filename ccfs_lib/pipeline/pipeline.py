@@ -127,12 +127,14 @@ class Pipeline:
     # -- the method ------------------------------------------------------------------
 
     def phases(
-        self, seed: int = 0, strategy: str | None = None
+        self, seed: int = 0, strategy: str | None = None, first: bool = True
     ) -> Iterator[PhaseRecord]:
         """Run Algorithm 1 for one seed.
 
         strategy: one of Table 3, or a rule of the user's, module:function; default the
-        experiment's. Raises InputError for another strategy or a negative seed.
+        experiment's. first: whether the first filter learns the distilled images, as in
+        the paper; else it has learnt nothing, and later ones selected images
+        alone. Raises InputError for another strategy or a negative seed.
         """
         e, rule = self.experiment, None
         _check_seed(seed)
@@ -146,12 +148,13 @@ class Pipeline:
             raise InputError(f"strategy is {strategy!r}, but must be one of {known}")
         difficulty = self.difficulty  # first: a missing file is told before training
         ties = scores.untied(difficulty, seed) if e.ties == "random" else None
+        begin = e.distilled if first else 0
         return curriculum.run(
             self.train,
-            self.distilled(e.distilled),
+            self.distilled(begin),
             difficulty,
             quotas(e.real, e.curricula) if e.real else [],
-            lambda synthetic, phase: self._filter(synthetic, seed, phase),
+            lambda synthetic, phase: self._filter(synthetic, seed, phase, begin),
             teacher_predictions=self.teacher.predictions if e.teacher_correct else None,
             coarse=coarse,
             fine=fine,
@@ -160,13 +163,14 @@ class Pipeline:
             seed=seed,
         )
 
-    def _filter(self, synthetic: ImageSet, seed: int, phase: int) -> Filter:
+    def _filter(self, synthetic: ImageSet, seed: int, phase: int, begin: int) -> Filter:
+        """Train a filter; begin: distilled images per class among what it learns."""
         e = self.experiment
         if not len(synthetic):  # alpha 0: it knows nothing, so all are mistakes
             return curriculum.ignorant(self.train)
         # Only the last epoch is tested.
         recipe = replace(e.recipe, tail=0.0, loss=e.filter_loss or e.recipe.loss)
-        each = e.distilled + sum(quotas(e.real, e.curricula)[: phase - 1])
+        each = begin + sum(quotas(e.real, e.curricula)[: phase - 1])
         how = {"answers": True, "wanted": each * self.train.num_classes}
         return Filter.read(self.trained(synthetic, recipe, 1000 * seed + phase, **how))
 
@@ -215,27 +219,41 @@ class Pipeline:
             return self.train.subset(self.random_real(sizes, seed))
         if arm.set == "selected":
             return self._beside(self._given(seed))
-        return self._beside(self.chosen(seed, arm.rule or (arm.strategy and arm.name)))
+        strategy = arm.rule or (arm.strategy and arm.name)
+        chosen = self.chosen(seed, strategy, arm.first)
+        if arm.filled == "random":
+            other = self.random_real(e.distilled, seed, excluded=chosen)
+            return self.train.subset(np.concatenate([other, chosen]))
+        return self._beside(chosen)
 
-    def chosen(self, seed: int, strategy: str | None = None) -> np.ndarray:
-        """Indices that Algorithm 1 chooses, int64, in the order of choice."""
-        return curriculum.selected(list(self.phases(seed, strategy)))
+    def chosen(
+        self, seed: int, strategy: str | None = None, first: bool = True
+    ) -> np.ndarray:
+        """Indices that Algorithm 1 chooses, int64, in the order of choice.
+
+        Arguments as for `phases`.
+        """
+        return curriculum.selected(list(self.phases(seed, strategy, first)))
 
     def _beside(self, chosen: np.ndarray) -> ImageSet:
         """The distilled part and the chosen images: a final set."""
         distilled = self.distilled(self.experiment.distilled)
         return data.concat(distilled, self.train.subset(chosen))
 
-    def random_real(self, per_class: int | list[int], seed: int) -> np.ndarray:
+    def random_real(
+        self, per_class: int | list[int], seed: int, excluded: Sequence[int] = ()
+    ) -> np.ndarray:
         """Draw `per_class` random training images of each class: indices, int64.
 
         per_class: one number, or one for each class; fewer are the first of more.
+        excluded: indices that are passed over in the same order.
         """
         random, labels = np.random.default_rng(seed), self.train.labels.numpy()
         wanted = np.broadcast_to(per_class, self.train.num_classes)
-        drawn = (
+        drawn = [
             random.permutation(np.flatnonzero(labels == c)) for c in range(len(wanted))
-        )
+        ]
+        drawn = [d[~np.isin(d, excluded)] for d in drawn]
         return np.concatenate([d[:n] for d, n in zip(drawn, wanted, strict=True)])
 
     def evaluate(self, name: str, seed: int) -> dict:
@@ -263,7 +281,8 @@ class Pipeline:
         Under "agreement"; {} for an arm without distilled images or teacher, and where
         neither the weights of a shipped teacher nor its opinions of them are at hand.
         """
-        if arm.set == "short" or arm.changes.get("loss", "kd") != "kd":
+        without = arm.set == "short" or arm.filled == "random"
+        if without or arm.changes.get("loss", "kd") != "kd":
             return {}
         if not len(distilled := self.distilled(arm.distilled(self.experiment))):
             return {}
