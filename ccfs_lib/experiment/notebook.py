@@ -16,9 +16,9 @@ def from_notebook(namespace: dict) -> tuple[Experiment, dict]:
     warns about an unknown parameter and checks no type; here both stop the notebook
     with one sentence. Returns the experiment and the parameters that are the
     chapter's own (`phase`; `networks`, `arms` and `alphas`, with spaces between them;
-    `rows` and `budget`, which `table1.chosen` checks).
+    `rows` and `budget`, which `table1.chosen` checks; `roles`, yes or no).
     """
-    extra = {"phase", "networks", "arms", "alphas", "rows", "budget"}
+    extra = {"phase", "networks", "arms", "alphas", "rows", "budget", "roles"}
     known = {f.name for f in fields(Experiment)} | {*SHORTHANDS, "reading", *extra}
     values = given(namespace, known)
     chapter = {name: values.pop(name) for name in extra & set(values)}
@@ -32,6 +32,8 @@ def from_notebook(namespace: dict) -> tuple[Experiment, dict]:
         chapter["arms"] = _measured(experiment, chapter["arms"])
     if "alphas" in chapter:
         chapter["alphas"] = _portions(experiment, chapter["alphas"])
+    if chapter.get("roles") not in (None, True, False):
+        raise InputError(f"roles is {chapter['roles']!r}, but must be True or False")
     return experiment, chapter
 
 

@@ -318,8 +318,11 @@ def searched() -> Text:
     return table(caption, head, body, left=2)
 
 
-def answer(worth: Sequence[Worth]) -> Text:
-    """Return the finding: in how many lines each part is above zero, open or below."""
+def answer(worth: Sequence[Worth], *more: str) -> Text:
+    """Return the finding: in how many lines each part is above zero, open or below.
+
+    more: further sentences of the chapter, which may be empty.
+    """
     counted = [w for w in worth if not w.own and w.dataset not in SHOWN_ONLY]
     if not counted:
         return finding("No run on photographs has random, alpha 0 and a further alpha.")
@@ -344,6 +347,7 @@ def answer(worth: Sequence[Worth]) -> Text:
         f"alpha 0) is {words['distilled']}.",
         _over(home),
         _by_data(home),
+        *more,
         f"Where another network selected ({count(len(away), 'line')}), the distilled "
         f"part is {_tally([w.distilled for w in away])}."
         if away

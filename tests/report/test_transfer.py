@@ -49,12 +49,14 @@ def test_arms_and_portions_of_a_chapter_are_checked_as_well():
     _, chapter = from_notebook({"arms": some, "alphas": "0 0.25"})
     assert chapter == {"arms": some.split(), "alphas": [0.0, 0.25]}
     assert from_notebook({"arms": "", "alphas": ""})[1] == {"arms": [], "alphas": []}
+    assert from_notebook({"roles": False})[1] == {"roles": False}
     for name, value, told in (
         ("arms", "random best", "arm is 'best', but must be one of simple-mis"),
         ("arms", "random random-hard", "lacks simple-misclassified"),
         ("arms", ["random"], "arms is .'random'., but must be names"),
         ("alphas", "0 some", "alphas has 'some', which is no number"),
         ("alphas", "0 2", "alphas is 2.0"),
+        ("roles", "no", "roles is 'no', but must be True or False"),
     ):
         with pytest.raises(InputError, match=told):
             from_notebook({name: value})

@@ -1,0 +1,167 @@
+"""Chapter 17: the two roles of distilled images, in the first filter and in the set.
+
+Four sets of one size, of one teacher and seed: the first filter has learnt distilled
+images or nothing, and random real images stand in the set in place of the distilled
+ones or do not. CCFS has them in both roles. Each role is measured twice, with and
+without the other, and both times count.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas
+
+from ccfs_lib.claims.compare import CCFS, OPEN, PAIRED, contradiction, once, verdict
+from ccfs_lib.claims.evidence import SHOWN_ONLY, load
+from ccfs_lib.errors import InputError
+from ccfs_lib.report import forest
+from ccfs_lib.report.charts import Line
+from ccfs_lib.report.text import (
+    Text,
+    bracketed,
+    count,
+    interval,
+    listed,
+    plus_minus,
+    table,
+)
+from ccfs_lib.runtime import paths
+from ccfs_lib.statistics import Difference, difference
+
+# Whose distilled images are: in both, in the first filter, in the set, in neither.
+ARMS = (CCFS, "ccfs-first", "ccfs-set", "ccfs-neither")
+TITLES = {"filter": "in the first filter", "set": "in the final set"}
+INKS = {"filter": "sky", "set": "orange"}
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What distilled images are worth in either role, in one run."""
+
+    name: str  # data, IPC, network and teacher
+    dataset: str
+    accuracy: dict[str, list[float]]  # of each of ARMS, percent, by seed
+    own: bool = False  # a run of the user's, which is no evidence of the book
+
+    def _of(self, signs: Sequence[float]) -> Difference:
+        parts = zip(signs, (self.accuracy[arm] for arm in ARMS), strict=True)
+        total = sum(sign * np.asarray(values) for sign, values in parts)
+        return difference(total, [0.0] * len(total), paired=True)
+
+    @property
+    def filter(self) -> Difference:
+        """Points by which they raise it as the images of the first filter."""
+        return self._of((0.5, 0.5, -0.5, -0.5))
+
+    @property
+    def set(self) -> Difference:
+        """Points by which they raise it in the set, against random images there."""
+        return self._of((0.5, -0.5, 0.5, -0.5))
+
+    @property
+    def together(self) -> Difference:
+        """Points that either role is worth more where they have the other one, too."""
+        return self._of((1.0, -1.0, -1.0, 1.0))
+
+
+def measured() -> list[Roles]:
+    """Read all results files, the book's and the user's: runs that have all four sets.
+
+    Raises InputError where the sets of a run differ in a setting.
+    """
+    found, own = _measured(load(paths.results())), paths.own_results()
+    if own != paths.results() and own.is_dir():
+        found += _measured(load(own), own=True)
+    return found
+
+
+def _measured(rows: pandas.DataFrame, own: bool = False) -> list[Roles]:
+    if not len(rows):
+        return []
+    found = [
+        _roles(run, own)
+        for _, run in rows[rows["cell"].isin(ARMS)].groupby("run")
+        if set(run["cell"]) == {*ARMS}
+    ]
+    return sorted(found, key=lambda r: (r.dataset in SHOWN_ONLY, r.name))
+
+
+def _roles(run: pandas.DataFrame, own: bool) -> Roles:
+    parts = {arm: run[run["cell"] == arm] for arm in ARMS}
+    for arm, part in parts.items():
+        once(part, repr(arm))
+    for one, other in combinations(ARMS, 2):
+        if differ := contradiction(parts[one], parts[other]):
+            raise InputError(f"{one!r} and {other!r} differ in {differ}")
+    seeds = sorted(set.intersection(*(set(part["seed"]) for part in parts.values())))
+    accuracy = {
+        arm: [float(v) for v in part.set_index("seed").loc[seeds, "last"]]
+        for arm, part in parts.items()
+    }
+    first = run.iloc[0]
+    name = forest.named(first) + " (your run)" * own
+    return Roles(name, str(first["dataset"]), accuracy, own)
+
+
+def ledger(roles: Sequence[Roles]) -> Text:
+    """Tabulate the accuracies of the four sets, and what the roles are worth."""
+    if not roles:
+        return Text("No run of this book has all four sets.")
+    body = [
+        [
+            r.name,
+            *(plus_minus(r.accuracy[arm]) for arm in ARMS),
+            *(bracketed(d) for d in (r.filter, r.set, r.together)),
+        ]
+        for r in roles
+    ]
+    head = ["run", "both (CCFS)", "first filter", "set", "neither"]
+    head += [*TITLES.values(), "together"]
+    seeds = listed(sorted({count(len(r.accuracy[CCFS]), "seed") for r in roles}))
+    caption = (
+        "All runs of this book with four sets, named by where distilled images are. "
+        "Test accuracy after the last epoch, percent, mean ± half of the 95 % t "
+        f"interval. Then points with their 95 % interval, {PAIRED}, of {seeds}, the "
+        "same teacher for all: what they are worth in either role, the mean of with "
+        "and without the other; together: how much more that is with than without."
+    )
+    return table(caption, head, body)
+
+
+def draw(roles: Sequence[Roles]):
+    """Draw what distilled images are worth in either role; None of no run."""
+    if not roles:
+        return None
+    groups = {}
+    for r in roles:
+        worth = {role: getattr(r, role) for role in TITLES}
+        groups[r.name] = [
+            Line(TITLES[role], d.mean, d.half, (), INKS[role], bracketed(d))
+            for role, d in worth.items()
+        ]
+    return forest.grouped(groups, f"{forest.LABEL} (points, {PAIRED})")
+
+
+def answer(roles: Sequence[Roles]) -> str:
+    """Say what distilled images are worth in either role; "" of no photographs."""
+    shown = [r for r in roles if not r.own and r.dataset not in SHOWN_ONLY]
+    each = [
+        f"{r.name}: {TITLES['filter']} {interval(r.filter)}, {TITLES['set']} "
+        f"{interval(r.set)}{_together(r)}"
+        for r in shown
+    ]
+    return (
+        f"Distilled images in either role, against none {TITLES['filter']} and random "
+        f"images {TITLES['set']}: {'; '.join(each)}."
+        if each
+        else ""
+    )
+
+
+def _together(r: Roles) -> str:
+    """Say whether a role is worth more with the other one, where that is clear."""
+    if verdict(r.together) == OPEN:
+        return ""
+    return f", each of them {interval(r.together)} more where the other is, too"
