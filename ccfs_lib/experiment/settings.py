@@ -84,8 +84,8 @@ class Experiment:
     dataset: Annotated[
         str,
         Setting(
-            "digits, cifar10, cifar100, cifar100-coarse, cifar10-jpeg, tiny-imagenet, a "
-            "path to images, or module:function",
+            "digits, cifar10, cifar100, cifar100-coarse, cifar10-jpeg, tiny-imagenet, "
+            "a path to images, or module:function",
             "data",
         ),
     ] = "digits"
