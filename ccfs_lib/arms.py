@@ -39,9 +39,9 @@ class Arm:
     rule: str = ""
     colour: str = "green"  # of the book's palette
     printed: str = ""  # the method of Table 1 that it is compared with
-    # Where distilled images act: whether the first filter learns them (else it has
-    # learnt nothing), and whether the set has them (else random real ones instead).
-    first: bool = True
+    # Where distilled images are: whether filters learn them (else selected images only,
+    # and the first one nothing), and whether the set has them (else random real ones).
+    in_filters: bool = True
     filled: Literal["distilled", "random"] = "distilled"
 
     @property
@@ -55,12 +55,12 @@ class Arm:
         return dict(self.training)
 
     def distilled(self, experiment) -> int:
-        """Distilled images per class that its set, or its first filter, asks for."""
+        """Distilled images per class that its set, or its filters, ask for."""
         if self.set == "distilled":
             return experiment.ipc
         # "short" counts what CCFS could fill, so CCFS is computed for it.
         asks = self.set not in ("random", "full") and (
-            self.first or self.filled == "distilled"
+            self.in_filters or self.filled == "distilled"
         )
         return experiment.distilled if asks else 0
 
@@ -95,11 +95,11 @@ ARMS = (
     Arm("random-plain", "random, not augmented", "random", None, PLAIN),
     Arm("distilled-plain", "distilled only, not augmented", "distilled", None, PLAIN),
     # Sets as large as CCFS's that tell its distilled images' two parts: chapter 17.
-    Arm("ccfs-first", "CCFS, distilled in the first filter", "phases", filled="random"),
-    Arm("ccfs-set", "CCFS, distilled in the set", "phases", first=False),
+    Arm("ccfs-filters", "CCFS, distilled in filters only", "phases", filled="random"),
+    Arm("ccfs-set", "CCFS, distilled in the set only", "phases", in_filters=False),
     Arm(
         *("ccfs-neither", "CCFS, distilled in neither", "phases"),
-        first=False,
+        in_filters=False,
         filled="random",
     ),
     # The Random row of Table 1: SelMatch's protocol, at every IPC as many steps.
@@ -149,7 +149,7 @@ def parse(name: str, experiment=None) -> Arm:
             "own selection rule"
         )
     lists = experiment is None or experiment.selected_from
-    parts = arm.set == "phases" and not (arm.first and arm.filled == "distilled")
+    parts = arm.set == "phases" and not (arm.in_filters and arm.filled == "distilled")
     if parts and experiment is not None and not experiment.distilled:
         raise InputError(
             f"arm is {name!r}, but alpha is {experiment.alpha:g}: without distilled "

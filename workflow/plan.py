@@ -116,7 +116,7 @@ class Grid:
         files, strategy = self.start(run), f"{e.fine}-{e.coarse}"
         if e.real:
             files += [f"filter/{self.name('filter', run)}/{n}.json" for n in seeds]
-        alike = row.first and row.strategy is None  # the same filters
+        alike = row.in_filters and row.strategy is None  # the same filters
         if alike and strategy in self.arms:
             files += [f"cells/{run}/{strategy}/{n}.json" for n in seeds]
         return files

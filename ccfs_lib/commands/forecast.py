@@ -260,10 +260,10 @@ class _Forecast:
         for phase in range(filters + 1, e.curricula + 1 if e.real else 1):
             # All strategies and numbers of phases begin with the same filter.
             first = e.part(*FILTER) | {"distilled": e.distilled}
-            if phase == 1 and not arm.first:  # it has learnt nothing
+            if phase == 1 and not arm.in_filters:  # it has learnt nothing
                 continue
             parts = first if phase == 1 else chain.part(*FILTER, "choice")
-            parts |= {} if arm.first else {"first": False}
+            parts |= {} if arm.in_filters else {"in_filters": False}
             spent = each[f"filter {phase}"] + each[f"selection {phase}"]
             total += self._once(parts, spent, "filter", phase, seed)
         return total

@@ -127,14 +127,14 @@ class Pipeline:
     # -- the method ------------------------------------------------------------------
 
     def phases(
-        self, seed: int = 0, strategy: str | None = None, first: bool = True
+        self, seed: int = 0, strategy: str | None = None, distilled: bool = True
     ) -> Iterator[PhaseRecord]:
         """Run Algorithm 1 for one seed.
 
         strategy: one of Table 3, or a rule of the user's, module:function; default the
-        experiment's. first: whether the first filter learns the distilled images, as in
-        the paper; else it has learnt nothing, and later ones selected images
-        alone. Raises InputError for another strategy or a negative seed.
+        experiment's. distilled: whether the filters learn the distilled images, as in
+        the paper; else selected images alone, and the first one nothing. Raises
+        InputError for another strategy or a negative seed.
         """
         e, rule = self.experiment, None
         _check_seed(seed)
@@ -148,7 +148,7 @@ class Pipeline:
             raise InputError(f"strategy is {strategy!r}, but must be one of {known}")
         difficulty = self.difficulty  # first: a missing file is told before training
         ties = scores.untied(difficulty, seed) if e.ties == "random" else None
-        begin = e.distilled if first else 0
+        begin = e.distilled if distilled else 0
         return curriculum.run(
             self.train,
             self.distilled(begin),
@@ -220,20 +220,20 @@ class Pipeline:
         if arm.set == "selected":
             return self._beside(self._given(seed))
         strategy = arm.rule or (arm.strategy and arm.name)
-        chosen = self.chosen(seed, strategy, arm.first)
+        chosen = self.chosen(seed, strategy, arm.in_filters)
         if arm.filled == "random":
             other = self.random_real(e.distilled, seed, excluded=chosen)
             return self.train.subset(np.concatenate([other, chosen]))
         return self._beside(chosen)
 
     def chosen(
-        self, seed: int, strategy: str | None = None, first: bool = True
+        self, seed: int, strategy: str | None = None, distilled: bool = True
     ) -> np.ndarray:
         """Indices that Algorithm 1 chooses, int64, in the order of choice.
 
         Arguments as for `phases`.
         """
-        return curriculum.selected(list(self.phases(seed, strategy, first)))
+        return curriculum.selected(list(self.phases(seed, strategy, distilled)))
 
     def _beside(self, chosen: np.ndarray) -> ImageSet:
         """The distilled part and the chosen images: a final set."""

@@ -1,9 +1,9 @@
-"""Chapter 17: the two roles of distilled images, in the first filter and in the set.
+"""Chapter 17: the two roles of distilled images, in the filters and in the set.
 
-Four sets of one size, of one teacher and seed: the first filter has learnt distilled
-images or nothing, and random real images stand in the set in place of the distilled
-ones or do not. CCFS has them in both roles. Each role is measured twice, with and
-without the other, and both times count.
+Four sets of one size, of one teacher and seed: filters have learnt the distilled images
+beside the selected ones or only the latter, and the final set has the distilled images
+or random real ones in their place. CCFS has them in both roles. Each role is measured
+twice, with and without the other, and both times count.
 """
 
 from collections.abc import Sequence
@@ -30,9 +30,9 @@ from ccfs_lib.report.text import (
 from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import Difference, difference
 
-# Whose distilled images are: in both, in the first filter, in the set, in neither.
-ARMS = (CCFS, "ccfs-first", "ccfs-set", "ccfs-neither")
-TITLES = {"filter": "in the first filter", "set": "in the final set"}
+# Whose distilled images are: in both, in the filters, in the set, in neither.
+ARMS = (CCFS, "ccfs-filters", "ccfs-set", "ccfs-neither")
+TITLES = {"filter": "in the filters", "set": "in the final set"}
 INKS = {"filter": "sky", "set": "orange"}
 
 
@@ -52,7 +52,7 @@ class Roles:
 
     @property
     def filter(self) -> Difference:
-        """Points by which they raise it as the images of the first filter."""
+        """Points by which they raise it as images that filters learn."""
         return self._of((0.5, 0.5, -0.5, -0.5))
 
     @property
@@ -117,7 +117,7 @@ def ledger(roles: Sequence[Roles]) -> Text:
         ]
         for r in roles
     ]
-    head = ["run", "both (CCFS)", "first filter", "set", "neither"]
+    head = ["run", "both (CCFS)", "filters", "set", "neither"]
     head += [*TITLES.values(), "together"]
     seeds = listed(sorted({count(len(r.accuracy[CCFS]), "seed") for r in roles}))
     caption = (

@@ -1,4 +1,4 @@
-"""Arms that tell the two parts of distilled images: in the first filter, in the set."""
+"""Arms that tell the two parts of distilled images: in the filters, in the set."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from ccfs_lib.commands.forecast import forecast
 from ccfs_lib.errors import InputError
 from ccfs_lib.pipeline import Pipeline
 
-PARTS = ("ccfs-first", "ccfs-set", "ccfs-neither")
+PARTS = ("ccfs-filters", "ccfs-set", "ccfs-neither")
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,11 @@ def test_sets_share_what_their_names_say(run, seed):
     assert not ccfs[1].equal(of_set[1])
 
 
-@pytest.mark.parametrize(("arm", "first"), [("ccfs-first", True), ("ccfs-neither", 0)])
-def test_random_images_fill_the_place_and_repeat_none(run, arm, first):
-    chosen = run.chosen(1, first=bool(first))
+@pytest.mark.parametrize(
+    ("arm", "distilled"), [("ccfs-filters", True), ("ccfs-neither", 0)]
+)
+def test_random_images_fill_the_place_and_repeat_none(run, arm, distilled):
+    chosen = run.chosen(1, distilled=bool(distilled))
     filled, _ = halves(run, arm, 1)
     drawn = run.random_real(30, 1).reshape(10, 30)
     wanted = [[i for i in own if i not in set(chosen)][:2] for own in drawn]
@@ -50,7 +52,7 @@ def test_random_images_fill_the_place_and_repeat_none(run, arm, first):
 
 
 def test_a_curriculum_begun_from_nothing_is_algorithm_1_on_no_images(run):
-    records = list(run.phases(0, first=False))
+    records = list(run.phases(0, distilled=False))
     assert [r.synthetic for r in records] == [0, records[0].quota * 10]
     labels, right = run.train.labels.numpy(), run.teacher.predictions
     able = np.flatnonzero(right == labels)
@@ -76,7 +78,9 @@ def test_rows_tell_images_and_agreement_where_there_are_any(run):
     rows = {arm: run.evaluate(arm, 0) for arm in PARTS}
     assert all(75 < r["images"] <= r["wanted"] == 80 for r in rows.values())
     assert "agreement" in rows["ccfs-set"]
-    assert not {"agreement", "phases"} & set(rows["ccfs-first"] | rows["ccfs-neither"])
+    assert not {"agreement", "phases"} & set(
+        rows["ccfs-filters"] | rows["ccfs-neither"]
+    )
     needed = [parse(arm).distilled(run.experiment) for arm in PARTS]
     assert needed == [2, 2, 0]
 

@@ -57,7 +57,7 @@ def test_each_role_is_the_mean_with_and_without_the_other():
 def test_runs_without_all_four_sets_are_left_out_and_seeds_are_the_common_ones():
     whole, part = accuracies(), accuracies()
     del part["ccfs-set"]
-    whole["ccfs-first"] = whole["ccfs-first"][:2]
+    whole["ccfs-filters"] = whole["ccfs-filters"][:2]
     found = roles._measured(pandas.concat([rows(whole), rows(part, "other")]))
     assert [len(r.accuracy["ccfs-neither"]) for r in found] == [2]
     assert roles._measured(rows({"random": [1.0]})) == []
@@ -80,7 +80,7 @@ def test_digits_come_last_and_say_nothing_in_the_finding():
     assert digits.dataset == "digits" and photographs.dataset == "cifar100"
     assert roles.answer([digits]) == ""
     text = roles.answer([photographs, digits]).replace("\N{NO-BREAK SPACE}", " ")
-    assert "CIFAR-100, IPC 50, ResNet-18: in the first filter +3.2 points" in text
+    assert "CIFAR-100, IPC 50, ResNet-18: in the filters +3.2 points" in text
     assert "in the final set \N{MINUS SIGN}0.7 points" in text
     assert "each of them +0.5 points" in text  # clear of zero, so it is said
     (open_,) = roles._measured(rows(accuracies(both=0.0, noise=1.0)))
