@@ -227,7 +227,7 @@ def table(
     if len(missing) == len(printed):
         parts.append(f"Ours: {NOT}.\n")
     elif missing:
-        parts.append(f"Of these, {NOT} here: {'; '.join(missing)}.\n")
+        parts.append(f"Of these, not in our columns: {'; '.join(missing)}.\n")
     return "\n".join(parts)
 
 

@@ -87,26 +87,40 @@ def control(run: pandas.DataFrame) -> str:
     """Say what CCFS gains over random images with the same teacher; the scale."""
     first, d = run.iloc[0], compare(run, *PAIR)
     means = [percent(summary(values(run, arm)).mean) for arm in PAIR]
+    printed = paper.arm(CCFS, printed_as(first), int(first["ipc"]))
+    if printed and first.get("scale") == "paper":
+        means[0] += f" (the paper {percent(printed)})"
     text = (
         f"**{forest.place(first)}, {forest.network(first['network'])}.** With the same "
         f"teacher, CCFS reaches {means[0]} and as many random real images {means[1]}: "
         f"{_worth(d)} ({_scale(first, d.n_a)})."
     )
     text = f"{text} {unequal_steps(run, *PAIR)}".strip()
-    if (equal := equal_steps(run, *PAIR)) is None:
-        return text
+    if equal := _equal(run, *PAIR):
+        text += f" In {equal[0]} the difference is {equal[1]}."
+    return text
+
+
+def _equal(run: pandas.DataFrame, left: str, right: str) -> tuple[str, str] | None:
+    """Name the seeds in which two arms had equal batches, and their difference."""
+    if (equal := equal_steps(run, left, right)) is None:
+        return None
     seeds = "the other seed" if equal.n_a == 1 else f"the other {equal.n_a} seeds"
-    return f"{text} In {seeds} the difference is {signed(equal.mean)}."
+    return seeds, signed(equal.mean)
 
 
 def _scale(first: pandas.Series, seeds: int) -> str:
-    """Name epochs, teacher and seeds of a run, and the paper's epochs and teacher."""
+    """Name epochs, alpha, teacher and seeds of a run, beside what the paper has."""
     parts, data = [], printed_as(first).removesuffix("-jpeg")
+    theirs = (
+        preset(data, "paper", ipc=int(first["ipc"])) if data in CLASS_SIZE else None
+    )
     if pandas.notna(epochs := first.get("recipe.epochs")):
         parts.append(count(int(epochs), "epoch"))
-        if data in CLASS_SIZE:
-            theirs = preset(data, "paper", ipc=int(first["ipc"])).recipe.epochs
-            parts[0] += f", the paper has {theirs}"
+        if theirs:
+            parts[0] += f", the paper has {theirs.recipe.epochs}"
+    if theirs and pandas.notna(alpha := first.get("alpha")) and alpha != theirs.alpha:
+        parts.append(f"alpha {alpha:g}, the paper's is {theirs.alpha:g}")
     if pandas.notna(reached := first.get("teacher_last")):
         parts.append(f"one teacher of {percent(float(reached), 2)}")
         if full := paper.full(data):
@@ -150,46 +164,78 @@ def parts(run: pandas.DataFrame) -> str:
         OPEN: "what distilled images add, {} points, is open",
     }[verdict(added)].format(bracketed(added))
     alone = "Selection alone (alpha 0, nothing distilled)"
-    return f"**The parts.** {alone} {first}; {second}."
+    equal = _equal(run, CCFS, ALPHA0) or ()
+    less = f" (with equal batches, in {equal[0]}, {equal[1]})" if equal else ""
+    return f"**The parts.** {alone} {first}; {second}{less}."
 
 
 def elsewhere(runs: list[pandas.DataFrame], others: list[pandas.DataFrame]) -> str:
     """Say how the same comparison ends with other teachers, and other learners."""
     sentences = []
     if runs:
+        data = [f"on {name} {_tally(some, PAIR)}" for name, some in _by_data(runs)]
         sentences.append(
-            f"Of {count(len(runs), 'other run')} on photographs, each with a teacher "
-            f"of its own, CCFS is {_tally(runs, PAIR)}."
+            f"In {count(len(runs), 'other run')}, each with a teacher of its own, CCFS "
+            f"is {'; '.join(data)}."
         )
     if others:
-        gains = [compare(run, *PAIR) for run in others]
-        single = f" ({bracketed(gains[0])})" if len(gains) == 1 else ""
+        each = listed([_learned(run) for run in others])
         sentences.append(
-            "On networks that took no part in the selection "
-            f"({count(len(others), 'test')}), CCFS is {_tally(others, PAIR)}{single}."
+            "For networks that took no part in the selection its sets are worth, "
+            f"against random images, {each} points."
         )
     return f"**Elsewhere.** {' '.join(sentences)}" if sentences else ""
 
 
+def _by_data(runs: list[pandas.DataFrame]) -> list[tuple[str, list[pandas.DataFrame]]]:
+    """Group runs by their data set, whatever its pixels: (name, runs)."""
+    groups: dict[str, list[pandas.DataFrame]] = {}
+    for run in runs:
+        groups.setdefault(forest.data(run.iloc[0]), []).append(run)
+    return list(groups.items())
+
+
+def _learned(run: pandas.DataFrame) -> str:
+    """Say what another network's sets are worth to a learner: +1.6 [...] (ConvNet)."""
+    about = [forest.network(run["learner"].iloc[0])]
+    if ALPHA0 in set(run["cell"]):
+        about.append(f"selection alone {bracketed(compare(run, ALPHA0, 'random'))}")
+    return f"{bracketed(compare(run, *PAIR))} ({'; '.join(about)})"
+
+
 def together(runs: list[pandas.DataFrame]) -> str:
-    """Say what both parts are worth over data and networks; from three such on."""
-    parts = [
-        forest.alike(m for run in runs for m in ladder.measured(run, [step]))
-        for step in ladder.STEPS[1:3]  # selection alone, distilled images
-    ]
-    if len(groups := parts[0]) < FEW:
+    """Say what both parts are worth by data set; from three pairs with networks on."""
+    alone, added = ladder.STEPS[1:3]  # selection alone, distilled images
+    several = [run for run in runs if ALPHA0 in set(run["cell"])]
+    pairs = forest.alike(m for run in several for m in ladder.measured(run, [alone]))
+    if len(pairs) < FEW:
         return ""
-    alone, added = (
-        between([pooled([m.difference for m in group]) for group in part])
-        for part in parts
-    )
-    mean = " (the mean over its teachers)" * (max(map(len, groups)) > 1)
+    words = {
+        step: [f"{name} {_valued(some, step)}" for name, some in _by_data(several)]
+        for step in (alone, added)
+    }
     return (
-        f"**All {len(groups)} pairs of data and network with alpha 0** on photographs, "
-        f"a value each{mean}: selection alone {bracketed(alone)} points"
-        f"{SAID[verdict(alone)]}; distilled images {bracketed(added)} points"
-        f"{SAID[verdict(added)]}."
+        f"**All {len(pairs)} pairs of data and network with alpha 0** on photographs, "
+        f"points by data set: selection alone {listed(words[alone])}; distilled images "
+        f"{listed(words[added])}."
     )
+
+
+def _valued(runs: list[pandas.DataFrame], step: ladder.Contrast) -> str:
+    """Average a step over pairs of data and network, or over the teachers of one pair.
+
+    A pair with several teachers counts once; of one pair with one teacher, the interval
+    is over its seeds.
+    """
+    pairs = forest.alike(m for run in runs for m in ladder.measured(run, [step]))
+    each = [m.difference for m in pairs[0]]
+    if len(pairs) > 1:
+        d = between([pooled([m.difference for m in pair]) for pair in pairs])
+        of = count(len(pairs), "pair")
+    else:
+        d = between(each) if len(each) > 1 else each[0]
+        of = count(len(each), "teacher")
+    return f"{bracketed(d)} ({of})"
 
 
 def _tally(runs: list[pandas.DataFrame], pair: tuple[str, str]) -> str:

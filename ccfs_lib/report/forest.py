@@ -42,6 +42,12 @@ def place(run: pandas.Series) -> str:
     return f"{DATASETS.get(run['dataset'], run['dataset'])}{of}, IPC {run['ipc']:.0f}"
 
 
+def data(run: pandas.Series) -> str:
+    """Name a run's data set, and its part: Tiny-ImageNet (20 classes)."""
+    part = f" ({run['classes']:.0f} classes)" if run.get("classes", 0) > 0 else ""
+    return f"{DATASETS.get(run['dataset'], run['dataset'])}{part}"
+
+
 def network(name: str) -> str:
     """Return a network's name as the field writes it: ResNet-18, ConvNet."""
     kind = name.rstrip("0123456789-")
