@@ -35,6 +35,7 @@ from ccfs_lib.report.text import (
     DASH,
     MINUS,
     Text,
+    bracketed,
     count,
     fill,
     finding,
@@ -221,29 +222,32 @@ def _shares(rows, experiment) -> str:
     """
     if "random-hard" not in set(rows["cell"]):
         return ""
+    ends = CCFS, "random-hard"
     total, teacher, chosen = (
-        compare(rows, *pair).mean
-        for pair in ((CCFS, "random-hard"), ("random", "random-hard"), (CCFS, "random"))
+        bracketed(compare(rows, *pair))
+        for pair in (ends, ("random", "random-hard"), (CCFS, "random"))
     )
-    where = experiment.printed_as, experiment.ipc
-    printed = [paper.arm(arm, *where) for arm in (CCFS, "random-hard")]
+    ours = [summary(values(rows, arm)).mean for arm in ends]
+    printed = [paper.arm(arm, experiment.printed_as, experiment.ipc) for arm in ends]
     theirs = (
         ""
         if None in printed
-        else f" The paper's difference is {signed(printed[0] - printed[1])}, with a "
-        "ResNet-18 and another training of the random images: the two need not agree."
+        else f" The paper's is {signed(printed[0] - printed[1])}, from "
+        f"{printed[0]:.1f} and {printed[1]:.1f}, with a ResNet-18 and another training "
+        f"of the random images; ours is from {ours[0]:.1f} and {ours[1]:.1f}. The two "
+        "differences need not agree, and equal ones would confirm neither."
     )
     alone = (
         f" Of the latter, selection alone (alpha 0) is "
-        f"{signed(compare(rows, ALPHA0, 'random').mean, 2)}."
+        f"{bracketed(compare(rows, ALPHA0, 'random'))}."
         if ALPHA0 in set(rows["cell"])
         else ""
     )
     return (
         "The paper compares CCFS, trained with a teacher, with random images trained "
-        f"with hard labels. With CCFS's recipe for both, that difference is "
-        f"{signed(total, 2)} points here: {signed(teacher, 2)} from the teacher and "
-        f"{signed(chosen, 2)} from the set.{alone}{theirs}"
+        f"with hard labels. With CCFS's recipe for both, that difference is {total} "
+        f"points here: {teacher} from the teacher and {chosen} from the set.{alone}"
+        f"{theirs}"
     )
 
 
@@ -271,10 +275,13 @@ def _batches(rows) -> str:
     if len(set(of.values())) < 2:
         return ""
     sizes = [f"{batch} for seed {seed}" for seed, batch in of.items()]
+    printed = batch_sizes(rows.assign(**{"recipe.batch_rule": "paper"}), CCFS)
+    table = {*printed.values()}
+    told = f" By the paper's Table 8 all would have {min(table)}." * (len(table) == 1)
     return (
-        "The batch size depends on the size of the set, and the sets of CCFS lie on "
-        f"both sides of a threshold: {listed(sizes)}. Half the batch size means twice "
-        "as many steps."
+        "By the rule of this run the batch size depends on the size of the set, and "
+        f"the sets of CCFS lie on both sides of a threshold: {listed(sizes)}. Half the "
+        f"batch size means twice as many steps.{told}"
     )
 
 

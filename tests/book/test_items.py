@@ -141,7 +141,7 @@ def test_a_method_with_a_budget_is_shown_if_it_got_enough_of_its_work(tmp_path):
     body = cells(table.body, "CIFAR-100")
     assert body["CUDD"][-1] == "40.0" and body["DSA"][-1] == DASH
     said = table.shows.replace("\N{NO-BREAK SPACE}", " ")
-    assert "had less: CUDD 40 % (IPC 50, 16 px);" in said
+    assert "had less: CUDD 40 % (IPC 50, 16 px)." in said
     assert "had less" not in paper_tables.main_results(rows[rows.share.isna()]).shows
     (column,) = table.columns
     assert {*column.files} == {("a", "simple-misclassified"), ("a", "cudd-10")}

@@ -152,6 +152,7 @@ def test_what_it_falls_short_of_the_paper_stands_on_its_pages(blind):
     rows = report.arms.read(fullrun(), names)
     said = str(report.arms.answer(rows, fullrun())).replace("\N{NO-BREAK SPACE}", " ")
     assert "32 for seed 0, 32 for seed 1 and 64 for seed 2" in said
+    assert "By the paper's Table 8 all would have 64." in said
     assert "holds 99.95 % of its budget" in said
     assert "a test accuracy of 75.25 %, the paper's 78.8 %" in said
     words = [t.get_text() for t in report.arms.differences(rows).axes[0].texts]

@@ -713,12 +713,12 @@ def test_evaluation_finding(ours, word):
     )
     said = repr(arms.answer(rows, preset()))
     assert word in said
-    total = np.mean(ours) - np.mean(hard)
-    assert f"{text.signed(total, 2)} points here" in said
-    assert "The paper prints" not in said
-    assert "The paper's difference is +13.2, with a ResNet-18" in repr(
-        arms.answer(rows, preset("cifar10", ipc=500))
-    )
+    total = text.bracketed(arms.compare(rows, arms.CCFS, "random-hard"))
+    assert f"that difference is {total} points here" in said
+    assert "The paper" in said and "The paper's" not in said
+    said = repr(arms.answer(rows, preset("cifar10", ipc=500)))
+    assert "The paper's is +13.2, from 92.5 and 79.3, with a ResNet-18" in said
+    assert f"ours is from {np.mean(ours):.1f} and {np.mean(hard):.1f}. The" in said
 
 
 def test_differences_are_paired_by_seed_and_show_each_seed():
