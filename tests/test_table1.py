@@ -19,6 +19,7 @@ from ccfs_lib.experiment import table1 as recipes
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.pipeline import work as working
 from ccfs_lib.pipeline.table1 import Table1Pipeline
+from ccfs_lib.report.table1 import Clock, Read
 from ccfs_lib.runtime import paths
 from ccfs_lib.runtime.workers import executor
 from ccfs_lib.store import Store
@@ -166,6 +167,24 @@ def test_a_set_is_built_once_for_both_panels(quick):
     for protocol in cells(row):
         quick.evaluate(row, protocol, 0)
     assert quick.store.computed.count("condense") == 1
+
+
+def test_minutes_of_rows_that_match_have_those_of_their_experts(quick, monkeypatch):
+    """A second row finds the experts of the first, and needs them as much."""
+    seen = []
+
+    class Kinds(Clock):
+        def get(self, kind, recipe, compute):
+            seen.append(kind)
+            return super().get(kind, recipe, compute)
+
+    for name in ("mtt", "selmatch"):
+        quick.built(BY_NAME[name], 0)
+    monkeypatch.setattr("ccfs_lib.report.table1.Clock", Kinds)
+    read = Read(quick.experiment, ())
+    assert read.minutes(BY_NAME["selmatch"]).endswith(" s") and "expert" in seen
+    seen.clear()
+    assert read.minutes(BY_NAME["forgetting"]) and "expert" not in seen
 
 
 def test_one_counting_run_serves_three_rows(quick):
