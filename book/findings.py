@@ -64,7 +64,6 @@ WORDS = {
     "filter_loss": "filters learn from {} labels",
     "teacher_correct": "teacher has to be right: {}",
     "teacher.epochs": "teacher of {} epochs",
-    "teacher_seed": "teacher with seed {}",
     "distillation.method": "distilled by {}",
     "beta": "window from {}",
     "matcher": "trajectories of {}",
@@ -214,7 +213,7 @@ def arms(name: str, rows: pandas.DataFrame, title: str = "") -> str:
 
 
 def labels(rows: pandas.DataFrame, every: pandas.DataFrame) -> dict[str, str]:
-    """Name runs for readers: data, network, and what is not usual; no name twice.
+    """Name runs for readers: data, network, teacher, what is not usual; none twice.
 
     rows: of the runs to name; every: of all runs.
     """
@@ -231,7 +230,10 @@ def labels(rows: pandas.DataFrame, every: pandas.DataFrame) -> dict[str, str]:
         if not _absent(learner := first.get("evaluation_network")):
             network = f"{forest.network(learner)}, filters {network}"
         names[run] = "; ".join(
-            [f"{forest.place(first)}, {network}", *_unusual(first, beside, by_run)]
+            [
+                f"{forest.place(first)}, {network}{forest.teacher(first)}",
+                *_unusual(first, beside, by_run),
+            ]
         )
     given = list(names.values())
     return {

@@ -4,16 +4,17 @@ Which lines count, and what they say together, is `ccfs_lib.claims.evidence`'s: 
 is chosen here.
 """
 
-import math
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import findings
 import pandas
+import tested
 from findings import BADGES, NOTHING
 
 from ccfs_lib import paper
-from ccfs_lib.claims import compare, ladder
+from ccfs_lib.claims import arms, compare, ladder
 from ccfs_lib.claims.compare import (
     ALPHA0,
     CCFS,
@@ -40,7 +41,7 @@ from ccfs_lib.claims.evidence import (
 )
 from ccfs_lib.claims.ledger import ledger
 from ccfs_lib.errors import InputError
-from ccfs_lib.report.text import DASH, count, listed, percent, signed
+from ccfs_lib.report.text import DASH, count, listed
 
 SIGNS = dict(zip(VERDICTS, ("\N{CHECK MARK}", "\N{BALLOT X}", "?"), strict=True))
 SIZE_SIGNS = dict(
@@ -68,10 +69,18 @@ SUMS = {
     OPEN: "too close to call in every test",
 }
 MARKS = BADGES | {FAILS_IN_SOME: BADGES[FAILS]}
+TEACHERS = (
+    "Every line below names data, network and teacher; lines that agree in these share "
+    "the teacher. The first of a data set and network has no number. The teachers:"
+)
 RATE = 0.05  # of false discoveries among those that are kept
 HOW = dict(zip(VERDICTS, ("for", "against", "too close"), strict=True))
 # What the paper does not compare with: claim, and the arms or portions.
 TEACHER = "CCFS beats random real images that learn from the same teacher"
+CONTROLS = (
+    "What the paper does not compare with; these tests are not corrected for their "
+    "number"
+)
 NONE = "CCFS with its distilled images beats CCFS without any (alpha 0)."
 ALONE = "Selection alone (alpha 0) beats random images with the same teacher."
 
@@ -85,13 +94,14 @@ def short(folder: Path) -> str:
     known = {claim.id: claim for claim in paper.claims().itertuples()}
     lines = {name: table[table["claim"] == name] for name in known}
     badges = {name: badge(name, group) for name, group in lines.items()}
+    further = tested.further(tested.sources(rows))
     text = [f"{_counted(badges, table)} {{doc}}`verdict` has them all.", ""]
-    text += [_multiplicity(table), ""]
+    text += [_multiplicity(table), "", _split(rows, table), ""]
     for name, b in badges.items():
         if b.verdict not in (UNTESTED, OPEN):
-            text.append(_short(known[name], b, lines[name]))
+            text.append(_short(known[name], b, lines[name], further))
     if controls := _controls(rows):
-        text += ["", "What the paper does not compare with:", "", *controls]
+        text += ["", f"{CONTROLS}:", "", *controls]
     return "\n".join(text) + "\n"
 
 
@@ -111,15 +121,28 @@ def _counted(badges: dict[str, Badge], lines: pandas.DataFrame) -> str:
     words = [b.verdict for b in badges.values()]
     evidence = lines[lines["counts"].astype(bool)]
     aside = sum(b.verdict == UNTESTED and b.shown_only > 0 for b in badges.values())
-    teachers = count(evidence["source"].nunique(), "independent teacher")
     text = (
         f"Of the {len(words)} claims of the paper that can be checked, "
-        f"{len(words) - words.count(UNTESTED)} are tested here on photographs, with "
-        f"{teachers} or sets of experts. {_sums(words, _held(badges, lines))}."
+        f"{len(words) - words.count(UNTESTED)} are tested here on photographs"
+        f"{_teachers(evidence)}. {_sums(words, _held(badges, lines))}."
     )
     if aside:
         text += f" Tested on digits only, which is no evidence: {aside}."
     return text
+
+
+def _teachers(lines: pandas.DataFrame) -> str:
+    """Count the teachers of lines, and sets of experts where there are any."""
+    experts = _tested_by(lines).isin(SECTION_3)
+    numbers = [lines[part]["source"].nunique() for part in (~experts, experts)]
+    nouns = ("different teacher", "set of experts"), ("", "sets of experts")
+    parts = [count(n, *names) for n, *names in zip(numbers, *nouns, strict=True) if n]
+    return f", with {listed(parts)}" * bool(parts)
+
+
+def _tested_by(lines: pandas.DataFrame) -> pandas.Series:
+    """Return the experiment that tests the claim of each line."""
+    return lines["claim"].map(paper.claims().set_index("id")["tested_by"])
 
 
 def counted(folder: Path) -> str:
@@ -130,7 +153,7 @@ def counted(folder: Path) -> str:
         return ""
     every = {n: badge(n, part) for n, part in table.groupby("claim", sort=False)}
     words = [b.verdict for b in every.values()]
-    tested, counts = len(words) - words.count(UNTESTED), table["counts"].astype(bool)
+    measured, counts = len(words) - words.count(UNTESTED), table["counts"].astype(bool)
     kept = [
         bool(_kept(table[counts & (table["claim"] == name)]).all())
         for name, b in every.items()
@@ -140,7 +163,7 @@ def counted(folder: Path) -> str:
     corrected = "" if all(kept) else f"after a correction for {tests}: {sum(kept)}"
     aside = _held(every, table, corrected)
     return (
-        f"**The paper's claims.** {tested} of {len(words)} are tested here on "
+        f"**The paper's claims.** {measured} of {len(words)} are tested here on "
         f"photographs. {_sums(words, aside)}. See {{doc}}`all {len(words)} <verdict>`."
     )
 
@@ -188,23 +211,78 @@ def _multiplicity(lines: pandas.DataFrame) -> str:
     )
 
 
+def _split(rows: pandas.DataFrame, lines: pandas.DataFrame) -> str:
+    """Say how many tests are of a final set's accuracy, and how many of filters."""
+    tied = (lines["verdict"] != OPEN) & lines["adjusted"].isna()  # no test
+    evidence = lines[lines["counts"].astype(bool) & ~tied]
+    if evidence.empty:
+        return ""
+    final = _tested_by(evidence) != arms.COURSES
+    clear = [int(_kept(evidence[part]).sum()) for part in (final, ~final)]
+    text = (
+        f"{final.sum()} of the {len(evidence)} tests are of the accuracy that a final "
+        f"set gives, and {clear[0]} of these are clear after the correction"
+        f"{_by_teacher(rows, evidence[final & _kept(evidence)])}. The other "
+        f"{(~final).sum()} are of the filters' accuracy and the difficulty of what "
+        f"they select, from phase to phase; {clear[1]} of these are clear."
+    )
+    return f"{text} {_full_size(evidence[evidence['scale'] == 'paper'])}"
+
+
+def _full_size(lines: pandas.DataFrame) -> str:
+    """Say which tests are of a run at the paper's scale, and where it was made."""
+    if lines.empty:
+        return "No test is of a run at the paper's scale."
+    final = (_tested_by(lines) != arms.COURSES).sum()
+    places = [
+        f"{tested.data(r)}, IPC {r.ipc:.0f}, {tested.network(r)}"
+        for r in lines.itertuples()
+    ]
+    sentences = paper.claims().set_index("id")["tested"]
+    claims = [
+        f"*{sentences[r.claim].rstrip('.')}* ({r.verdict})" for r in lines.itertuples()
+    ]
+    return (
+        f"At the paper's scale ({'; '.join(dict.fromkeys(places))}) there are "
+        f"{count(len(lines), 'test')}, {final or 'none'} of them of the accuracy of a "
+        f"final set: {'; '.join(claims)}."
+    )
+
+
+def _by_teacher(rows: pandas.DataFrame, lines: pandas.DataFrame) -> str:
+    """Count results by their teacher, the one with the most first: ": 7 with A"."""
+    known = tested.sources(rows)
+    further = tested.further(known, lines["source"])
+    parts = [
+        f"{n} with {tested.learnt(known[name])}{further[name]}"
+        for name, n in lines["source"].value_counts().items()
+    ]
+    return f" ({'; '.join(parts)})" * bool(parts)
+
+
 def _kept(lines: pandas.DataFrame) -> pandas.Series:
     """Decide whether a clear verdict remains; one without spread does, as no test."""
     adjusted = lines["adjusted"].astype(float)
     return (lines["verdict"] != OPEN) & ~(adjusted > RATE)
 
 
-def _short(claim, b: Badge, lines: pandas.DataFrame) -> str:
+def _short(claim, b: Badge, lines: pandas.DataFrame, further: dict[str, str]) -> str:
     """Say what was run: the badge of all runs that count, and how many say what."""
     evidence = lines[lines["counts"].astype(bool)]
     parts = [_tally(evidence), _covers(claim, b, evidence), f"on {_places(evidence)}"]
     if sizes := _sizes(evidence):
         parts.insert(1, sizes)
-    return f"- {_mark(b.verdict)} {claim.tested} *({'; '.join(parts)})*"
+    parts += tested.own_cells(claim, evidence, further)
+    word = _mark(b.verdict, list(evidence["verdict"]))
+    return f"- {word} {claim.tested} *({'; '.join(parts)})*"
 
 
-def _mark(word: str) -> str:
-    return f"[{word}]{{.verdict .{MARKS.get(word, 'open')}}}"
+def _mark(word: str, words: Sequence[str] = ()) -> str:
+    """Show a verdict; of those in some tests say in how many: "holds in 1 of 7"."""
+    clear = {HOLDS_IN_SOME: HOLDS, FAILS_IN_SOME: FAILS}.get(word)
+    some = f"{words.count(clear)} of {len(words)}" if words else "some"
+    text = word.replace("some", some)
+    return f"[{text}]{{.verdict .{MARKS.get(word, 'open')}}}"
 
 
 def _tally(lines: pandas.DataFrame) -> str:
@@ -224,9 +302,7 @@ def _sizes(lines: pandas.DataFrame) -> str:
 
 
 def _places(lines: pandas.DataFrame) -> str:
-    parts = lines["part"].str.replace(", ", " at ")
-    both = zip(lines["dataset"], parts, strict=True)
-    return listed([" of ".join(filter(None, place)) for place in dict.fromkeys(both)])
+    return listed(dict.fromkeys(tested.data(line) for line in lines.itertuples()))
 
 
 def _controls(rows: pandas.DataFrame) -> list[str]:
@@ -273,7 +349,7 @@ def _control(claim: str, outcomes: list[tuple[str, str]]) -> str:
     word = summed(words)
     tally = _tally(pandas.DataFrame({"verdict": words}))
     teachers = count(len({name for _, name in outcomes}), "teacher")
-    return f"- {_mark(word)} {claim} *({tally}; {teachers})*"
+    return f"- {_mark(word, words)} {claim} *({tally}; {teachers})*"
 
 
 def claims(folder: Path) -> str:
@@ -287,27 +363,27 @@ def claims(folder: Path) -> str:
     except InputError as error:  # no results, or rows that contradict each other
         return f"No claim is tested: {error}.\n"
     known = {claim.id: claim for claim in paper.claims().itertuples()}
-    tested = table[table["verdict"] != UNTESTED]
-    seen = [name for name in known if name in set(tested["claim"])]
-    evidence = tested[tested["counts"].astype(bool)]
-    letters = {
-        name: f"{'experts' if claim in SECTION_3 else 'teacher'} {chr(65 + i)}"
-        for i, (name, claim) in enumerate(_first(evidence).items())
-    }
+    every = table[table["verdict"] != UNTESTED]
+    seen = [name for name in known if name in set(every["claim"])]
+    evidence = every[every["counts"].astype(bool)]
+    sources = tested.sources(rows)
+    further = tested.further(sources, evidence["source"])
     lines = [
         f"{evidence['claim'].nunique()} of the paper's {len(known)} claims are tested "
         f"here on photographs, {len(seen) - evidence['claim'].nunique()} on digits "
         f"only. {_multiplicity(table) if len(evidence) else ''}",
         "",
+        _split(rows, table),
+        "",
         overview(table),
-        _sources(rows, letters),
+        _sources(sources, further, evidence["source"]),
         _digits(rows),
         "## Tested, one by one",
         "",
     ]
     for name in seen:
-        group = tested[tested["claim"] == name]
-        lines += [_claim(known[name], group, letters), ""]
+        group = every[every["claim"] == name]
+        lines += [_claim(known[name], group, further), ""]
     lines += ["## Not tested here", ""]
     missing = table.drop_duplicates("claim").set_index("claim")["missing"]
     for name in (name for name in known if name not in seen):
@@ -316,22 +392,15 @@ def claims(folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _first(evidence: pandas.DataFrame) -> dict[str, str]:
-    """Map each teacher or set of experts to the experiment of its first claim."""
-    known = paper.claims().set_index("id")["tested_by"]
-    first = evidence.drop_duplicates("source")
-    return dict(zip(first["source"], first["claim"].map(known), strict=True))
-
-
 def overview(table: pandas.DataFrame) -> str:
     """Tabulate every claim, and how many tests say what; digits stand apart."""
     head = ["claim", "size", "sign", "corrected", "digits"]
     lines = [f"| {' | '.join(head)} |", "|:--|" + ":-:|" * (len(head) - 1)]
     sentences = paper.claims().set_index("id")["tested"]
     for claim, every in table.groupby("claim", sort=False):
-        tested = every[every["verdict"] != UNTESTED]
-        counts = tested["counts"].astype(bool)
-        evidence, aside = tested[counts], tested[~counts]
+        measured = every[every["verdict"] != UNTESTED]
+        counts = measured["counts"].astype(bool)
+        evidence, aside = measured[counts], measured[~counts]
         sizes = [
             f"{SIZE_SIGNS[w]} {n}"
             for w in SIZES
@@ -345,7 +414,7 @@ def overview(table: pandas.DataFrame) -> str:
         ]
         cells = " | ".join(cell or DASH for cell in cells)
         name = sentences[claim].rstrip(".")
-        name = f"[{name}](#claim-{claim})" if len(tested) else name
+        name = f"[{name}](#claim-{claim})" if len(measured) else name
         lines.append(f"| {name} | {cells} |")
     signs = ", ".join(f"{SIGNS[word]} {word}" for word in VERDICTS)
     sizes = ", ".join(f"{SIZE_SIGNS[word]} {word}" for word in SIZES)
@@ -367,15 +436,15 @@ def _sign(word: str, times: int) -> str:
     return f"[{SIGNS[word]}{text}]{{.verdict .{BADGES[word]}}}"
 
 
-def _sources(rows: pandas.DataFrame, letters: dict[str, str]) -> str:
-    """List of the teachers and experts that evidence comes from, by their letters."""
-    rows_of = {}
-    for _, row in rows.drop_duplicates("run").iterrows():
-        rows_of.setdefault(source(row), row)
-    lines = [f"- {letter}: {_made_of(rows_of[s])}" for s, letter in letters.items()]
-    return "\n".join(
-        ["Teachers and experts, by the letters used below:", "", *lines, ""]
-    )
+def _sources(
+    sources: dict[str, pandas.Series], further: dict[str, str], evidence: pandas.Series
+) -> str:
+    """List the teachers and experts that evidence comes from, as lines name them."""
+    lines = [
+        f"- {tested.made_of(sources[name], further[name])}."
+        for name in dict.fromkeys(evidence)
+    ]
+    return "\n".join([TEACHERS, "", *lines, ""] if lines else [])
 
 
 def _digits(rows: pandas.DataFrame) -> str:
@@ -384,35 +453,23 @@ def _digits(rows: pandas.DataFrame) -> str:
     return f"In the runs of Section 3 on digits, {text}\n" if text else ""
 
 
-def _made_of(row: pandas.Series) -> str:
-    parts = [f"{row[n]:.0f} {unit}" for n, unit in
-             (("classes", "classes"), ("image_size", "pixels"))
-             if row.get(n, 0) > 0]  # fmt: skip
-    data = ", ".join([str(row["dataset"]), *parts])
-    if (several := row.get("experts", 0)) > 0:
-        return f"{several:.0f} trajectories of {row['matcher']}, {data}."
-    name = row.get("teacher_network", row.get("network", ""))
-    accuracy = row.get("teacher_last", math.nan)
-    accuracy_text = (
-        ""
-        if math.isnan(accuracy)
-        else f", which gets {percent(accuracy)} of the test images right"
-    )
-    return f"{name}, {data}{accuracy_text}."
-
-
-def _claim(claim, lines: pandas.DataFrame, letters: dict[str, str]) -> str:
+def _claim(claim, lines: pandas.DataFrame, further: dict[str, str]) -> str:
     """Write a claim, what all its runs say together, and each of them."""
     b, counts = badge(claim.id, lines), lines["counts"].astype(bool)
     text = [f"(claim-{claim.id})=", f"**{claim.claim}** *({claim.place})*", ""]
     if b.verdict != UNTESTED:
         evidence = lines[counts]
         text += [f"{_tally(evidence)}; {_covers(claim, b, evidence)}.", ""]
-    text += [_tested(claim, line, letters) for line in lines[counts].itertuples()]
+    text += [_test(claim, line, further) for line in lines[counts].itertuples()]
     if not counts.all():
         text += ["", "On digits, which show the method and are no evidence:", ""]
-        text += [_tested(claim, line, letters) for line in lines[~counts].itertuples()]
+        text += [_test(claim, line, further) for line in lines[~counts].itertuples()]
     return "\n".join(text)
+
+
+def _test(claim, line, further: dict[str, str]) -> str:
+    word = _mark(line.verdict) if line.counts else f"*{line.verdict}*,"
+    return tested.write(claim, line, word, further)
 
 
 def _covers(claim, b: Badge, lines: pandas.DataFrame) -> str:
@@ -433,83 +490,3 @@ def _part(here: int, known: int, noun: str) -> str:
     if known == 1:
         return f"the paper's {noun}" if here else f"not the paper's {noun}"
     return f"{here} of the paper's {count(known, noun)}"
-
-
-def _tested(claim, line, letters: dict[str, str]) -> str:
-    """Write one test of a claim: sign and difference, its size, where it comes from."""
-    # Difficulties differ by thousandths, accuracies by points.
-    digits = 4 if claim.unit == "score" else 1
-    word = _mark(line.verdict) if line.counts else f"*{line.verdict}*,"
-    place = ", ".join(filter(None, (line.dataset, line.part, _budget(line))))
-    parts = [f"{place}: {_interval(line, digits)}"]
-    if line.detectable > 0:
-        parts.append(f"detectable difference {line.detectable:.{digits}f}")
-    if not math.isnan(line.adjusted):
-        parts.append(f"corrected p {_p(line.adjusted)}")
-    parts += [line.note] * bool(line.note)
-    text = f"- {word} {'; '.join(parts)}. {_size(claim, line)}"
-    from_ = f"{letters[line.source]}, " if line.source in letters else ""
-    return f"{text}*{from_}{line.scale} scale, {line.network}, {_sets(line)}.*"
-
-
-def _interval(line, digits: int) -> str:
-    mean = signed(line.difference, digits)
-    if math.isinf(line.low) or math.isinf(line.high):
-        return f"{mean}, no interval from a single seed"
-    low, high = (signed(value, digits) for value in (line.low, line.high))
-    return f"{mean} [{low}, {high}]"
-
-
-def _p(value: float) -> str:
-    return "below 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _budget(line) -> str:
-    """Format IPC, and which part of a class that is."""
-    several = math.isnan(line.ipc)
-    each = [line.ipc] if not several else line.levels
-    if not each:
-        return "several IPC"
-    text = f"IPC {listed([f'{ipc:.0f}' for ipc in each])}"
-    if math.isnan(line.class_size):
-        return text
-    part = [f"{100 * ipc / line.class_size:.2g}" for ipc in (min(each), max(each))]
-    return f"{text} ({' to '.join(dict.fromkeys(part))} % of a class)"
-
-
-def _size(claim, line) -> str:
-    """Say how the interval lies to the number that the paper prints, and name that."""
-    number, where = line.paper, "in this cell"
-    if math.isnan(number):
-        at = line.dataset.removesuffix("-jpeg")
-        number, where = line.near, f"on {at}, IPC {line.near_ipc}"
-    if math.isnan(number):
-        number, where = claim.paper_difference, ""
-    if math.isnan(number):
-        return ""
-    where = where or f"on {_cell(claim)}"
-    than = {"consistent": "with", "opposite": "to"}.get(line.size, "than")
-    printed = f"the paper's {signed(number)} {where}"
-    text = f"Size {line.size} {than} {printed}" if line.size else f"Of {printed}"
-    if line.verdict == OPEN and line.needed > line.seeds:
-        seeds = f"{line.needed}" if line.needed < 1000 else "1,000 or more"
-        text += f"; to detect so much takes {seeds} seeds"
-    return f"{text}. " if line.size or line.needed else ""
-
-
-def _cell(claim) -> str:
-    """Say where the number stands that the claim itself prints."""
-    dataset, ipc = claim.left.split("@")[1].rsplit("-", 1)
-    means = {"mean": "mean over IPC", "max": "highest of its IPC"}
-    return f"{dataset}, {means.get(ipc, f'IPC {ipc}')}"
-
-
-def _sets(line) -> str:
-    """Count seeds, and the images in both sets, made and wanted."""
-    sides = [(line.made, line.wanted), (line.made_right, line.wanted_right)]
-    sides = list(dict.fromkeys(side for side in sides if not math.isnan(side[0])))
-    seeds = count(line.seeds, "seed")
-    if not sides:
-        return seeds
-    sets = " and ".join(f"{made:,.0f} of {wanted:,.0f}" for made, wanted in sides)
-    return f"{seeds}, sets of {sets} images"

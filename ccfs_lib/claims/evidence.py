@@ -144,6 +144,8 @@ def where(claim, pairs: Sequence[Sequence[Pair]], rows: Pair) -> dict:
     )
     return place | {
         "ipc": float(first.get("ipc", math.nan)),
+        "alpha": float(first.get("alpha", math.nan)),
+        "score": str(first.get("score", "")),
         "levels": _levels(claim, pairs),
         "class_size": float(SMALLEST_CLASS.get(place["dataset"], math.nan)),
         "source": source(first),

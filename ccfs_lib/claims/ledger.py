@@ -15,7 +15,8 @@ from ccfs_lib import paper
 from ccfs_lib.claims import arms, compare
 from ccfs_lib.claims.compare import FAILS, HOLDS, OPEN
 from ccfs_lib.claims.evidence import UNTESTED, set_sizes, where
-from ccfs_lib.claims.pairs import Pairs, pairs_of, runs
+from ccfs_lib.claims.pairs import Pairs, pairs_of, runs, sampled
+from ccfs_lib.claims.written import written
 from ccfs_lib.experiment.budget import ENOUGH
 from ccfs_lib.statistics import (
     Difference,
@@ -30,6 +31,7 @@ from ccfs_lib.statistics import (
 from ccfs_lib.table1 import without_budget
 
 Seeds = tuple[list[float], list[float]]  # one number per seed on either side
+SAME = "the same two values in every seed, which is no test"
 BUDGET = "choices.budget"  # minutes of a core, where not the preset's
 
 
@@ -43,6 +45,8 @@ class Line(NamedTuple):
     dataset: str = ""
     part: str = ""  # of it, where it is not whole: "20 classes, 32 pixels"
     ipc: float = math.nan
+    alpha: float = math.nan
+    score: str = ""  # by which the images were selected
     levels: tuple = ()  # values of the setting that it was tested over
     class_size: float = math.nan  # training images of the smallest class
     scale: str = ""
@@ -113,21 +117,28 @@ def weigh(claim, rows: pandas.DataFrame) -> list[Line]:
     claim: a row of `paper.claims()`; rows: as for `ledger`. Against several rivals a
     claim holds where all are clearly beaten, and does not where one is clearly ahead
     by an interval that is widened for their number; the line shows the closest. A
-    maximum is the other way round (`statistics.extreme`). Raises InputError where rows
-    of one run hold a seed of an arm twice, equal or not.
+    maximum is the other way round (`statistics.extreme`). Values that are the same in
+    every seed are no sample: such a part is not tested, nor is a run without another.
+    Raises InputError where rows of one run hold a seed of an arm twice, equal or not.
     """
     if claim.id in arms.BEYOND:
         return [_untested(claim, f"the claim {arms.BEYOND[claim.id]}")]
-    lines, lacking = [], None
+    lines, lacking, same = [], None, False
     for run in runs(claim, rows):
         pairs, also, missing = pairs_of(claim, run)
         if not missing:
-            line = _line(claim, pairs, also)
+            (pairs, one), (also, other) = sampled(pairs), sampled(also)
+            if not pairs:
+                same = True
+                continue
+            line = _line(claim, pairs, also, one + other)
             lines.append(line._replace(note=line.note or _beside(claim, run)))
         elif lacking is None or len(missing) < len(lacking):
             lacking = missing  # the run that is nearest to a test says what it lacks
     if lines:
         return lines
+    if same:
+        return [_untested(claim, SAME)]
     if lacking is None:
         return [_untested(claim, "no rows of its data set and IPC")]
     return [_untested(claim, f"no rows of {', '.join(lacking)}")]
@@ -137,7 +148,8 @@ def _untested(claim, why: str) -> Line:
     return Line(claim.id, UNTESTED, paper=claim.paper_difference, missing=why)
 
 
-def _line(claim, pairs: Pairs, also: Pairs) -> Line:
+def _line(claim, pairs: Pairs, also: Pairs, fixed: list[float]) -> Line:
+    """Test a claim by its parts. fixed: differences of parts that are no test."""
     seeds, further = _seeds(pairs), _seeds(also)
     shown = extreme(seeds)
     decides = _decides(claim, seeds, further) if also else shown
@@ -154,7 +166,10 @@ def _line(claim, pairs: Pairs, also: Pairs) -> Line:
     number = math.nan if math.isnan(claim.paper_difference) else number
     level = 1 - 0.05 / len(pairs)
     answer, work = _fair(_verdict(claim, decides), [*pairs, *also])
-    notes = work, _note(claim, shown, decides, seeds, further)
+    if answer == HOLDS and min(fixed, default=1.0) <= 0:
+        answer = OPEN  # no test of a part, and no reason to say that it holds
+    parts = len(fixed) + sum(len(row) for row in [*seeds, *further])
+    notes = work, _note(claim, shown, decides, seeds, further), _fixed(fixed, parts)
     return Line(
         claim.id,
         answer,
@@ -259,10 +274,10 @@ def _note(claim, shown: Extreme, decides: Extreme, seeds, further) -> str:
     own = min(parts, key=lambda d: abs(d.mean - decides.mean))
     if abs(decides.mean - shown.mean) > 1e-9:
         if claim.tested_by == "alpha":
-            shown = _brief(claim, *decides[:3])
+            shown = written(claim.unit, *decides[:3])
             return f"with alpha 0, which the paper does not show, {shown}"
         if compare.verdict(own) == answer:
-            part = _brief(claim, *_ends(own))
+            part = written(claim.unit, *_ends(own))
             return f"the verdict is that of its smallest part, {part}"
     own = compare.verdict(own)
     if own == answer or len(seeds) > 1:  # of a maximum the line shows what decides
@@ -271,7 +286,17 @@ def _note(claim, shown: Extreme, decides: Extreme, seeds, further) -> str:
         return f"not clear after a correction for its {len(parts)} parts"
     end = 2 if answer == FAILS else 1  # of the interval: the high one, or the low one
     least = min(map(_ends, parts), key=lambda ends: ends[end])
-    return f"another of its {len(parts)} parts decides, {_brief(claim, *least)}"
+    return f"another of its {len(parts)} parts decides, {written(claim.unit, *least)}"
+
+
+def _fixed(fixed: list[float], parts: int) -> str:
+    """Say how many parts of a claim are no test, and if they are not above zero."""
+    if not fixed:
+        return ""
+    verb = "has" if len(fixed) == 1 else "have"
+    below = sum(d <= 0 for d in fixed)
+    text = f"{len(fixed)} of its {parts} parts {verb} {SAME}"
+    return text + f" ({below} of them not above zero)" * bool(below)
 
 
 def _ends(d: Difference) -> tuple[float, float, float]:
@@ -297,14 +322,3 @@ def _beside(claim, run: pandas.DataFrame) -> str:
         f"here the distilled images alone are {-d.mean:.1f} points below random images "
         "with the same teacher, so the size says little"
     )
-
-
-def _brief(claim, *ends: float) -> str:
-    # Difficulties differ by thousandths, accuracies by points.
-    digits = 4 if claim.unit == "score" else 1
-    mean, low, high = (
-        f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}") for value in ends
-    )
-    if not math.isfinite(sum(ends)):
-        return f"{mean}, of a single seed"
-    return f"{mean} [{low}, {high}]"

@@ -27,6 +27,8 @@ def runs(claim, rows: pandas.DataFrame) -> Iterator[pandas.DataFrame]:
         rows = rows[here & (rows["ipc"] == ipc)]
     if claim.id in TRENDS and not TRENDS[claim.id].over:
         rows = rows[_of_the_method(rows)]
+    if claim.tested_by == arms.COURSES and "alpha" in rows:
+        rows = rows[rows["alpha"] != 0]  # the paper's figure has no such set
     if LEARNER in rows and LEARNER not in arms.apart(claim):
         # Another network that learns from the very same sets tests another claim.
         rows = rows[rows[LEARNER].fillna("") == ""]
@@ -54,6 +56,25 @@ def _of_the_method(rows: pandas.DataFrame) -> pandas.Series:
         if number > most.get(place, (0, ""))[0]:
             most[place] = number, name
     return preset_run | (others & rows["run"].isin([n for _, n in most.values()]))
+
+
+def sampled(pairs: Pairs) -> tuple[Pairs, list[float]]:
+    """Leave out pairs that have the same two values in every seed: they are no sample.
+
+    Returns the others, without empty rows, and the differences of those left out. As
+    with the first selection of alpha 0, of which no filter is a part. Portions against
+    portions stay as they are, since their rows must be of one length.
+    """
+    if len(pairs) > 1 and len(pairs[0]) > 1:
+        return pairs, []
+    rows = [[(pair, compare.by_seed(*pair)) for pair in row] for row in pairs]
+    kept = [[pair for pair, seeds in row if not _same(*seeds)] for row in rows]
+    fixed = [a[0] - b[0] for row in rows for _, (a, b) in row if _same(a, b)]
+    return [row for row in kept if row], fixed
+
+
+def _same(left: list[float], right: list[float]) -> bool:
+    return len(left) > 1 and len({*zip(left, right, strict=True)}) == 1
 
 
 def pairs_of(claim, run: pandas.DataFrame) -> tuple[Pairs, Pairs, list[str]]:

@@ -31,15 +31,20 @@ ACROSS = 55  # letters of a heading that fit into the figure
 LABEL = "difference in test accuracy"
 
 
-def place(run: pandas.Series) -> str:
-    """Name a run by its data and IPC: CIFAR-10 as JPEG (16 px), IPC 100."""
+def data(run: pandas.Series) -> str:
+    """Name a run's data: CIFAR-10 as JPEG (16 px)."""
     parts = [
         f"{run[name]:.0f} {unit}"
         for name, unit in (("classes", "classes"), ("image_size", "px"))
         if run.get(name, 0) > 0
     ]
     of = f" ({', '.join(parts)})" * bool(parts)
-    return f"{DATASETS.get(run['dataset'], run['dataset'])}{of}, IPC {run['ipc']:.0f}"
+    return f"{DATASETS.get(run['dataset'], run['dataset'])}{of}"
+
+
+def place(run: pandas.Series) -> str:
+    """Name a run by its data and IPC: CIFAR-10 as JPEG (16 px), IPC 100."""
+    return f"{data(run)}, IPC {run['ipc']:.0f}"
 
 
 def data(run: pandas.Series) -> str:
@@ -56,11 +61,15 @@ def network(name: str) -> str:
     return NETWORKS.get(kind, name)
 
 
+def teacher(run: pandas.Series) -> str:
+    """Return ", teacher 2" for a run with that of seed 1; "" with the first."""
+    seed = ladder.teacher(run)
+    return f", teacher {seed + 1}" if seed else ""
+
+
 def named(run: pandas.Series) -> str:
     """Name a run by data, IPC and network, and its teacher if it is not the first."""
-    seed = ladder.teacher(run)
-    further = f", teacher {seed + 1}" if seed else ""
-    return f"{place(run)}, {network(run['network'])}{further}"
+    return f"{place(run)}, {network(run['network'])}{teacher(run)}"
 
 
 def alike(found: Iterable[Measured]) -> list[list[Measured]]:

@@ -13,6 +13,7 @@ import torch
 
 from ccfs_lib import networks, results
 from ccfs_lib.claims.compare import VERDICTS, verdict  # noqa: F401  chapters find words here
+from ccfs_lib.claims.written import first_digit
 from ccfs_lib.experiment import datasets, preset, presets
 from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import FEW, Difference, Summary, summary
@@ -56,14 +57,16 @@ def finding(answer: str, *more: str) -> Text:
 def interval(d: Difference, unit: str = "points", digits: int = 1) -> str:
     """Return a difference as text: mean, its 95 % interval, or why there is none.
 
-    unit: of the mean, or what follows it. digits: after the point, of all numbers.
+    unit: of the mean, or what follows it. digits: after the point, of all numbers but
+    an end near zero, which has as many as show its side of zero.
     """
     mean = f"{signed(d.mean, digits)}{SPACE}{unit}"
     if math.isnan(d.half):
         return f"{mean}, no interval from a single seed"
     if min(d.n_a, d.n_b) < FEW:
         return f"{mean}, no interval from two seeds"
-    low, high = (signed(d.mean + s * d.half, digits) for s in (-1, 1))
+    ends = d.mean - d.half, d.mean + d.half
+    low, high = (signed(end, max(digits, first_digit(end))) for end in ends)
     return f"{mean}, 95{SPACE}% interval [{low}, {high}]"
 
 

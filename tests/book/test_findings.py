@@ -11,7 +11,7 @@ import pytest
 
 from ccfs_lib import paper, report, results
 from ccfs_lib.claims import compare
-from ccfs_lib.claims.ledger import ledger
+from ccfs_lib.claims.ledger import Line, ledger
 from ccfs_lib.experiment import preset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -166,20 +166,23 @@ def test_a_badge_needs_every_test_that_counts(verdicts, tmp_path):
     (line,) = [line for line in text.splitlines() if line.startswith("- ")]
     sentence = paper.claims().set_index("id").tested["simple-over-random-misclassified"]
     assert line.startswith(f"- [holds]{{.verdict .yes}} {sentence} *(1\xa0test: 1 for;")
-    assert "1\xa0teacher, 0 of the paper's 10\xa0cells; on cifar10" in line
+    assert "1\xa0teacher, 0 of the paper's 10\xa0cells; on CIFAR-10" in line
+    assert "in the paper's cell" not in line
     assert "1 for; the paper's number is inside the interval; 1" in line
     # Another teacher leaves it open. The same at another IPC is one teacher.
     other = {"run": "cifar10-ipc500", "ipc": 500, "teacher_network": "resnet18"}
     measure(tmp_path, CCFS, OURS, **other)
     measure(tmp_path, rival, [*reversed(OURS)], **other)
     (line,) = [s for s in verdicts.short(tmp_path).splitlines() if s.startswith("- ")]
-    assert line.startswith("- [holds in some]{.verdict .open}")
+    assert line.startswith("- [holds in 1 of 2]{.verdict .open}")
+    assert "in the paper's cell CIFAR-10, IPC 500, here with ConvNet, teacher " in line
     assert "2\xa0tests: 1 for, 1 too close;" in line and "2\xa0teachers" in line
     assert "1 of the paper's 10\xa0cells" in line
     again = {"run": "cifar10-ipc40", "ipc": 40}
     for arm, last in ((CCFS, OURS), (rival, OTHER)):
         measure(tmp_path, arm, last, **again)
     (line,) = [s for s in verdicts.short(tmp_path).splitlines() if s.startswith("- ")]
+    assert "[holds in 2 of 3]" in line
     assert "3\xa0tests: 2 for, 1 too close;" in line and "2\xa0teachers" in line
     assert verdicts.short(tmp_path / "absent") == verdicts.NOTHING
 
@@ -218,7 +221,8 @@ def test_the_short_text_ends_with_the_controls_that_the_paper_lacks(verdicts, tm
         measure(tmp_path, arm, OTHER, run="c-ipc20-j1", curricula=1)
         measure(tmp_path, arm, OURS, run="digits-ipc20", dataset="digits")
     *_, own = verdicts.short(tmp_path).strip().splitlines()
-    assert own.startswith("- [holds in some]{.verdict .open} CCFS beats random real im")
+    assert own.startswith("- [holds in 1 of 2]{.verdict .open} CCFS beats random real ")
+    assert f"{verdicts.CONTROLS}:" in verdicts.short(tmp_path)
     assert own.endswith(
         "same teacher. *(2\xa0tests: 1 for, 1 too close; 1\xa0teacher)*"
     )
@@ -242,14 +246,14 @@ def test_every_claim_is_there_with_the_tests_of_it(verdicts, tmp_path):
     claim = known["simple-over-random-misclassified"]
     assert f"**{claim}**" in tested and claim not in rest
     assert all(other in rest for other in known if other != claim)
-    (row,) = [line for line in tested.splitlines() if "cifar10, IPC 20" in line]
+    (row,) = [line for line in tested.splitlines() if "CIFAR-10, IPC 20" in line]
     d = compare.compare(results.load(tmp_path), CCFS, "random-misclassified")
     said = f"+{d.mean:.1f} [+{d.mean - d.half:.1f}, +{d.mean + d.half:.1f}]"
     assert row.startswith(
-        "- [holds]{.verdict .yes} cifar10, IPC 20 (0.4 % of a class): "
+        "- [holds]{.verdict .yes} CIFAR-10, IPC 20 (0.4 % of a class): "
     )
     assert f"{said}; detectable difference " in row and "corrected p " in row
-    assert "Size consistent with the paper's +0.9 on cifar10, IPC 250." in row
+    assert "Size consistent with the paper's +0.9 on CIFAR-10, IPC 250." in row
     assert "3\xa0seeds, sets of 200 of 200 images" in row
     assert "1\xa0teacher, 0 of the paper's 10\xa0cells" in tested
 
@@ -276,3 +280,84 @@ def test_claims_without_results_are_not_tested(verdicts, tmp_path):
     measure(tmp_path, "random-misclassified", OTHER)
     measure(tmp_path, "random-misclassified", OTHER, run="copy")
     assert "has seed 0 twice" in verdicts.claims(tmp_path)
+
+
+def test_the_tests_are_counted_by_what_they_are_about(verdicts, tmp_path):
+    for arm, last in ((CCFS, OURS), ("random-misclassified", OTHER)):
+        measure(tmp_path, arm, last, run="cifar10-ipc20")
+    text = verdicts.short(tmp_path)
+    said = (
+        "1 of the 1 tests are of the accuracy that a final set gives, and 1 of these "
+    )
+    said += "are clear after the correction (1 with CIFAR-10, ConvNet). The other 0 are"
+    assert said in text and said in verdicts.claims(tmp_path)
+    assert "with 1\xa0different teacher." in text and "experts" not in text
+    assert "No test is of a run at the paper's scale." in text
+    train = [{f"phases.{j}.train": 30.0 * j + s / 9 for j in (1, 2)} for s in range(3)]
+    full = ledger(
+        pandas.DataFrame(
+            [
+                {"run": "full", "cell": CCFS, "seed": i, "last": 60.0, "ipc": 50}
+                | {"dataset": "cifar100", "scale": "paper", "network": "resnet18"}
+                | figures
+                for i, figures in enumerate(train)
+            ]
+        )
+    )
+    text = verdicts._split(pandas.DataFrame({"run": []}), full)
+    assert text.startswith("0 of the 1 tests are of the accuracy")
+    assert (
+        "At the paper's scale (CIFAR-100, IPC 50, ResNet-18) there are 1\xa0test"
+        in text
+    )
+    assert (
+        "none of them of the accuracy of a final set: *The accuracy of the filter"
+        in (text)
+    )
+
+
+def test_sets_of_experts_are_named_where_they_are_counted(verdicts):
+    lines = {"two-shot-mean": "a", "curricula-one-to-three": "b", "ccfs-best": "c"}
+    found = pandas.DataFrame({"claim": [*lines], "source": [*lines.values()]})
+    said = "2\xa0different teachers and 1\xa0set of experts"
+    assert verdicts._teachers(found) == f", with {said}"
+    assert verdicts._teachers(found[:0]) == ""
+
+
+def test_a_teacher_has_one_name_on_every_page(findings, verdicts, tmp_path):
+    for seed in (0, 1):
+        more = {"teacher_seed": seed} if seed else {}
+        for arm, last in ((CCFS, OURS), ("random-misclassified", OTHER)):
+            measure(tmp_path, arm, last, run=f"a-{seed}", **more)
+    rows = results.load(tmp_path)
+    names = findings.labels(rows, rows)
+    assert names["a-0"] == "CIFAR-10, IPC 20, ConvNet"
+    assert names["a-1"] == "CIFAR-10, IPC 20, ConvNet, teacher 2"
+    text = verdicts.claims(tmp_path)
+    assert "- CIFAR-10, ConvNet, teacher 2: 98.0\xa0% of the test images right." in text
+    assert "*laptop scale, ConvNet, teacher 2, 3\xa0seeds" in text
+    assert "teacher A" not in text and "teacher 1" not in text
+    # Alone in its cell it is still not the first.
+    alone = rows[rows["run"] == "a-1"]
+    assert findings.labels(alone, alone) == {"a-1": names["a-1"]}
+    # Two recipes of a teacher that data, network and number do not tell apart.
+    for arm, last in ((CCFS, OURS), ("random-misclassified", OTHER)):
+        measure(tmp_path, arm, last, run="b", teacher={"epochs": 9})
+    text = verdicts.claims(tmp_path)
+    assert text.count("*laptop scale, ConvNet, teacher of 98.0\xa0%, 3\xa0seeds") == 2
+
+
+def test_a_line_names_alpha_0_and_the_unit_of_difficulty():
+    tested = page("tested")
+    known = {claim.id: claim for claim in paper.claims().itertuples()}
+    line = Line("higher-ipc-harder", "holds", dataset="cifar10", part="16 pixels")
+    line = line._replace(ipc=20.0, scale="laptop", network="convnet", seeds=3)
+    line = line._replace(difference=0.0234, low=0.0173, high=0.0288, detectable=0.0002)
+    score = line._replace(score="published-forgetting", alpha=0.2)
+    text = tested.write(known[line.claim], score, "*holds*,", {})
+    assert "IPC 20: +0.023 [+0.017, +0.029] forgetting events an image; det" in text
+    assert "detectable difference 0.0002" in text
+    text = tested.write(known[line.claim], line._replace(alpha=0.0, score="x"), "", {})
+    assert (
+        "CIFAR-10 (16 px), IPC 20, alpha 0: +0.023 [+0.017, +0.029] of the sc" in text
+    )

@@ -178,12 +178,40 @@ def test_both_bounds_have_to_rise():
     rows = phases(*({"low": [0, 0, 0], "high": [1 + s / 9, 2, 3]} for s in range(3)))
     line = one("difficulty-bounds-rise", rows)  # a lowest of 0 cannot be lower
     assert line.verdict == "holds"
-    rows = phases(*({"low": [1, 1, 2], "high": [1 + s / 9, 2, 3]} for s in range(3)))
-    line = one("difficulty-bounds-rise", rows)  # the lowest is the same in every seed
-    assert line.verdict == "does not hold" and "equal in every seed" in line.note
-    assert np.isnan(line.p) and np.isnan(line.adjusted)  # no test, so no p value
+    lows = ([1, 1 - s, 2] for s in range(3))
+    rows = phases(
+        *({"low": low, "high": [1 + s / 9, 2, 3]} for s, low in enumerate(lows))
+    )
+    assert one("difficulty-bounds-rise", rows).verdict == "too close to call"
+
+
+def test_the_same_two_values_in_every_seed_are_no_test():
+    """A deterministic selection once was a clear result, +0.009 [+0.009, +0.009]."""
+    bounds = "difficulty-bounds-rise"
     rows = phases(*({"low": [0, 1, 2], "high": [1 + s / 9, 2, 3]} for s in range(3)))
-    assert one("difficulty-bounds-rise", rows).verdict == "holds"
+    line = one(bounds, rows)  # by its only part with a spread
+    assert line.verdict == "holds" and same(line, interval([1, 8 / 9, 7 / 9]))
+    assert line.note.startswith("3 of its 4 parts have the same two values in every se")
+    # A part that does not rise withholds the verdict, and is no test either.
+    rows = phases(*({"low": [1, 1, 2], "high": [1 + s / 9, 2, 3]} for s in range(3)))
+    line = one(bounds, rows)
+    assert line.verdict == "too close to call"
+    assert line.note.endswith("which is no test (1 of them not above zero)")
+    # Without any spread there is no line; a single seed is no such case.
+    rows = phases(*[{"low": [1, 2, 3], "high": [1, 2, 3]}] * 3)
+    line = one(bounds, rows)
+    assert line.verdict == "not tested here" and "same two values" in line.missing
+    assert one(bounds, rows[:1]).verdict == "too close to call"
+
+
+def test_difficulties_without_distilled_images_are_not_the_papers():
+    def both(**more):
+        low = phases(*({"mean": [1.0 + s / 9]} for s in range(3)), ipc=10, **more)
+        high = phases(*({"mean": [1.5 + s / 9]} for s in range(3)), ipc=20, **more)
+        return low, high
+
+    assert one("higher-ipc-harder", *both(), *both(alpha=0.0)).alpha == 0.6
+    assert one("higher-ipc-harder", *both(alpha=0.0)).verdict == "not tested here"
 
 
 def test_higher_ipc_is_compared_phase_by_phase():

@@ -415,6 +415,8 @@ def test_equal_figures_refute_a_strict_order():
     assert line.verdict == "does not hold" and math.isnan(line.p)
     line = one(SIMPLE, arm(CCFS, HIGH[:1]), arm("hard-misclassified", HIGH[:1]))
     assert line.verdict == "too close to call"  # one seed proves nothing
+    line = one(SIMPLE, arm(CCFS, [62.0] * 3), arm("hard-misclassified", [60.0] * 3))
+    assert line.verdict == "not tested here"  # nor does a number without any spread
 
 
 def test_a_method_of_others_counts_once_it_is_filed():

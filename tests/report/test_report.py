@@ -208,6 +208,8 @@ def test_a_difference_is_given_with_its_interval():
     assert f"+{d.mean:.1f} points" in words
     assert f"[+{d.mean - d.half:.1f}, +{d.mean + d.half:.1f}]" in words
     assert "single seed" in text.interval(difference([1.0], [2.0]))
+    near = text.interval(Difference(1.46, 1.4587, 3, 3, 0.04)).replace("\xa0", " ")
+    assert near.endswith("[+0.001, +2.9]")  # which side of zero it ends on
 
 
 def test_table_is_a_captioned_markdown_table():

@@ -1,0 +1,40 @@
+"""Differences and their intervals in digits: as many as they need, and no more."""
+
+import math
+
+ZERO = 1e-9  # less is a zero, but for the rounding of sums
+
+
+def written(unit: str, mean: float, low: float, high: float) -> str:
+    """Write a difference with its interval: "+6.1 [+3.5, +8.7]".
+
+    unit: of the claim. An end near zero has as many digits as show its side of zero.
+    """
+    digits = decimals(unit, mean, low, high)
+    if not math.isfinite(low + high):
+        return f"{_signed(mean, digits)}, of a single seed"
+    low, high = (_signed(end, max(digits, first_digit(end))) for end in (low, high))
+    return f"{_signed(mean, digits)} [{low}, {high}]"
+
+
+def decimals(unit: str, *values: float) -> int:
+    """Count decimals: one of points; of difficulties the largest gets two digits."""
+    largest = max(abs(value) for value in values if math.isfinite(value))
+    if unit != "score" or largest < ZERO:
+        return 1
+    return max(1, 1 - math.floor(math.log10(largest)))
+
+
+def first_digit(value: float) -> int:
+    """Return the fewest decimals in which a number does not look like zero."""
+    if abs(value) < ZERO:
+        return 0
+    digits = 0
+    while round(value, digits) == 0:
+        digits += 1
+    return digits
+
+
+def _signed(value: float, digits: int) -> str:
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
