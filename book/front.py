@@ -191,7 +191,7 @@ def _by_data(runs: list[pandas.DataFrame]) -> list[tuple[str, list[pandas.DataFr
     """Group runs by their data set, whatever its pixels: (name, runs)."""
     groups: dict[str, list[pandas.DataFrame]] = {}
     for run in runs:
-        groups.setdefault(forest.data(run.iloc[0]), []).append(run)
+        groups.setdefault(forest.dataset(run.iloc[0]), []).append(run)
     return list(groups.items())
 
 

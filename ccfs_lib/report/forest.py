@@ -47,7 +47,7 @@ def place(run: pandas.Series) -> str:
     return f"{data(run)}, IPC {run['ipc']:.0f}"
 
 
-def data(run: pandas.Series) -> str:
+def dataset(run: pandas.Series) -> str:
     """Name a run's data set, and its part: Tiny-ImageNet (20 classes)."""
     part = f" ({run['classes']:.0f} classes)" if run.get("classes", 0) > 0 else ""
     return f"{DATASETS.get(run['dataset'], run['dataset'])}{part}"
