@@ -396,6 +396,7 @@ def answer(read: Read) -> Text:
         _against(read, "ccfs", shared),
         _against(read, "self-evolved", _real(read, published), OF_REAL),
         _moved(published, shared),
+        _full(published, shared),
         _bps(read),
         _missing(read),
         f"Less than a tenth of the published work went into {listed(grey, 12)}: these "
@@ -500,6 +501,19 @@ def _moved(published: dict, shared: dict) -> str:
     if verdict(moved) == OPEN:
         return f"{text}: too close to call."
     return f"{text}: accuracies with and without the teacher cannot be compared."
+
+
+def _full(published: dict, shared: dict) -> str:
+    """Say what all images reach under both protocols: what either panel can reach."""
+    if not ("full" in published and "full" in shared):
+        return ""
+    d = _apart(shared["full"], published["full"])
+    apart = "" if verdict(d) == OPEN else " So the two panels have different ceilings."
+    return (
+        f"All training images reach {_mean(published['full'])} by the teacher's own "
+        f"training and {_mean(shared['full'])} under CCFS's distillation, "
+        f"{interval(d)}.{apart}"
+    )
 
 
 def _bps(read: Read) -> str:

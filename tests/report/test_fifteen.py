@@ -9,7 +9,7 @@ from ccfs_lib.experiment import preset
 from ccfs_lib.report.charts import apart
 from ccfs_lib.report.table1 import Read, printed
 from ccfs_lib.runtime import paths
-from ccfs_lib.table1 import BY_NAME, Choices
+from ccfs_lib.table1 import BY_NAME, Choices, cells
 
 NAMES = ("random", "forgetting", "dsa", "ccfs", "mtt", "random-bps")
 MEASURED = {
@@ -90,6 +90,23 @@ def test_the_finding_says_what_is_not_measured_and_that_a_leader_is_grey(read):
     text = report.table1.answer(read).markdown
     assert text.count("with less than a tenth of its published work)") == 1
     assert "all, DSA (102." in text
+
+
+def test_all_images_show_what_either_panel_can_reach(read):
+    text = report.table1.answer(read).markdown
+    assert "All training images" not in text
+    random = read.found["random", "selmatch"]
+    for protocol, rows in zip(
+        cells(BY_NAME["full"]),
+        (random, random.assign(last=random["last"] - 5)),
+        strict=True,
+    ):
+        read.found["full", protocol] = rows
+    read.rows.append(BY_NAME["full"])
+    read.work["full"] = read.work["random"]
+    text = report.table1.answer(read).markdown.replace("\N{NO-BREAK SPACE}", " ")
+    assert "reach 81.2 % by the teacher's own training and 76.2 % under" in text
+    assert "\N{MINUS SIGN}5.0 points" in text and "have different ceilings" in text
 
 
 def test_the_panel_with_one_teacher_leaves_out_rows_of_another(read):
