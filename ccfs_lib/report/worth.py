@@ -421,7 +421,7 @@ def _by_data(worth: Sequence[Worth]) -> str:
             texts.append(f"{forest.network(learner)} {each}")
     return (
         "What distilled images add by data set, for one network, each teacher's mean "
-        "over seeds one value: "
+        "one value: "
         f"{'; '.join(texts)}."
         if texts
         else ""
@@ -429,9 +429,11 @@ def _by_data(worth: Sequence[Worth]) -> str:
 
 
 def _on(group: Sequence[Worth]) -> str:
-    over = between([w.distilled for w in group])
+    each = [w.distilled for w in group]
+    over = between(each) if len(each) > 1 else each[0]
     places = listed(list(dict.fromkeys(w.data for w in group)))
-    return f"{_shown(over)} on {places} ({count(len(group), 'teacher')})"
+    whose = count(len(each), "teacher") + ", over its seeds" * (len(each) == 1)
+    return f"{_shown(over)} on {places} ({whose})"
 
 
 def _shown(over: Difference) -> str:

@@ -275,7 +275,8 @@ def test_one_network_on_two_data_sets_is_told_apart_a_value_a_teacher():
         "one value: ResNet-18 \u22122.0 [\u22124.5, +0.5] on CIFAR-10, IPC 100 (3 t"
         in text
     )
-    assert f"and +{part.mean:.1f} on CIFAR-100, IPC 50 (1 teacher)." in text
+    own = worth.bracketed(part)
+    assert f"and {own} on CIFAR-100, IPC 50 (1 teacher, over its seeds)." in text
     assert "by data set" not in plain(worth.answer([one]))
 
 
