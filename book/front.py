@@ -27,11 +27,11 @@ from ccfs_lib.claims.compare import (
     values,
     verdict,
 )
-from ccfs_lib.claims.evidence import load
+from ccfs_lib.claims.evidence import SHOWN_ONLY, load
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import preset
 from ccfs_lib.experiment.presets import CLASS_SIZE
-from ccfs_lib.report import forest
+from ccfs_lib.report import forest, roles
 from ccfs_lib.report.text import bracketed, count, listed, percent, signed
 from ccfs_lib.statistics import FEW, Difference, summary
 
@@ -78,6 +78,7 @@ def abstract(folder: Path) -> str:
         parts(runs[0]),
         elsewhere(runs[1:], others),
         together(runs),
+        acting(rows),
         verdicts.counted(folder),
     ]
     return "".join(f"- {sentence}\n" for sentence in sentences if sentence)
@@ -176,7 +177,7 @@ def elsewhere(runs: list[pandas.DataFrame], others: list[pandas.DataFrame]) -> s
         data = [f"on {name} {_tally(some, PAIR)}" for name, some in _by_data(runs)]
         sentences.append(
             f"In {count(len(runs), 'other run')}, each with a teacher of its own, CCFS "
-            f"is {'; '.join(data)}."
+            f"against random images is {'; '.join(data)}."
         )
     if others:
         each = listed([_learned(run) for run in others])
@@ -221,6 +222,18 @@ def together(runs: list[pandas.DataFrame]) -> str:
     )
 
 
+def acting(rows: pandas.DataFrame) -> str:
+    """Say what distilled images are worth in the filters, and in the final set."""
+    told = [r for r in roles.decompose(rows) if r.dataset not in SHOWN_ONLY]
+    if not told:
+        return ""
+    parts = [f"{r.name}: {bracketed(r.filter)} and {bracketed(r.set)}" for r in told]
+    return (
+        "**What distilled images do** in the filters and, against random images there, "
+        f"in the final set: {'; '.join(parts)} points."
+    )
+
+
 def _valued(runs: list[pandas.DataFrame], step: ladder.Contrast) -> str:
     """Average a step over pairs of data and network, or over the teachers of one pair.
 
@@ -239,11 +252,11 @@ def _valued(runs: list[pandas.DataFrame], step: ladder.Contrast) -> str:
 
 
 def _tally(runs: list[pandas.DataFrame], pair: tuple[str, str]) -> str:
-    """Count verdicts on an arm against another: ahead in 2, behind in none."""
+    """Count verdicts on an arm against another: ahead in 2, behind in 1."""
     words = _words(runs, pair)
     ahead, behind, unclear = (words.count(word) for word in (HOLDS, FAILS, OPEN))
-    parts = [f"ahead of the random set in {ahead}"] * bool(ahead)
-    parts += [f"behind it in {behind}"] * bool(behind)
+    parts = [f"ahead in {ahead}"] * bool(ahead)
+    parts += [f"behind in {behind}"] * bool(behind)
     parts += [f"too close to call in {unclear}"] * bool(unclear)
     return listed(parts)
 

@@ -67,17 +67,19 @@ class Roles:
 
 
 def measured() -> list[Roles]:
-    """Read all results files, the book's and the user's: runs that have all four sets.
-
-    Raises InputError where the sets of a run differ in a setting.
-    """
-    found, own = _measured(load(paths.results())), paths.own_results()
+    """Read all results files, the book's and the user's: `decompose` of them."""
+    found, own = decompose(load(paths.results())), paths.own_results()
     if own != paths.results() and own.is_dir():
-        found += _measured(load(own), own=True)
+        found += decompose(load(own), own=True)
     return found
 
 
-def _measured(rows: pandas.DataFrame, own: bool = False) -> list[Roles]:
+def decompose(rows: pandas.DataFrame, own: bool = False) -> list[Roles]:
+    """List the runs that have all four sets, digits last.
+
+    rows: of `results.load`; own: whether they are the user's. Raises InputError where
+    the sets of a run differ in a setting.
+    """
     if not len(rows):
         return []
     found = [

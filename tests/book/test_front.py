@@ -81,10 +81,12 @@ def test_other_teachers_and_other_learners_are_counted_apart(tmp_path):
         measure(tmp_path, "random", NEAR, run, **config)
     line = sentence(front.abstract(tmp_path), "Elsewhere")
     line = line.replace("\xa0", " ")
-    assert "In 4 other runs, each with a teacher of its own, CCFS is on" in line
-    assert "on CIFAR-100 ahead of the random set in 1 and behind it in 1" in line
-    assert "on CIFAR-10 ahead of the random set in 1; on" in line
-    assert "on Tiny-ImageNet (20 classes) ahead of the random set in 1" in line
+    assert (
+        "In 4 other runs, each with a teacher of its own, CCFS against random" in line
+    )
+    assert "images is on CIFAR-10 ahead in 1; on" in line
+    assert "on CIFAR-100 ahead in 1 and behind in 1" in line
+    assert "on Tiny-ImageNet (20 classes) ahead in 1" in line
     assert line.endswith("images, 0.0 [\u22125.0, +5.0] (ConvNet) points.")
     # Its selection alone is another run, learnt by the same network.
     other = {"evaluation_network": "convnet", "alpha": 0.0}
@@ -162,6 +164,22 @@ def test_a_data_set_of_one_pair_has_its_teachers_or_its_seeds(tmp_path):
     three, two = "CIFAR-10 +4.0 [+1.5, +6.5] (3 teachers)", "CIFAR-100 +4.0 (2 pairs)"
     assert f"selection alone {three}, {two} and Tiny-ImageNet +5.0 [" in line
     assert line.endswith("and Tiny-ImageNet +1.0 [+1.0, +1.0] (1 teacher).")
+
+
+def test_both_roles_of_distilled_images_are_told_where_they_are_apart(tmp_path):
+    for arm, gain in ((CCFS, 3), ("ccfs-filters", 1), ("ccfs-set", 2.5)):
+        measure(tmp_path, arm, shifted(gain))
+    measure(tmp_path, "random", NEAR)
+    assert "What distilled images do" not in front.abstract(tmp_path)
+    measure(tmp_path, "ccfs-neither", NEAR)
+    line = sentence(front.abstract(tmp_path), "What distilled images do")
+    # Filters: (3 - 2.5 + 1 - 0) / 2; set: (3 - 1 + 2.5 - 0) / 2.
+    where = "CIFAR-100, IPC 50, ResNet-18"
+    assert f"in the final set: {where}: +0.7 [+0.6, +0.9] and +2.2 [" in line
+    digits = {"dataset": "digits", "train": "d", "run": "d"}
+    for arm in (CCFS, "ccfs-filters", "ccfs-set", "ccfs-neither"):
+        measure(tmp_path, arm, NEAR, **digits)
+    assert sentence(front.abstract(tmp_path), "What distilled images do") == line
 
 
 def test_nothing_measured_is_said_and_drawn_as_nothing(tmp_path):

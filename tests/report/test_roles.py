@@ -35,12 +35,12 @@ def rows(accuracy, run="run", dataset="cifar100", **settings):
 
 
 def test_each_role_is_the_mean_with_and_without_the_other():
-    (one,) = roles._measured(rows(accuracies()))
+    (one,) = roles.decompose(rows(accuracies()))
     assert one.filter.mean == pytest.approx(3 + 0.5 / 2)
     assert one.set.mean == pytest.approx(-1 + 0.5 / 2)
     assert one.together.mean == pytest.approx(0.5)
     noisy = accuracies(noise=1.0)
-    (one,) = roles._measured(rows(noisy))
+    (one,) = roles.decompose(rows(noisy))
     ccfs, first, of_set, neither = noisy.values()
     both = one.filter.mean + one.set.mean
     assert both == pytest.approx((ccfs - neither).mean())
@@ -58,10 +58,10 @@ def test_runs_without_all_four_sets_are_left_out_and_seeds_are_the_common_ones()
     whole, part = accuracies(), accuracies()
     del part["ccfs-set"]
     whole["ccfs-filters"] = whole["ccfs-filters"][:2]
-    found = roles._measured(pandas.concat([rows(whole), rows(part, "other")]))
+    found = roles.decompose(pandas.concat([rows(whole), rows(part, "other")]))
     assert [len(r.accuracy["ccfs-neither"]) for r in found] == [2]
-    assert roles._measured(rows({"random": [1.0]})) == []
-    assert roles._measured(pandas.DataFrame()) == []
+    assert roles.decompose(rows({"random": [1.0]})) == []
+    assert roles.decompose(pandas.DataFrame()) == []
 
 
 def test_sets_of_other_settings_or_a_seed_twice_are_no_comparison():
@@ -69,27 +69,27 @@ def test_sets_of_other_settings_or_a_seed_twice_are_no_comparison():
     four = accuracies()
     del four["ccfs-set"]
     with pytest.raises(InputError, match=r"differ in teacher_last \(74.0, 75.0\)"):
-        roles._measured(pandas.concat([rows(four), other]))
+        roles.decompose(pandas.concat([rows(four), other]))
     with pytest.raises(InputError, match="has seed 0 twice"):
-        roles._measured(pandas.concat([rows(accuracies())] * 2))
+        roles.decompose(pandas.concat([rows(accuracies())] * 2))
 
 
 def test_digits_come_last_and_say_nothing_in_the_finding():
     both = [rows(accuracies(), "a", "digits"), rows(accuracies(noise=0.01), "b")]
-    photographs, digits = roles._measured(pandas.concat(both))
+    photographs, digits = roles.decompose(pandas.concat(both))
     assert digits.dataset == "digits" and photographs.dataset == "cifar100"
     assert roles.answer([digits]) == ""
     text = roles.answer([photographs, digits]).replace("\N{NO-BREAK SPACE}", " ")
     assert "CIFAR-100, IPC 50, ResNet-18: in the filters +3.2 points" in text
     assert "in the final set \N{MINUS SIGN}0.7 points" in text
     assert "each of them +0.5 points" in text  # clear of zero, so it is said
-    (open_,) = roles._measured(rows(accuracies(both=0.0, noise=1.0)))
+    (open_,) = roles.decompose(rows(accuracies(both=0.0, noise=1.0)))
     assert "each of them" not in roles.answer([open_])
 
 
 def test_table_and_figure_show_every_run(monkeypatch):
     two = [rows(accuracies(noise=0.1), "a"), rows(accuracies(), "b", "cifar10")]
-    found = roles._measured(pandas.concat(two))
+    found = roles.decompose(pandas.concat(two))
     table = str(roles.ledger(found)).splitlines()
     assert sum(line.startswith("| CIFAR-10") for line in table) == 2
     drawn = []
