@@ -22,7 +22,7 @@ DATASETS = {
     "cifar10": "CIFAR-10",
     "cifar10-jpeg": "CIFAR-10 as JPEG",
     "cifar100": "CIFAR-100",
-    "cifar100-coarse": "CIFAR-100 with 20 superclasses",
+    "cifar100-coarse": "CIFAR-100-20",  # its images, with the 20 superclasses
     "tiny-imagenet": "Tiny-ImageNet",
 }
 NETWORKS = {"resnet": "ResNet-", "convnet": "ConvNet"}
@@ -49,6 +49,8 @@ def place(run: pandas.Series) -> str:
 
 def dataset(run: pandas.Series) -> str:
     """Name a run's data set, and its part: Tiny-ImageNet (20 classes)."""
+    if run["dataset"] == "cifar100-coarse":
+        return f"{DATASETS['cifar100']} (20 superclasses)"
     part = f" ({run['classes']:.0f} classes)" if run.get("classes", 0) > 0 else ""
     return f"{DATASETS.get(run['dataset'], run['dataset'])}{part}"
 

@@ -190,15 +190,17 @@ def test_nothing_measured_is_said_and_drawn_as_nothing(tmp_path):
 
 
 def test_the_figure_has_a_picture_a_drawing_and_words(tmp_path):
-    measure(tmp_path, CCFS, shifted(3))
+    measure(tmp_path, CCFS, shifted(5))
     measure(tmp_path, "random", NEAR)
+    assert front.figure(tmp_path, tmp_path) == ""  # neither part is measured
+    measure(tmp_path, CCFS, shifted(3), run="c-alpha0", alpha=0.0)
     text = front.figure(tmp_path, tmp_path)
     assert "_generated/forest.png" in text
     assert "CIFAR-100, IPC 50, ResNet-18, +3.0" in text
     assert Image.open(tmp_path / "forest.png").width > 500
     assert (tmp_path / "forest.svg").read_text("utf-8").startswith("<svg")
-    # The paper's stages have a figure of their own, beside the verdicts.
-    assert front.others(tmp_path, tmp_path) == ""
+    # The whole and the paper's stages have a figure of their own, beside the verdicts.
+    assert "same teacher: CIFAR-100, IPC 50" in front.others(tmp_path, tmp_path)
     measure(tmp_path, "distilled", shifted(-5))
     assert "images only: CIFAR-100, IPC 50" in front.others(tmp_path, tmp_path)
     assert front.figure(tmp_path, tmp_path) == text
