@@ -24,7 +24,7 @@ from ccfs_lib.report.text import (
     count,
     interval,
     listed,
-    plus_minus,
+    plain,
     table,
 )
 from ccfs_lib.runtime import paths
@@ -114,20 +114,20 @@ def ledger(roles: Sequence[Roles]) -> Text:
     body = [
         [
             r.name,
-            *(plus_minus(r.accuracy[arm]) for arm in ARMS),
+            *(plain(np.mean(r.accuracy[arm])) for arm in ARMS),
             *(bracketed(d) for d in (r.filter, r.set, r.together)),
         ]
         for r in roles
     ]
-    head = ["run", "both (CCFS)", "filters", "set", "neither"]
+    head = ["run", "CCFS", "filters", "set", "neither"]
     head += [*TITLES.values(), "together"]
     seeds = listed(sorted({count(len(r.accuracy[CCFS]), "seed") for r in roles}))
     caption = (
-        "All runs of this book with four sets, named by where distilled images are. "
-        "Test accuracy after the last epoch, percent, mean ± half of the 95 % t "
-        f"interval. Then points with their 95 % interval, {PAIRED}, of {seeds}, the "
-        "same teacher for all: what they are worth in either role, the mean of with "
-        "and without the other; together: how much more that is with than without."
+        "All runs of this book with four sets, named by where distilled images are "
+        f"(CCFS: in both). Test accuracy after the last epoch, percent, mean of {seeds}"
+        f" with the same teacher. Then points with their 95 % t interval, {PAIRED}: "
+        "what distilled images are worth in either role, the mean of with and without "
+        "the other; together: how much more that is with than without."
     )
     return table(caption, head, body)
 
