@@ -37,6 +37,7 @@ def test_normalisation_of_ccfs_sre2l_and_cda():
         "cifar10": CIFAR,
         "cifar10-jpeg": CIFAR,
         "cifar100": CIFAR,  # the authors take CIFAR-10's
+        "cifar100-coarse": CIFAR,
         "tiny-imagenet": TINY,
     }
 
