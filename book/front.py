@@ -40,7 +40,7 @@ SAID = {HOLDS: "", FAILS: ", a loss", OPEN: ", too close to call"}
 FIGURE = """```{{figure}} {file}
 :name: fig-{name}
 :alt: {alt}
-:width: 550px
+:width: 530px
 
 {caption}
 ```
@@ -48,10 +48,7 @@ FIGURE = """```{{figure}} {file}
 # On the front page the two parts of CCFS minus random; the rest beside the verdicts.
 FIRST = ladder.STEPS[1:3]
 PARTS = "The two parts that add up to CCFS minus random images, "
-NETWORKS = (
-    " resnet10-w16: a ResNet of 0.3 million parameters; ConvNet: three blocks of 32, "
-    "64 and 128 channels."
-)
+NETWORKS = " resnet10-w16: a ResNet of 0.3 million parameters; ConvNet: three blocks."
 OTHERS = "CCFS minus random images, minus distilled images alone, and its two stages, "
 CAPTION = (
     "in every run with a teacher of its own: dots are means, "
@@ -251,8 +248,8 @@ def _valued(runs: list[pandas.DataFrame], step: ladder.Contrast) -> str:
         of = count(len(pairs), "pair")
     else:
         d = between(each) if len(each) > 1 else each[0]
-        of = count(len(each), "teacher")
-    return f"{bracketed(d)} ({of})"
+        of = count(len(each), "teacher") if len(each) > 1 else ""
+    return f"{bracketed(d)}{f' ({of})' if of else ''}"
 
 
 def _tally(runs: list[pandas.DataFrame], pair: tuple[str, str]) -> str:

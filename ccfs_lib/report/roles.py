@@ -119,14 +119,14 @@ def ledger(roles: Sequence[Roles]) -> Text:
         ]
         for r in roles
     ]
-    head = ["run", "CCFS", "filters", "set", "neither"]
+    head = ["run", "CCFS", "filters", "set", "none"]
     head += [*TITLES.values(), "together"]
     seeds = listed(sorted({count(len(r.accuracy[CCFS]), "seed") for r in roles}))
     caption = (
         "All runs of this book with four sets, named by where distilled images are "
-        f"(CCFS: in both). Test accuracy after the last epoch, percent, mean of {seeds}"
-        f" with the same teacher. Then points with their 95 % t interval, {PAIRED}: "
-        "what distilled images are worth in either role, the mean of with and without "
+        "(CCFS: in both; none: in neither). Test accuracy after the last epoch, "
+        f"percent, mean of {seeds} with the same teacher. Then points with their 95 % "
+        f"t interval, {PAIRED}: what distilled images are worth in either role, the mean of with and without "
         "the other; together: how much more that is with than without."
     )
     return table(caption, head, body)
