@@ -126,8 +126,9 @@ def ledger(roles: Sequence[Roles]) -> Text:
         "All runs of this book with four sets, named by where distilled images are "
         "(CCFS: in both; none: in neither). Test accuracy after the last epoch, "
         f"percent, mean of {seeds} with the same teacher. Then points with their 95 % "
-        f"t interval, {PAIRED}: what distilled images are worth in either role, the mean of with and without "
-        "the other; together: how much more that is with than without."
+        f"t interval, {PAIRED}: what distilled images are worth in either role, the "
+        "mean of with and without the other; together: how much more that is with than "
+        "without."
     )
     return table(caption, head, body)
 
