@@ -407,7 +407,7 @@ def overview(table: pandas.DataFrame) -> str:
             if (n := list(evidence["size"]).count(w))
         ]
         cells = [
-            ", ".join(sizes),
+            " ".join(sizes),
             _signs(evidence),
             _signs(evidence[_kept(evidence)]),
             _signs(aside),
