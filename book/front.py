@@ -48,7 +48,10 @@ FIGURE = """```{{figure}} {file}
 # On the front page the two parts of CCFS minus random; the rest beside the verdicts.
 FIRST = ladder.STEPS[1:3]
 PARTS = "The two parts that add up to CCFS minus random images, "
-NETWORKS = " resnet10-w16: a ResNet of 0.3 million parameters; ConvNet: three blocks."
+NAMES = (
+    " resnet10-w16: a ResNet of 0.3 million parameters; ConvNet: three blocks; "
+    "CIFAR-100-20: with its 20 superclasses."
+)
 OTHERS = "CCFS minus random images, minus distilled images alone, and its two stages, "
 CAPTION = (
     "in every run with a teacher of its own: dots are means, "
@@ -193,7 +196,7 @@ def _by_data(runs: list[pandas.DataFrame]) -> list[tuple[str, list[pandas.DataFr
     """Group runs by their data set, whatever its pixels: (name, runs)."""
     groups: dict[str, list[pandas.DataFrame]] = {}
     for run in runs:
-        groups.setdefault(forest.dataset(run.iloc[0]), []).append(run)
+        groups.setdefault(forest.data(run.iloc[0], pixels=False), []).append(run)
     return list(groups.items())
 
 
@@ -229,9 +232,10 @@ def acting(rows: pandas.DataFrame) -> str:
     if not told:
         return ""
     parts = [f"{r.name}: {bracketed(r.filter)} and {bracketed(r.set)}" for r in told]
+    seeds = listed(sorted({count(r.filter.n_a, "seed") for r in told}))
     return (
         "**What distilled images do** in the filters and, against random images there, "
-        f"in the final set: {'; '.join(parts)} points."
+        f"in the final set, {seeds} each: {'; '.join(parts)} points."
     )
 
 
@@ -271,7 +275,7 @@ def figure(folder: Path, to: Path) -> str:
 
     folder: data/results; to: the folder of the generated text, which gets forest.png.
     """
-    return _figure(folder, to, "forest", FIRST, PARTS + CAPTION + NETWORKS)
+    return _figure(folder, to, "forest", FIRST, PARTS + CAPTION + NAMES)
 
 
 def others(folder: Path, to: Path) -> str:

@@ -16,6 +16,7 @@ CCFS = "simple-misclassified"
 AS_IT_IS = ()
 HARD = (("loss", "hard"),)  # without the teacher
 PLAIN = (("augment", "none"), ("flip", False))
+REAL = ("random", "full")  # sets that have no distilled image, and need no filter
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,12 @@ class Arm:
     # Where distilled images are: whether filters learn them (else selected images only,
     # and the first one nothing), and whether the set has them (else random real ones).
     in_filters: bool = True
-    filled: Literal["distilled", "random"] = "distilled"
+    in_set: bool = True
+
+    @property
+    def in_part(self) -> bool:
+        """Whether distilled images are left out of the filters, or of the set."""
+        return not (self.in_filters and self.in_set)
 
     @property
     def needs_phases(self) -> bool:
@@ -59,10 +65,8 @@ class Arm:
         if self.set == "distilled":
             return experiment.ipc
         # "short" counts what CCFS could fill, so CCFS is computed for it.
-        asks = self.set not in ("random", "full") and (
-            self.in_filters or self.filled == "distilled"
-        )
-        return experiment.distilled if asks else 0
+        asks = self.in_filters or self.in_set
+        return experiment.distilled if asks and self.set not in REAL else 0
 
 
 def _strategy(fine: str, coarse: str, title: str) -> Arm:
@@ -95,12 +99,12 @@ ARMS = (
     Arm("random-plain", "random, not augmented", "random", None, PLAIN),
     Arm("distilled-plain", "distilled only, not augmented", "distilled", None, PLAIN),
     # Sets as large as CCFS's that tell its distilled images' two parts: chapter 17.
-    Arm("ccfs-filters", "CCFS, distilled in filters only", "phases", filled="random"),
+    Arm("ccfs-filters", "CCFS, distilled in filters only", "phases", in_set=False),
     Arm("ccfs-set", "CCFS, distilled in the set only", "phases", in_filters=False),
     Arm(
         *("ccfs-neither", "CCFS, distilled in neither", "phases"),
         in_filters=False,
-        filled="random",
+        in_set=False,
     ),
     # The Random row of Table 1: SelMatch's protocol, at every IPC as many steps.
     Arm(
@@ -148,13 +152,12 @@ def parse(name: str, experiment=None) -> Arm:
             f"arm is {name!r}, but must be one of {known}, or module:function, your "
             "own selection rule"
         )
-    lists = experiment is None or experiment.selected_from
-    parts = arm.set == "phases" and not (arm.in_filters and arm.filled == "distilled")
-    if parts and experiment is not None and not experiment.distilled:
+    if arm.in_part and experiment is not None and not experiment.distilled:
         raise InputError(
             f"arm is {name!r}, but alpha is {experiment.alpha:g}: without distilled "
             "images it is CCFS itself; take an alpha above 0"
         )
+    lists = experiment is None or experiment.selected_from
     if arm.set == "selected" and not lists:
         raise InputError(
             f"arm is {name!r}, but selected_from is empty: it must name a "

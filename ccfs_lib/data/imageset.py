@@ -200,17 +200,8 @@ def load(
         return _image_set("digits", split, *catalogue.digits(split))
     if plugins.named(str(dataset)) and not Path(dataset).exists():
         return _from_function(str(dataset), split)
-    if dataset == catalogue.COARSE:
-        fine = load(
-            "cifar100",
-            split,
-            data_root=data_root,
-            download=download,
-            cache_dir=cache_dir,
-            order=order,
-        )
-        labels = torch.from_numpy(cifar.coarse(fine.labels.numpy()))
-        return ImageSet(f"{dataset}-{split}", fine.images, labels, cifar.TWENTY)
+    coarse = dataset == catalogue.COARSE
+    dataset = "cifar100" if coarse else dataset
     if dataset not in NAMES:
         path = paths.expanded(dataset)
         return _from_path(path, split, cache_dir, image_size)
@@ -232,7 +223,13 @@ def load(
             f"{root} does not hold '{dataset}': its images have {data.image_size} "
             f"pixels, not {SIZES[dataset]}"
         )
-    return _shipped(data, split, order) if dataset == "cifar100" else data
+    data = _shipped(data, split, order) if dataset == "cifar100" else data
+    return _superclasses(data, split) if coarse else data
+
+
+def _superclasses(fine: ImageSet, split: str) -> ImageSet:
+    labels = torch.from_numpy(cifar.coarse(fine.labels.numpy()))
+    return ImageSet(f"{catalogue.COARSE}-{split}", fine.images, labels, cifar.TWENTY)
 
 
 def _cifar(name: str, root: Path, split: str, download: bool, cache_dir) -> ImageSet:

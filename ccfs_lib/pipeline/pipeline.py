@@ -221,7 +221,7 @@ class Pipeline:
             return self._beside(self._given(seed))
         strategy = arm.rule or (arm.strategy and arm.name)
         chosen = self.chosen(seed, strategy, arm.in_filters)
-        if arm.filled == "random":
+        if not arm.in_set:
             other = self.random_real(e.distilled, seed, excluded=chosen)
             return self.train.subset(np.concatenate([other, chosen]))
         return self._beside(chosen)
@@ -281,7 +281,7 @@ class Pipeline:
         Under "agreement"; {} for an arm without distilled images or teacher, and where
         neither the weights of a shipped teacher nor its opinions of them are at hand.
         """
-        without = arm.set == "short" or arm.filled == "random"
+        without = arm.set == "short" or not arm.in_set
         if without or arm.changes.get("loss", "kd") != "kd":
             return {}
         if not len(distilled := self.distilled(arm.distilled(self.experiment))):

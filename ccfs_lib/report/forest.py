@@ -31,11 +31,12 @@ ACROSS = 55  # letters of a heading that fit into the figure
 LABEL = "difference in test accuracy"
 
 
-def data(run: pandas.Series) -> str:
-    """Name a run's data: CIFAR-10 as JPEG (16 px)."""
+def data(run: pandas.Series, pixels: bool = True) -> str:
+    """Name a run's data: CIFAR-10 as JPEG (16 px). pixels: whether these are named."""
+    units = {"classes": "classes"} | ({"image_size": "px"} if pixels else {})
     parts = [
         f"{run[name]:.0f} {unit}"
-        for name, unit in (("classes", "classes"), ("image_size", "px"))
+        for name, unit in units.items()
         if run.get(name, 0) > 0
     ]
     of = f" ({', '.join(parts)})" * bool(parts)
@@ -45,14 +46,6 @@ def data(run: pandas.Series) -> str:
 def place(run: pandas.Series) -> str:
     """Name a run by its data and IPC: CIFAR-10 as JPEG (16 px), IPC 100."""
     return f"{data(run)}, IPC {run['ipc']:.0f}"
-
-
-def dataset(run: pandas.Series) -> str:
-    """Name a run's data set, and its part: Tiny-ImageNet (20 classes)."""
-    if run["dataset"] == "cifar100-coarse":
-        return f"{DATASETS['cifar100']} (20 superclasses)"
-    part = f" ({run['classes']:.0f} classes)" if run.get("classes", 0) > 0 else ""
-    return f"{DATASETS.get(run['dataset'], run['dataset'])}{part}"
 
 
 def network(name: str) -> str:

@@ -30,7 +30,7 @@ from ccfs_lib.report.text import (
 from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import Difference, difference
 
-# Whose distilled images are: in both, in the filters, in the set, in neither.
+# Where distilled images are: in both, in the filters, in the set, in neither.
 ARMS = (CCFS, "ccfs-filters", "ccfs-set", "ccfs-neither")
 TITLES = {"filter": "in the filters", "set": "in the final set"}
 INKS = {"filter": "sky", "set": "orange"}
@@ -38,7 +38,7 @@ INKS = {"filter": "sky", "set": "orange"}
 
 @dataclass(frozen=True)
 class Roles:
-    """What distilled images are worth in either role, in one run."""
+    """Accuracies of the four sets of a run, and what either role is worth in it."""
 
     name: str  # data, IPC, network and teacher
     dataset: str
@@ -152,7 +152,7 @@ def answer(roles: Sequence[Roles]) -> str:
     shown = [r for r in roles if not r.own and r.dataset not in SHOWN_ONLY]
     each = [
         f"{r.name}: {TITLES['filter']} {interval(r.filter)}, {TITLES['set']} "
-        f"{interval(r.set)}{_together(r)}"
+        f"{interval(r.set)}{_together(r)} ({count(r.set.n_a, 'seed')})"
         for r in shown
     ]
     return (

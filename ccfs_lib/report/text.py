@@ -13,7 +13,8 @@ import torch
 
 from ccfs_lib import networks, results
 from ccfs_lib.claims.compare import VERDICTS, verdict  # noqa: F401  chapters find words here
-from ccfs_lib.claims.written import first_digit
+from ccfs_lib.claims.written import ends
+from ccfs_lib.claims.written import signed as signed
 from ccfs_lib.experiment import datasets, preset, presets
 from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import FEW, Difference, Summary, summary
@@ -57,33 +58,26 @@ def finding(answer: str, *more: str) -> Text:
 def interval(d: Difference, unit: str = "points", digits: int = 1) -> str:
     """Return a difference as text: mean, its 95 % interval, or why there is none.
 
-    unit: of the mean, or what follows it. digits: after the point, of all numbers but
-    an end near zero, which has as many as show its side of zero.
+    unit: of the mean, or what follows it. digits: after the point, of an end near zero
+    as many as show its side of zero.
     """
     mean = f"{signed(d.mean, digits)}{SPACE}{unit}"
     if math.isnan(d.half):
         return f"{mean}, no interval from a single seed"
     if min(d.n_a, d.n_b) < FEW:
         return f"{mean}, no interval from two seeds"
-    ends = d.mean - d.half, d.mean + d.half
-    low, high = (signed(end, max(digits, first_digit(end))) for end in ends)
-    return f"{mean}, 95{SPACE}% interval [{low}, {high}]"
+    return f"{mean}, 95{SPACE}% interval {ends(*_ends(d), digits)}"
 
 
 def bracketed(d: Difference, digits: int = 1) -> str:
     """Return a difference briefly: +2.9 [+2.6, +3.3]; without an interval the mean."""
     if math.isnan(d.half):
         return signed(d.mean, digits)
-    low, high = (signed(d.mean + s * d.half, digits) for s in (-1, 1))
-    return f"{signed(d.mean, digits)} [{low}, {high}]"
+    return f"{signed(d.mean, digits)} {ends(*_ends(d), digits)}"
 
 
-def signed(value: float, digits: int = 1) -> str:
-    """Return a number with its sign, a true minus; a rounded zero has none."""
-    text = f"{value:+.{digits}f}"
-    # "+0.0" and "-0.0" would claim a direction that the digits do not show.
-    zero = float(text) == 0
-    return text[1:] if zero else text.replace("-", MINUS)
+def _ends(d: Difference) -> tuple[float, float]:
+    return d.mean - d.half, d.mean + d.half
 
 
 def plain(value: float, digits: int = 1) -> str:

@@ -5,6 +5,8 @@ import math
 import pytest
 
 from ccfs_lib.claims.written import decimals, written
+from ccfs_lib.report.text import bracketed, interval
+from ccfs_lib.statistics import Difference
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -33,3 +35,11 @@ def test_difficulties_have_two_digits_and_at_least_one_decimal():
     assert (
         decimals("score", 0.5, -0.01, math.inf) == 2 and decimals("points", 0.01) == 1
     )
+
+
+def test_reports_write_ends_as_claims_do():
+    """Beside "above zero" no interval may begin with 0.0."""
+    d = Difference(1.5, 1.499, 3, 3, 0.05)
+    assert bracketed(d) == "+1.5 [+0.001, +3.0]"
+    assert interval(d).endswith("[+0.001, +3.0]")
+    assert bracketed(d._replace(mean=0.0, half=0.0)) == "0.0 [0.0, 0.0]"
