@@ -14,7 +14,7 @@ from ccfs_lib.arms import CCFS
 from ccfs_lib.commands import table1_price
 from ccfs_lib.data import ImageSet
 from ccfs_lib.errors import InputError, TimeUp
-from ccfs_lib.experiment import preset
+from ccfs_lib.experiment import motivation, preset
 from ccfs_lib.experiment import table1 as recipes
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.pipeline import work as working
@@ -395,6 +395,24 @@ def test_a_budget_cuts_iterations_and_is_kept(house, mini, monkeypatch):
         == 2000
     )
     assert Table1Pipeline(mini()).cut(20_000, 10, 3, "convnet-8") == 20_000
+
+
+def test_matching_takes_the_published_iterations_unless_a_budget_cuts_them(
+    house, mini, monkeypatch
+):
+    laptop = preset("cifar100", ipc=50)
+    count = {m: recipes.matching(laptop, m).matching for m in ("mtt", "datm")}
+    assert [m.iterations for m in count.values()] == [5000, 10_000]
+    own = motivation("cifar100", ipc=50).matching  # the rest is the scale's
+    assert count["mtt"] == replace(own, iterations=5000)
+
+    monkeypatch.setattr(cost, "rate", lambda *_: 1000.0)
+    digits = Table1Pipeline(mini(), Choices()).section3("mtt").motivation.matching
+    total = mini().ipc * 10
+    each = 12 * digits.syn_steps * min(digits.batch_syn, total)
+    minutes = 5.5 * each / 1000 / 60  # of five iterations
+    cut = Table1Pipeline(mini(), Choices(budget=minutes)).section3("mtt")
+    assert digits.iterations > cut.motivation.matching.iterations == 5
 
 
 def test_dry_run_prices_each_row_and_trains_nothing(house, mini):
