@@ -138,8 +138,8 @@ def quotas(real: int, curricula: int) -> list[int]:
     """
     if not 1 <= curricula <= real:
         raise InputError(
-            f"curricula is {curricula}, but {real} real images per class can be "
-            f"split over 1 to {real} phases"
+            f"curricula is {curricula}, but must be from 1 to {real}, the real images "
+            "per class"
         )
     share, rest = divmod(real, curricula)  # sum of k_j = IPC - |D_distill| / C
     return [share + (phase < rest) for phase in range(curricula)]

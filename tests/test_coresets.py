@@ -253,5 +253,5 @@ def test_a_start_must_leave_something_to_choose():
     for size in (0, 12):
         with pytest.raises(InputError, match=f"size is {size}, but a start must have"):
             self_evolved(TRAIN, DIFFICULTY, 12, None, size=size, beta=0.5)
-    with pytest.raises(InputError, match="curricula is 3, but 2 real images"):
+    with pytest.raises(InputError, match="curricula is 3, but must be from 1 to 2"):
         self_evolved(TRAIN, DIFFICULTY, 12, None, size=10, beta=0.5)

@@ -290,7 +290,7 @@ def test_settings_of_small_images():
 def test_bad_input(digits, digits_teacher, some):
     with pytest.raises(InputError, match="ipc is 4, but the smallest class of"):
         next(cudd.run(some, digits_teacher, 4, SHORT, None))
-    with pytest.raises(InputError, match="curricula is 3, but 2 real images"):
+    with pytest.raises(InputError, match="curricula is 3, but must be from 1 to 2"):
         next(cudd.run(some, digits_teacher, 2, DIGITS, None))
     with pytest.raises(InputError, match=r"initial has .* but must have as many"):
         cudd.recover(some.subset(range(15)), digits_teacher, None, SHORT)
