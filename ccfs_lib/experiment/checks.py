@@ -170,8 +170,8 @@ def _images(e) -> None:
         )
     if e.real and e.curricula > e.real:
         raise InputError(
-            f"curricula is {e.curricula}, but must be at most {e.real}, the real images "
-            f"per class that ipc {e.ipc} with alpha {e.alpha:g} leaves"
+            f"curricula is {e.curricula}, but must be at most {e.real}, the real "
+            f"images per class that ipc {e.ipc} with alpha {e.alpha:g} leaves"
         )
 
 
