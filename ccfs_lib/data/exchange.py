@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import torch
 from torchvision.io import encode_jpeg, encode_png
 
+from ccfs_lib.data import cifar
 from ccfs_lib.data.decode import decode
 from ccfs_lib.data.files import damaged, is_image, say_left_out, subfolders
 from ccfs_lib.data.imageset import ImageSet
@@ -120,23 +121,29 @@ def read_folder(
 
     Folders are of the class whose name they have, or whose number they end in (see
     `class_folders`); files count in lexicographic order, as the authors take them.
-    Returns a uint8 ImageSet ordered by class. Raises InputError for a missing folder,
-    other classes, or a class with too few images.
+    A folder of CIFAR-100's classes serves its superclasses, too: each class with its
+    part. Returns a uint8 ImageSet ordered by class. Raises InputError for a missing
+    folder, other classes, or a class with too few images.
     """
     images, labels = [], []
-    folders = {
-        folder: list(folder.iterdir()) for folder in class_folders(root, classes)
-    }
-    say_left_out(root, [f for files in folders.values() for f in files if f.is_file()])
-    for label, (folder, files) in enumerate(folders.items()):
+    of = {f: label for label, of in enumerate(class_folders(root, classes)) for f in of}
+    each, rest = divmod(per_class * len(classes), len(of))
+    if rest:
+        raise InputError(
+            f"{per_class} images per class are needed, but {root} has {len(of)} "
+            f"folders for {len(classes)} classes: take a multiple of "
+            f"{len(of) // len(classes)}"
+        )
+    inside = {folder: list(folder.iterdir()) for folder in of}
+    say_left_out(root, [f for files in inside.values() for f in files if f.is_file()])
+    for folder, files in inside.items():
         files = sorted(file for file in files if is_image(file.name))
-        if len(files) < per_class:
+        if len(files) < each:
             raise InputError(
-                f"{folder} holds {len(files)} images, but {per_class} per class are "
-                "needed"
+                f"{folder} holds {len(files)} images, but {each} per class are needed"
             )
-        images += [_read_image(file) for file in files[:per_class]]
-        labels += [label] * per_class
+        images += [_read_image(file) for file in files[:each]]
+        labels += [of[folder]] * each
         if odd := [i for i in images if i.shape != images[0].shape]:
             raise InputError(
                 f"{folder} holds an image of {tuple(odd[0].shape[1:])} pixels, but "
@@ -145,8 +152,10 @@ def read_folder(
     return ImageSet(name, torch.stack(images), torch.tensor(labels), classes)
 
 
-def class_folders(root: str | Path, classes: tuple[str, ...]) -> list[Path]:
-    """List the folder of each class in distilled images, in order of `classes`.
+def class_folders(root: str | Path, classes: tuple[str, ...]) -> list[list[Path]]:
+    """List the folders of each class in distilled images, in order of `classes`.
+
+    That is one folder, or of CIFAR-100's superclasses the five of their classes.
 
     Names match names, whatever their case, spaces and underscores; else folders count
     by the number at their end, from 0 or from 1: new9 comes before new10. ImageNet's
@@ -157,6 +166,15 @@ def class_folders(root: str | Path, classes: tuple[str, ...]) -> list[Path]:
     if not root.is_dir():
         raise InputError(f"{root} is not a folder of distilled images")
     folders = subfolders(root)
+    if classes == cifar.TWENTY and len(folders) == len(cifar.HUNDRED):
+        fine = _one_each(root, folders, cifar.HUNDRED)
+        of = cifar.coarse(np.arange(len(fine)))
+        return [[fine[i] for i in np.flatnonzero(of == k)] for k in range(len(classes))]
+    return [[folder] for folder in _one_each(root, folders, classes)]
+
+
+def _one_each(root: Path, folders: list[Path], classes) -> list[Path]:
+    """Sort as many folders as there are classes by name, or by number."""
     if len(folders) != len(classes):
         raise InputError(
             f"{root} has {len(folders)} class folders, but there are {len(classes)} "

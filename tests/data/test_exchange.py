@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from ccfs_lib import data
-from ccfs_lib.data import ImageSet
+from ccfs_lib.data import ImageSet, cifar
 from ccfs_lib.data.exchange import (
     agreement,
     read_folder,
@@ -182,6 +182,25 @@ def test_an_odd_folder_is_refused_in_one_sentence(tmp_path, images, kind):
     with pytest.raises(InputError) as error:
         read_folder(root, images.classes, 4)
     assert str(root) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_folder_of_cifar100_serves_its_superclasses(tmp_path):
+    pixels = torch.arange(300, dtype=torch.int16).reshape(300, 1, 1, 1) % 256
+    pixels = pixels.to(torch.uint8).expand(300, 3, 8, 8).contiguous()
+    labels = torch.arange(300) // 3
+    fine = ImageSet("fine", pixels, labels, cifar.HUNDRED)
+    root = write_folder(fine, tmp_path / "made")
+    back = read_folder(root, cifar.TWENTY, 10)
+    assert back.classes == cifar.TWENTY
+    assert torch.equal(back.labels, torch.arange(20).repeat_interleave(10))
+    for label, name in enumerate(cifar.TWENTY):
+        five = [cifar.HUNDRED.index(c) for c in cifar.PLACES["superclasses"][name]]
+        mine = torch.cat([pixels[labels == c][:2] for c in sorted(five)])
+        assert torch.equal(back.images[back.labels == label], mine)
+    with pytest.raises(InputError, match=r"11 images per class .* multiple of 5"):
+        read_folder(root, cifar.TWENTY, 11)
+    with pytest.raises(InputError, match="100 class folders, but there are 3"):
+        read_folder(root, ("a", "b", "c"), 5)
 
 
 def test_what_macos_leaves_in_a_folder_is_no_image(tmp_path, images):

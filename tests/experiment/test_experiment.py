@@ -52,7 +52,11 @@ from ccfs_lib.store import key
         ({"alpha": 0.2, "ipc": 4}, "alpha", r"is 0\.2, .* from 0\.25 to 1"),
         ({"curricula": 0}, "curricula", "is 0: .* 1"),
         ({"curricula": 17}, "curricula", "is 17, .* at most 16, the real "),
-        ({"curricula": 2, "ipc": 4, "alpha": 0.75}, "curricula", "is 2, .* at most 1, the real "),
+        (
+            {"curricula": 2, "ipc": 4, "alpha": 0.75},
+            "curricula",
+            "is 2, .* at most 1, ",
+        ),
         ({"dataset": "mnist"}, "dataset", "is 'mnist', .* digits, cifar10, "),
         ({"dataset": "no/such/folder"}, "dataset", "is 'no/such/folder', "),
         ({"dataset": ""}, "dataset", "is '', "),
