@@ -57,7 +57,7 @@ CAPTION = (
     "in every run with a teacher of its own: dots are means, "
     "ticks seeds (in a line over several teachers, each teacher's mean), bars 95 % t "
     "intervals over them, paired by seed. Blue: above zero; orange: below; grey: too "
-    "close to call. Intervals wider than the axis are cut."
+    "close to call. Arrows: the interval goes on beyond the axis."
 )
 DIAMONDS = (
     " Diamonds: the paper's own difference (ResNet-18, its own number of epochs), "

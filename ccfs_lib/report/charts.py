@@ -124,7 +124,7 @@ def intervals(
 
     Labels have separate lines, so a narrow screen keeps its width for the axis.
     rules: name -> x of vertical lines. second: what the open marks are. most: the
-    largest possible value; intervals are cut there, as t intervals know no bounds. The
+    largest possible value, where the axis ends, as t intervals know no bounds. The
     single values are drawn because of three seeds an interval alone hides too much.
     """
     figure, ax = canvas(0.95 + 0.56 * len(lines) + 0.22 * bool(second or rules))
@@ -135,10 +135,7 @@ def intervals(
         # With an underscore: a name for the numbers, not for the legend.
         colour, name = PALETTE[line.colour], f"_{line.label}"
         if not np.isnan(line.half):
-            # Cut where the axis ends, for accuracies at 100 % or before.
-            ends = np.clip([line.mean - line.half, line.mean + line.half], low, high)
-            style = {"color": colour, "alpha": 0.3, "solid_capstyle": "butt"}
-            ax.plot(ends, [y, y], lw=6, **style, gid="interval", label=name)
+            bar(ax, line, y, (low, high), name)
         seeds, style = line.points, {"color": colour, "label": name}
         ax.plot(seeds, [y] * len(seeds), "|", ms=12, mew=1.5, gid="seed", **style)
         ax.plot([line.mean], [y], "o", ms=8, gid="mean", **style)
@@ -155,6 +152,20 @@ def intervals(
     ax.spines["left"].set_visible(False)
     ax.grid(axis="x")
     return figure
+
+
+def bar(ax, line: Line, y: float, ends: tuple[float, float], name: str, width=6.0):
+    """Draw the interval of a line, with a head where it goes on beyond the axis.
+
+    ends: the limits of the axis. The numbers behind the figure have the whole interval.
+    """
+    style = {"color": PALETTE[line.colour], "alpha": 0.3}
+    low, high = line.mean - line.half, line.mean + line.half
+    kept = {"solid_capstyle": "butt", "gid": "interval", "label": name}
+    ax.plot([low, high], [y, y], lw=width, **style, **kept)
+    out = [(ends[0], "<")] * (low < ends[0]) + [(ends[1], ">")] * (high > ends[1])
+    for x, head in out:
+        ax.scatter([x], [y], 2 * width**2, marker=head, lw=0, clip_on=False, **style)
 
 
 def _rule(ax, x: float, lines: int, name: str) -> None:

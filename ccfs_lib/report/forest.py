@@ -13,7 +13,7 @@ from ccfs_lib.claims import ladder
 from ccfs_lib.claims.compare import between, verdict
 from ccfs_lib.claims.ladder import Measured
 from ccfs_lib.report.arms import SHOWN
-from ccfs_lib.report.charts import OPEN, Line, window
+from ccfs_lib.report.charts import OPEN, Line, bar, window
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend
 from ccfs_lib.report.text import MINUS, bracketed
 from ccfs_lib.statistics import FEW, Difference
@@ -141,9 +141,7 @@ def _mark(ax, entry: Line, y: float, ends: tuple[float, float], step: str) -> No
     colour, name = PALETTE[entry.colour], f"_{step}: {entry.label}"
     style = {"color": colour, "label": name}
     if not np.isnan(entry.half):
-        edges = np.clip([entry.mean - entry.half, entry.mean + entry.half], *ends)
-        bar = {"lw": 5, "alpha": 0.3, "solid_capstyle": "butt", "gid": "interval"}
-        ax.plot(edges, [y, y], **bar, **style)
+        bar(ax, entry, y, ends, name, 5)
     ax.plot(entry.points, [y] * len(entry.points), "|", ms=8, gid="seed", **style)
     ax.plot([entry.mean], [y], "o", ms=6, gid="mean", **style)
     if entry.second is not None:

@@ -28,6 +28,7 @@ from ccfs_lib.report import (
     arms,
     charts,
     difficulty,
+    forest,
     gallery,
     phase,
     style,
@@ -381,6 +382,24 @@ def test_one_enormous_interval_does_not_squeeze_the_others():
     low, high = charts.window(lines, [], 100)
     assert 45 < low < 49 and 54 <= high < 56
     assert charts.window([charts.Line("a", 99, 5)], [], 100)[1] == 100
+
+
+def test_an_interval_beyond_the_axis_is_marked_and_whole_in_the_numbers():
+    lines = [
+        charts.Line(name, 50, half)
+        for name, half in zip("abcd", (1, 1, 1, 400), strict=True)
+    ]
+    figure = charts.intervals(lines, "x", {}, most=100)
+    last = marks(figure, "interval")[-1].get_xdata()
+    assert last == pytest.approx([-350, 450])
+    heads = figure.axes[0].collections
+    assert [h.get_offsets()[0][0] for h in heads] == list(figure.axes[0].get_xlim())
+    assert "interval,450" in written.table(figure)
+    assert not charts.intervals(lines[:3], "x", {}).axes[0].collections
+    picture(figure)
+    figure = forest.grouped({"one": lines}, "points")
+    assert "interval,450" in written.table(figure)
+    assert len(figure.axes[0].collections) == 2
 
 
 def test_confusion_counts_and_keeps_the_most_confused():
