@@ -220,8 +220,9 @@ def together(runs: list[pandas.DataFrame]) -> str:
         for step in (alone, added)
     }
     return (
-        f"**All {len(pairs)} pairs of data and network with alpha 0** on photographs, "
-        f"points by data set: selection alone {listed(words[alone])}; distilled images "
+        f"**All {len(pairs)} pairs of data and network with alpha 0**, each with a "
+        "teacher of its own, points by data set: selection alone "
+        f"{listed(words[alone])}; distilled images "
         f"{listed(words[added])}."
     )
 

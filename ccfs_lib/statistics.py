@@ -92,6 +92,23 @@ def difference(
     return Difference(mean, half, len(x), len(y), p)
 
 
+def change(a: Difference, b: Difference, level: float = 0.95) -> Difference:
+    """Compare two paired differences of independent samples, a - b, by Welch's test.
+
+    a, b: of `difference`, with intervals of this level. half and p are nan where one of
+    them has no interval, p where none has any spread.
+    """
+    errors = [d.half / _t(level, d.n_a - 1) if d.n_a > 1 else math.nan for d in (a, b)]
+    error, mean = math.hypot(*errors), a.mean - b.mean
+    if not error > 0:
+        return Difference(mean, error, a.n_a, b.n_a, math.nan)
+    df = error**4 / sum(e**4 / (d.n_a - 1) for e, d in zip(errors, (a, b), strict=True))
+    from scipy.special import stdtr
+
+    p = float(2 * stdtr(df, -abs(mean) / error))
+    return Difference(mean, _t(level, df) * error, a.n_a, b.n_a, p)
+
+
 Pairs = tuple[Sequence[float], Sequence[float]]
 
 

@@ -8,6 +8,7 @@ from scipy import stats
 
 from ccfs_lib.errors import InputError
 from ccfs_lib.statistics import (
+    change,
     difference,
     extreme,
     false_discovery,
@@ -127,6 +128,18 @@ def test_minimum_detectable_against_scipy_where_it_has_a_value():
     critical = stats.t.ppf(0.975, 8)
     power = stats.nct.sf(critical, 8, shift) + stats.nct.cdf(-critical, 8, shift)
     assert power == pytest.approx(0.7, abs=1e-4)
+
+
+def test_a_change_of_two_differences_is_welchs_test_of_them():
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(3, 1, (2, 5)), rng.normal(1, 4, (2, 3))
+    ours = change(*(difference(*pair, paired=True) for pair in (a, b)))
+    theirs = difference(a[0] - a[1], b[0] - b[1])
+    assert ours == pytest.approx(theirs)
+    one = difference([1.0], [0.0], paired=True)
+    assert math.isnan(change(ours, one).half) and math.isnan(change(one, ours).p)
+    flat = difference([1.0, 2.0], [0.0, 1.0], paired=True)
+    assert change(flat, flat)[:2] == (0.0, 0.0) and math.isnan(change(flat, flat).p)
 
 
 def test_minimum_detectable_is_detected_that_often():

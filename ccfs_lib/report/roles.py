@@ -34,6 +34,13 @@ from ccfs_lib.statistics import Difference, difference
 ARMS = (CCFS, "ccfs-filters", "ccfs-set", "ccfs-neither")
 TITLES = {"filter": "in the filters", "set": "in the final set"}
 INKS = {"filter": "sky", "set": "orange"}
+# A role, and whether the other one is there, too: the signs of ARMS.
+EFFECTS = {
+    ("filter", True): (1, 0, -1, 0),
+    ("filter", False): (0, 1, 0, -1),
+    ("set", True): (1, -1, 0, 0),
+    ("set", False): (0, 0, 1, -1),
+}
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,10 @@ class Roles:
     def set(self) -> Difference:
         """Points by which they raise it in the set, against random images there."""
         return self._of((0.5, -0.5, 0.5, -0.5))
+
+    def effect(self, role: str, other: bool) -> Difference:
+        """Points that one role of TITLES is worth, beside the other one or alone."""
+        return self._of(EFFECTS[role, other])
 
     @property
     def together(self) -> Difference:
@@ -114,21 +125,43 @@ def ledger(roles: Sequence[Roles]) -> Text:
     body = [
         [
             r.name,
-            *(plain(np.mean(r.accuracy[arm])) for arm in ARMS),
             *(bracketed(d) for d in (r.filter, r.set, r.together)),
+            *(plain(np.mean(r.accuracy[arm])) for arm in ARMS),
         ]
         for r in roles
     ]
-    head = ["run", "CCFS", "filters", "set", "none"]
-    head += [*TITLES.values(), "together"]
-    seeds = listed(sorted({count(len(r.accuracy[CCFS]), "seed") for r in roles}))
+    head = ["run", *TITLES.values(), "together", "CCFS", "filters", "set", "none"]
     caption = (
-        "All runs of this book with four sets, named by where distilled images are "
-        "(CCFS: in both; none: in neither). Test accuracy after the last epoch, "
-        f"percent, mean of {seeds} with the same teacher. Then points with their 95 % "
-        f"t interval, {PAIRED}: what distilled images are worth in either role, the "
-        "mean of with and without the other; together: how much more that is with than "
-        "without."
+        "All runs of this book with four sets. What distilled images are worth in "
+        f"either role, points with their 95 % t interval, {PAIRED}: the mean of with "
+        "and without the other role; together: how much more it is with than without. "
+        "Then the sets, named by where distilled images are (CCFS: in both; none: in "
+        "neither): test accuracy after the last epoch, percent, mean of "
+        f"{_seeds(roles)} with the same teacher."
+    )
+    return table(caption, head, body)
+
+
+def _seeds(roles: Sequence[Roles]) -> str:
+    return listed(sorted({count(len(r.accuracy[CCFS]), "seed") for r in roles}))
+
+
+def apart(roles: Sequence[Roles]) -> Text:
+    """Tabulate what each role is worth with the other one and without it."""
+    if not roles:
+        return Text("")
+    body = [[r.name, *(bracketed(r.effect(*case)) for case in EFFECTS)] for r in roles]
+    head = ["run"]
+    head += [
+        f"{TITLES[role]}, {'with' if other else 'without'} the other"
+        for role, other in EFFECTS
+    ]
+    caption = (
+        "All runs of this book with four sets. What distilled images are worth in one "
+        "role, beside the other role and without it: points with their 95 % t "
+        f"interval, {PAIRED}, {_seeds(roles)} with the same teacher. Their mean, in "
+        "the table above, can have a narrower interval than both, where the seeds of "
+        "one offset those of the other."
     )
     return table(caption, head, body)
 

@@ -30,7 +30,6 @@ from ccfs_lib.claims.compare import (
     verdict,
 )
 from ccfs_lib.claims.evidence import SHOWN_ONLY, load, source
-from ccfs_lib.experiment import SMALLEST_CLASS
 from ccfs_lib.experiment.datasets import KNOWN
 from ccfs_lib.report import forest
 from ccfs_lib.report.charts import Line
@@ -51,7 +50,7 @@ from ccfs_lib.report.text import (
     table,
 )
 from ccfs_lib.runtime import paths
-from ccfs_lib.statistics import FEW, Difference
+from ccfs_lib.statistics import FEW, Difference, change
 
 PARTS = {"selection": "green", "distilled": "orange"}
 TITLES = {"selection": "selection", "distilled": "distilled images"}
@@ -138,7 +137,8 @@ def _order(w: Worth) -> tuple:
 def _worth(rows: pandas.DataFrame) -> Worth:
     first = rows.iloc[0]
     taught = ladder.taught_by(first)
-    class_size = SMALLEST_CLASS.get(first["dataset"], math.nan)
+    known = KNOWN.get(first["dataset"])
+    class_size = known.train / known.classes if known else math.nan
     return Worth(
         data=forest.place(first),
         dataset=str(first["dataset"]),
@@ -232,26 +232,26 @@ def ledger(worth: Sequence[Worth]) -> Text:
     body = [
         [
             w.name,
+            bracketed(w.selection),
+            bracketed(w.distilled),
             *(
                 DASH if math.isnan(x) else plain(x)
                 for x in (w.ratio, w.filter, w.agreement, w.random)
             ),
-            bracketed(w.selection),
-            bracketed(w.distilled),
         ]
         for w in worth
     ]
-    head = ["learner", "ratio (%)", "first filter", "agreement", "on random"]
-    head += ["selection", "distilled part"]
+    head = ["learner", "selection", "distilled part"]
+    head += ["ratio (%)", "first filter", "agreement", "on random"]
     seeds = listed(sorted({count(w.distilled.n_a, "seed") for w in worth}))
     caption = (
-        "All runs of this book. Ratio: images of the set per 100 training images. "
+        "All runs of this book. Selection: alpha 0 minus random. Distilled part: CCFS "
+        f"minus alpha 0. Points with the 95 % interval, {PAIRED}, of {seeds}; the same "
+        "teacher for all of a line. Ratio: images of the set per 100 training images. "
         "First filter: test accuracy of the first filter of the network that selected. "
         "Agreement: distilled images that the learner's teacher classifies right, "
         f"percent; {DASH} not known. On random: test accuracy of the learner on random "
-        "images. Selection: alpha 0 minus random. Distilled part: CCFS minus alpha 0. "
-        f"Points with the 95 % interval, {PAIRED}, of {seeds}; the same teacher for "
-        "all of a line."
+        "images."
     )
     return table(caption, head, body)
 
@@ -388,11 +388,14 @@ def _over(worth: Sequence[Worth]) -> str:
         for part in PARTS
     )
     mean = " (the mean over its teachers)" * (max(map(len, groups.values())) > 1)
+    every = dict.fromkeys(replace(w, teacher=0).name for w in worth)
+    left = [name for name in every if name not in groups]
     return (
         f"Over the {count(len(groups), 'pair')} of data and a network with sets of its "
         f"own, a value each{mean}: selection {interval(alone)}; distilled part "
         f"{interval(added)}. They differ in data, network and ratio, so this is an "
         "average of what was run."
+        + (f" Left out, as its teacher counts already: {listed(left)}." if left else "")
     )
 
 
@@ -412,8 +415,8 @@ def _by_data(worth: Sequence[Worth]) -> str:
     """Say what distilled images are worth to one network on several data sets."""
     learners: dict[str, dict[str, list[Worth]]] = {}
     for w in _each_teacher(worth):
-        data = learners.setdefault(w.learner, {})
-        data.setdefault(w.dataset, []).append(w)
+        data, (place, *_) = learners.setdefault(w.learner, {}), w.data.split(", IPC ")
+        data.setdefault(place, []).append(w)
     texts = []
     for learner, data in learners.items():
         if len(data) > 1:
@@ -488,15 +491,15 @@ def _share(w: Worth) -> str:
 
 
 def _changed(small: Worth, large: Worth) -> str:
-    """Say of each part whether two sizes are told apart: whether intervals overlap."""
-    words = []
-    for part in PARTS:
-        one, other = getattr(small, part), getattr(large, part)
-        apart = abs(other.mean - one.mean) > one.half + other.half
-        how = "intervals that do not overlap" if apart else "overlapping intervals"
-        step = signed(other.mean - one.mean)
-        words.append(f"{TITLES[part]} {step} points, {how}")
-    return f"From the smallest to the largest of these sets: {'; '.join(words)}."
+    """Say how much more each part is worth in the larger set."""
+    words = [
+        f"{TITLES[part]} {interval(change(getattr(large, part), getattr(small, part)))}"
+        for part in PARTS
+    ]
+    return (
+        "From the smallest to the largest of these sets, by Welch's test: "
+        f"{'; '.join(words)}."
+    )
 
 
 def _both(w: Worth) -> str:

@@ -54,6 +54,18 @@ def test_each_role_is_the_mean_with_and_without_the_other():
         assert found.mean + found.half == pytest.approx(high)
 
 
+def test_one_role_is_told_with_and_without_the_other():
+    (one,) = roles.decompose(rows(accuracies(noise=1.0)))
+    for role in roles.TITLES:
+        both = [one.effect(role, other).mean for other in (True, False)]
+        assert np.mean(both) == pytest.approx(getattr(one, role).mean)
+        assert both[0] - both[1] == pytest.approx(one.together.mean)
+    text = str(roles.apart([one]))
+    for case in roles.EFFECTS:
+        assert roles.bracketed(one.effect(*case)) in text
+    assert str(roles.apart([])) == ""
+
+
 def test_runs_without_all_four_sets_are_left_out_and_seeds_are_the_common_ones():
     whole, part = accuracies(), accuracies()
     del part["ccfs-set"]

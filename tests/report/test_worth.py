@@ -244,11 +244,16 @@ def test_a_larger_set_of_one_teacher_stands_beside_the_smaller_and_counts_once()
     part, place = one.distilled, one.data.removesuffix("50")
     up = part._replace(mean=part.mean + 3 * part.half)
     large = replace(one, data=f"{place}100", ratio=20.0, distilled=up)
-    first, second, change = plain(worth.larger([large, one])).split("\n")
+    first, second, step = plain(worth.larger([large, one])).split("\n")
     assert first.startswith(f"- {one.name}: selection") and "IPC 100" in second
     assert "The set has 10.0 %" in first and "20.0 %" in second
-    assert "selection 0.0 points, overlapping intervals" in change
-    assert f"distilled images +{3 * part.half:.1f} points, intervals that do" in change
+    # Twice the same spread: t has twice the degrees of freedom.
+    n, level = part.n_a - 1, 0.975
+    half = part.half / stats.t.ppf(level, n) * math.sqrt(2) * stats.t.ppf(level, 2 * n)
+    up = 3 * part.half
+    ends = f"[{up - half:+.1f}, {up + half:+.1f}]"
+    assert f"distilled images +{up:.1f} points, 95 % interval {ends}" in step
+    assert "selection 0.0 points" in step
     other = [replace(large, learner="b", maker="b"), replace(large, teacher=1)]
     for alone in ([one], [one, *other], [one, replace(one, epochs=120)]):
         assert "two sizes" in plain(worth.larger(alone))
@@ -257,6 +262,7 @@ def test_a_larger_set_of_one_teacher_stands_beside_the_smaller_and_counts_once()
     away = [replace(one, learner=n, maker=n, source=n) for n in "ab"]
     text = plain(worth.answer([large, one, *more, *away]))
     assert "Over the 3 pairs" in text and f"distilled part +{part.mean:.1f} p" in text
+    assert f"Left out, as its teacher counts already: {large.name}." in text
 
 
 def test_one_network_on_two_data_sets_is_told_apart_a_value_a_teacher():
