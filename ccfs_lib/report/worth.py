@@ -454,6 +454,8 @@ def crossed(worth: Sequence[Worth]) -> Text:
     """List what sets of other networks, or begun with other images, are worth."""
     away = [w for w in worth if w.maker != w.learner or w.images]
     lines = [f"{_both(w)} {_recognised(w, worth)}".rstrip() for w in away]
+    if away and not any(w.taught for w in away):
+        lines.append("Not measured: a learner with a teacher of the other network.")
     return _points(lines, "No network of this book learnt sets of another one.")
 
 

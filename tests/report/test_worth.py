@@ -63,7 +63,8 @@ def test_sets_of_another_network_are_told_from_a_learners_own():
     assert away.selection.mean == pytest.approx(8 / 3)
     assert away.distilled.mean == pytest.approx(1 / 3)
     assert away.name.endswith(": ConvNet, sets of ResNet-18, 60 epochs")
-    assert "teacher of" not in str(worth.crossed([home, away]))
+    assert "teacher of ConvNet" not in str(worth.crossed([home, away]))
+    assert "Not measured: a learner with a teacher of" in str(worth.crossed([away]))
 
 
 def test_a_batch_that_a_few_missing_images_halve_is_said():
@@ -135,7 +136,7 @@ def test_the_finding_says_who_recognises_the_images_of_another_network():
     }
     taught = names["ConvNet, sets of ResNet-18, teacher ResNet-18"]
     text = plain(worth.crossed([names["ResNet-18"], taught]))
-    assert text.count("\n") == 0 and "classifies" not in text
+    assert text.count("\n") == 0 and "classifies" not in text  # nor "Not measured"
     text = plain(worth.answer(every))
     assert "Of 2 learners and sets" in text and "network selected (1 line)" in text
     assert "sets: 1 line with another network's teacher." in text
