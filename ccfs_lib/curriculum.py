@@ -134,7 +134,9 @@ def _by_rule(rule: Rule, labels, predictions, scores, quota: int, rules: dict):
     excluded, teacher = rules["excluded"], rules["teacher_predictions"]
     if teacher is not None:  # nor what the teacher gets wrong
         excluded = np.union1d(excluded, np.flatnonzero(teacher != labels))
-    selection = np.asarray(rule(labels, predictions, scores, quota, excluded))
+    # Copies: a rule may write into what it is given.
+    given = [np.array(values) for values in (labels, predictions, scores)]
+    selection = np.asarray(rule(*given, quota, excluded.copy()))
     integers = selection.ndim == 1 and (
         selection.dtype.kind in "iu" or not len(selection)
     )

@@ -138,6 +138,22 @@ def build(
         return Network(normalize, make(name, num_classes, image_size))
 
 
+def probe(network: Network, name: str, num_classes: int, image_size: int) -> None:
+    """Ask a network for its logits of two images; its state may change.
+
+    Raises InputError where it raises, or returns anything but logits (2, num_classes).
+    """
+    images = torch.zeros(2, 3, image_size, image_size)
+    with torch.inference_mode(), plugins.told(name, "network"):
+        logits = network.eval()(images)
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if shape != (2, num_classes):
+        raise InputError(
+            f"network is {name!r}, which returned {shape} for 2 images, but must "
+            f"return logits (2, {num_classes})"
+        )
+
+
 def _maker(name: str):
     """Find what builds the body of a network of this name."""
     if CONVNET.fullmatch(name):

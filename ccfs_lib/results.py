@@ -140,12 +140,17 @@ def _without(config: dict, names: set[str]) -> dict:
     return {name: value for name, value in config.items() if name not in names}
 
 
-def _path(root: str | Path, run: str, cell: str) -> Path:
+def check_names(run: str, cell: str) -> None:
+    """Raise InputError for a run or a cell that cannot name its file."""
     for label, name in (("run", run), ("cell", cell)):
         if not re.fullmatch(r"\w[\w.=+-]*", name, re.ASCII):
             raise InputError(
                 f"{label} is {name!r}; it names a file: letters, digits and _ . = + -"
             )
+
+
+def _path(root: str | Path, run: str, cell: str) -> Path:
+    check_names(run, cell)
     return Path(root) / run / f"{cell}.json"
 
 

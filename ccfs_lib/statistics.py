@@ -92,6 +92,17 @@ def difference(
     return Difference(mean, half, len(x), len(y), p)
 
 
+def guessed(share: float, classes: int, images: int) -> bool:
+    """Tell whether a share of right answers, 0 to 1, is about what guessing gives.
+
+    That is less than a tenth of the way from chance to certainty, or within three
+    standard errors of few images.
+    """
+    chance = 1 / classes
+    error = math.sqrt(chance * (1 - chance) / images)
+    return share < chance + max(0.1 * (1 - chance), 3 * error)
+
+
 def change(a: Difference, b: Difference, level: float = 0.95) -> Difference:
     """Compare two paired differences of independent samples, a - b, by Welch's test.
 

@@ -5,6 +5,7 @@ under that protocol ("as published") and under the teacher of CCFS ("the same te
 for all"), the comparison that the paper lacks. `pipeline.table1` builds the sets.
 """
 
+import re
 import time
 from collections.abc import Iterable
 from concurrent.futures import as_completed
@@ -160,12 +161,14 @@ def parse(name: str) -> Row:
     """
     if name in BY_NAME:
         return BY_NAME[name]
+    title, _, rest = name.partition(":")
+    if plugins.named(rest.replace(".", ":")) and not plugins.named(name):
+        _check_letters(title)
     if not plugins.named(name):
         raise InputError(
             f"rows has {name!r}, but must be among {', '.join(BY_NAME)}, or a function "
             "of yours, module:function"
         )
-    title, _, rest = name.partition(":")
     if "." in rest:  # title:module.function
         module, _, function = rest.rpartition(".")
         name = f"{module}:{function}"
@@ -184,7 +187,11 @@ def _check_title(title: str) -> None:
             f"rows has {title!r} as the title of a function of yours, but results of "
             "other rows have that name: take another title"
         )
-    if not title.isascii():
+    _check_letters(title)
+
+
+def _check_letters(title: str) -> None:
+    if not re.fullmatch(r"[\w.]+", title, re.ASCII):
         raise InputError(
             f"rows has {title!r}, but it names a file: begin with a title of the "
             "letters a to z, digits and _, as in title:module.function"

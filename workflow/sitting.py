@@ -443,6 +443,7 @@ def _teacher(pipeline, folder: Path) -> None:
     card = {"key": teacher.key, "network": e.teacher_network, "last": teacher.last}
     card |= {"train": teacher.train_accuracy, "data": pipeline.train.name}
     card |= {"best": teacher.best, "normalisation": pipeline.normalisation}
+    card |= {"classes": pipeline.train.classes}
     weights.write(teacher.network.state_dict(), folder / teacher.key, card)
 
 

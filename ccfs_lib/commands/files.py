@@ -41,7 +41,10 @@ class Select:
                 f"{len(record.chosen)} of {record.pool.sum()} candidates, {short} short"
             )
             records.append(record)
-        write_indices(out, experiment.ipc, experiment.alpha, selected(records))
+        chosen, kept = selected(records), pipeline.trainings.kept
+        if kept is not None:  # what is held out is numbered, too
+            chosen = kept[chosen]
+        write_indices(out, experiment.ipc, experiment.alpha, chosen)
         print(f"wrote {out}")
 
 

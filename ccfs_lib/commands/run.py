@@ -189,6 +189,7 @@ class Squeeze(Long):
             card = {"key": teacher.key, "network": network, **shown}
             card |= {
                 "data": pipeline.train.name,
+                "classes": pipeline.train.classes,
                 "normalisation": pipeline.normalisation,
             }
             files = weights.write(teacher.network.state_dict(), out, card)

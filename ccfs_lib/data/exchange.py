@@ -21,6 +21,7 @@ from ccfs_lib.data.files import damaged, is_image, say_left_out, subfolders
 from ccfs_lib.data.imageset import ImageSet
 from ccfs_lib.errors import InputError, Notice
 from ccfs_lib.experiment.selected import read_selected
+from ccfs_lib.statistics import guessed
 
 
 def write_indices(
@@ -152,6 +153,18 @@ def read_folder(
     return ImageSet(name, torch.stack(images), torch.tensor(labels), classes)
 
 
+def first_image(root: str | Path, classes: tuple[str, ...]) -> torch.Tensor:
+    """Decode one image of a folder of distilled images, uint8 (3, H, W).
+
+    Raises InputError as `read_folder`.
+    """
+    folder = class_folders(root, classes)[0][0]
+    files = sorted(file for file in folder.iterdir() if is_image(file.name))
+    if not files:
+        raise InputError(f"{folder} holds no images")
+    return _read_image(files[0])
+
+
 def class_folders(root: str | Path, classes: tuple[str, ...]) -> list[list[Path]]:
     """List the folders of each class in distilled images, in order of `classes`.
 
@@ -231,14 +244,11 @@ def agreement(images: ImageSet, predictions) -> float:
             f"images in '{images.name}'"
         )
     share = float((predictions == images.labels).double().mean())
-    chance = 1 / images.num_classes
-    # A tenth of the way to certainty, and three standard errors of few images.
-    error = (chance * (1 - chance) / len(images)) ** 0.5
-    if share < chance + max(0.1 * (1 - chance), 3 * error):
+    if guessed(share, images.num_classes, len(images)):
         warnings.warn(
             f"the teacher takes {100 * share:.1f} % of the images of '{images.name}' "
-            f"for their class, and chance is {100 * chance:.1f} %: are their classes "
-            "numbered as those of the training images?",
+            f"for their class, and chance is {100 / images.num_classes:.1f} %: are "
+            "their classes numbered as those of the training images?",
             Notice,
             stacklevel=2,
         )

@@ -6,7 +6,7 @@ published difficulty scores are aligned to it by position.
 """
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -69,6 +69,10 @@ class ImageSet:
     def class_sizes(self) -> list[int]:
         """Images of each class, in the order of the classes."""
         return torch.bincount(self.labels, minlength=self.num_classes).tolist()
+
+    def copy(self) -> "ImageSet":
+        """Copy pixels and labels, for a function that may write into them."""
+        return replace(self, images=self.images.clone(), labels=self.labels.clone())
 
     def subset(self, indices, name: str | None = None) -> "ImageSet":
         """Pick the images at `indices` (ints in [0, N), in that order, repeats too)."""

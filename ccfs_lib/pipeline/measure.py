@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 # Settings that may name a user's function, whose text then belongs to the results. Of
 # data it does not: their fingerprints are there.
-NAMES = ("network", "teacher_network", "evaluation_network", "matcher", "score")
+NAMES = ("network", "teacher_network", "evaluation_network", "evaluation_teacher")
+NAMES += ("matcher", "score")
 # Of a configuration, what is known only when a teacher is trained.
 TEACHERS = ("teacher_last", "teacher_best", "teacher_train", "evaluator_last")
 # Work that a budget in minutes bought, at the rate of the machine: Table 1's rows.

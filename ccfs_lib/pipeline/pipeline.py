@@ -12,8 +12,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
-from ccfs_lib import arms, curriculum, data, scores, selmatch
+from ccfs_lib import arms, curriculum, data, results, scores, selmatch
 from ccfs_lib.curriculum import Filter, PhaseRecord
 from ccfs_lib.data import ImageSet, exchange
 from ccfs_lib.errors import InputError
@@ -107,16 +108,28 @@ class Pipeline:
         self.recover.check()
         networks = e.network, e.teacher_network, e.evaluation_network
         for name in {*networks, e.evaluation_teacher} - {""}:
-            first = self.network(name, 0)
-            if plugins.named(name):  # a new one at each call? The first one still lives
-                self.network(name, 0)
-            del first
-        for arm in (arms.parse(name, e) for name in names):
+            self.trainings.check_network(name)
+        chosen = [arms.parse(name, e) for name in names]
+        if any(arm.distilled(e) for arm in chosen) and not e.distilled_from:
+            self._check_recovery()
+        for name, arm in zip(names, chosen, strict=True):
+            results.check_names(e.run, name.replace(":", "."))
             if arm.rule:
                 plugins.resolve(arm.rule, "arm", arms.RULE)
             if arm.set == "selected":
                 for seed in range(e.seeds):
                     self._given(seed)
+
+    def _check_recovery(self) -> None:
+        """Raise InputError for a teacher from which no image can be recovered."""
+        name = self.experiment.teacher_network
+        layers = self.trainings.network(name, 0).modules()
+        if not any(isinstance(layer, nn.BatchNorm2d) for layer in layers):
+            raise InputError(
+                f"teacher_network is {name!r}, which has no BatchNorm2d layer, but "
+                "images are recovered from batch-norm statistics: take a network with "
+                "batch norm, or give images as distilled_from"
+            )
 
     def _given(self, seed: int) -> np.ndarray:
         """Read the indices of somebody's selection; InputError as `read_indices`."""

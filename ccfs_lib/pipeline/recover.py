@@ -47,7 +47,15 @@ class Recover:
         To be asked before a teacher is trained.
         """
         if folder := self.experiment.distilled_from:
-            exchange.class_folders(folder, self.trainings.train.classes)
+            train = self.trainings.train
+            first = exchange.first_image(folder, train.classes)
+            if first.shape != train.images.shape[1:]:
+                raise InputError(
+                    "distilled_from is {!r}, which has images of {}x{} pixels, but the "
+                    "training images are {}x{}".format(
+                        folder, *first.shape[:0:-1], *train.images.shape[:1:-1]
+                    )
+                )
 
     def compare(self, per_class: int) -> None:
         """Print how many given images the teacher takes for their class; else nothing.

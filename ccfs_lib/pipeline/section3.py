@@ -78,7 +78,7 @@ class Section3Pipeline:
             known(arm)
         check(self, self.motivation)
         for name in {self.motivation.matcher, self.experiment.network}:
-            self.trainings.network(name, 0)
+            self.trainings.check_network(name)
 
     @property
     def difficulty(self) -> np.ndarray | None:

@@ -283,7 +283,7 @@ def own(t: "Table1Pipeline", row: Row, seed: int) -> Built:
         """Call the function; raises InputError for what it must not return."""
         with plugins.told(row.function, "rows"):
             function = plugins.resolve(row.function, "rows", ("images", "ipc", "seed"))
-            made = function(train, e.ipc, seed)
+            made = function(train.copy(), e.ipc, seed)
             if not isinstance(made, ImageSet):
                 made = np.asarray(made)  # raises for lists of several lengths
         if isinstance(made, ImageSet):
@@ -301,6 +301,12 @@ def own(t: "Table1Pipeline", row: Row, seed: int) -> Built:
 def _check_own(made: ImageSet, t: "Table1Pipeline", row: Row) -> None:
     ours = t.train.classes, t.train.image_size
     most = max(made.class_sizes, default=0)
+    if made.classes != t.train.classes and made.num_classes == t.train.num_classes:
+        raise InputError(
+            f"rows has {row.function!r}, which returned images of the classes "
+            f"{', '.join(made.classes[:3])}, ..., but those of the training images are "
+            f"{', '.join(t.train.classes[:3])}, ...: take `classes` from them"
+        )
     if (made.classes, made.image_size) != ours or not 0 < most <= t.experiment.ipc:
         raise InputError(
             f"rows has {row.function!r}, which returned {len(made)} images of "

@@ -3,9 +3,11 @@
 SRe2L's word for the training from whose batch-norm statistics images are recovered.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from multiprocessing import parent_process
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,13 @@ from torch import nn
 
 from ccfs_lib import cost, scores
 from ccfs_lib.data import members
-from ccfs_lib.errors import InputError
+from ccfs_lib.errors import InputError, Notice
 from ccfs_lib.experiment.datasets import score_file
 from ccfs_lib.pipeline.trainings import Trainings
 from ccfs_lib.runtime import plugins, weights
 from ccfs_lib.runtime.device import arithmetic, place
 from ccfs_lib.runtime.workers import beside
+from ccfs_lib.statistics import guessed
 from ccfs_lib.store import Artefact, Store
 from ccfs_lib.store import key as store_key
 from ccfs_lib.train import accuracy, predict
@@ -148,6 +151,7 @@ class Squeeze:
         """The teacher of weights that were trained elsewhere."""
         t, e = self.trainings, self.experiment
         state, card = weights.load(path)
+        self._check_given(state, card)
         network = t.network(self.network, normalisation=self._constants(card))
         weights.fit_into(network, state)
         # Before `predict`: tensors that it moved could not be differentiated through.
@@ -161,7 +165,36 @@ class Squeeze:
             key |= {"test": t.test.fingerprint, "portable": e.portable} | t.arithmetic
             artefact = t.store.get("squeeze", key, lambda: self._answers(network))
         teacher = self._teacher(artefact, network.eval)
+        self._warn_guessing(teacher)
         return replace(teacher, key=named, mark="float16") if named else teacher
+
+    def _check_given(self, state: dict, card: dict) -> None:
+        """Raise InputError for weights that say that they are of something else."""
+        theirs, ours = card.get("classes", ()), self.trainings.train.classes
+        if tuple(theirs) != ours and sorted(theirs) == sorted(ours):
+            c = next(c for c, name in enumerate(ours) if name != theirs[c])
+            raise InputError(
+                f"teacher_from has class {c} = {theirs[c]!r}, but in the training "
+                f"images class {c} is {ours[c]!r}: the classes have another order"
+            )
+        if self.experiment.normalisation and "normalize.mean" in state:
+            raise InputError(
+                "normalisation is given, but the weights of teacher_from have their "
+                "own: leave it out"
+            )
+
+    def _warn_guessing(self, teacher: Teacher) -> None:
+        train, right = self.trainings.train, teacher.train_accuracy
+        if parent_process() is None and guessed(
+            right / 100, train.num_classes, len(train)
+        ):
+            warnings.warn(
+                f"the teacher of teacher_from takes {right:.1f} % of the training "
+                f"images for their class, and chance is {100 / train.num_classes:.1f} "
+                "%: does it number classes, and normalise pixels, as they need it?",
+                Notice,
+                stacklevel=2,
+            )
 
     def _constants(self, card: dict):
         """Mean and standard deviation of the channels that given weights expect."""
@@ -216,7 +249,7 @@ class Squeeze:
         def compute():
             """Call the function; raises InputError for values that are no scores."""
             with arithmetic(e.portable):
-                values = rate(t.train)
+                values = rate(t.train.copy())
             name = f"score is {e.score!r}, whose values"
             values = scores.checked(values, len(t.train), name)
             return {"difficulty": torch.from_numpy(values)}, {}

@@ -149,6 +149,18 @@ class Trainings:
         shape = self.train.num_classes, self.train.image_size
         return networks.build(name, *shape, mean=mean, std=std, seed=seed)
 
+    def check_network(self, name: str) -> nn.Module:
+        """Build a network as a training would, and ask one of the user's for logits.
+
+        Returns it. Raises InputError where it cannot be built or has other outputs.
+        """
+        network = self.network(name, 0)
+        if plugins.named(name):  # a new one at each call? The first one still lives
+            again = self.network(name, 0)
+            shape = self.train.num_classes, self.train.image_size
+            networks.probe(again, name, *shape)
+        return network
+
     def key(self, network: str, recipe: Recipe, seed: int, images: ImageSet) -> dict:
         """List what any training depends on, to name it by."""
         # The fingerprint stands for the data set: classes, pixels and order included.
