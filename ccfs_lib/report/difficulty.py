@@ -79,14 +79,14 @@ def histogram(difficulty: np.ndarray):
     if (zeros := int((difficulty == 0).sum())) and difficulty.min() == 0:
         bars[0].set_color(PALETTE["orange"])
         legend(ax, [bars[0]], [f"never forgotten: {share(zeros, len(difficulty))}"])
-        _name_zero(ax, *edges[:2])
+        name_zero(ax, *edges[:2])
     ax.set(xlabel="difficulty (higher = harder)", ylabel="training images")
     ax.yaxis.set_major_formatter("{x:,.0f}")
     ax.grid(axis="y")
     return figure
 
 
-def _name_zero(ax, left: float, right: float) -> None:
+def name_zero(ax, left: float, right: float) -> None:
     """Put the tick of 0 below the bar of the zeros, which may stand left of 0.
 
     left, right: its edges. A bar of its own, of a width that no single value has.
