@@ -144,8 +144,8 @@ def sieve(stages, records: Records):
         note(ax, f"{name}: {len(part):,}{span}")
         whole_numbers(ax)
         ax.grid(axis="y")
-    if values.min() == 0:  # logits have a zero like any other value
-        name_zero(axes[-1], *edges[:2])
+    if values.min() == 0:  # a logit of 0 is a value like any other
+        name_zero(axes[-1], edges)
     axes[-1].set_xlabel("difficulty (higher = harder)")
     figure.supylabel("images", fontsize=11)
     return figure

@@ -683,6 +683,8 @@ def test_zero_stands_below_the_bar_of_the_zeros(story):
         assert ax.get_xticklabels()[0].get_text() == "0"
         bar = ax.patches[0]
         assert bar.get_x() < ax.get_xticks()[0] < bar.get_x() + bar.get_width()
+        zeros = next(csv.DictReader(written.table(figure).splitlines()))
+        assert zeros["x"] == "0"  # and so in the numbers behind the figure
 
 
 def test_picks_that_only_the_index_decided(images):
