@@ -27,16 +27,30 @@ import svg
 from docutils import nodes
 from PIL import Image
 
+from ccfs_lib.report.forest import DATASETS, network
+
 FOLDER = listing.FOLDER
-# What `ccfs_lib.report.stamp` says at the top of every page: data, settings, scale.
-STAMP = re.compile(r"^\*\*(.+?)\*\*, (.+?); scale: ([\w-]+)")
+# What `ccfs_lib.report.stamp` says at the top of every page: data and settings in a
+# line, and below it all settings as a table.
+STAMP = re.compile(r"^\*\*(.+?)\*\*, (.+?); scale: ")
+SETTING = r"<code>{}</code></td><td>(.+?)</td>"
 GENERATED = "_generated/"  # figures that `generate` draws
-KEPT = re.compile(r"only the first|shrunk|IPC")
-SEEDS = re.compile(r"\d+\sseeds?$")
-# The paper's numbers, and tables of all runs, are not of the page's run; some figures
-# are of one seed.
+# What a caption tells of the line; what is no setting of the line is left out.
+TOLD = {
+    "data": r"only the first|shrunk",
+    "ipc": r"IPC",
+    "network": r"network ",
+    "epochs": r"\d+ epochs$",
+    "seeds": r"\d+\sseeds?$",
+}
+# The paper's numbers, and tables of all runs, are not of the page's run. Some captions
+# name several values of a setting, or one seed of the run's.
 FOREIGN = re.compile(r"Table \d+ of the paper|All runs of this book")
-FIRST = re.compile("of the first seed")
+OWN = {
+    "ipc": re.compile("(over|every) IPC"),
+    "network": re.compile("(every|own) network"),
+    "seeds": re.compile("first seed|(?<!of )one seed"),
+}
 
 
 @dataclass
@@ -57,23 +71,43 @@ class Item:
 
 
 def tell(app, doctree):
-    """Add data, scale and seeds to the captions of a notebook's tables and figures."""
+    """Add data, learner and seeds to the captions of a notebook's outputs."""
     outputs = _outputs(app.env.doc2path(app.env.docname))
     texts = ("".join(data.get("text/markdown", "")) for data in outputs)
-    stamp = next(filter(None, map(STAMP.match, texts)), None)
+    stamp = next(filter(STAMP.match, texts), None)
     if stamp is None:
         return
-    data, settings, scale = stamp.groups()
-    settings = settings.split(", ")
-    facts = [data, *filter(KEPT.match, settings)]
-    facts += [f"{scale} scale"] * (scale != data)
-    # Chapter 1 shows scores, which come from trainings of their own.
-    alone = ["one score" if "01_data" in app.env.docname else "a single run"]
-    seeds = [*filter(SEEDS.match, settings)] or alone
+    run = facts(stamp, app.env.docname.rpartition("/")[2])
     for caption in _captions(doctree):
         if not FOREIGN.match(text := caption.astext()):
-            words = facts if FIRST.search(text) else facts + seeds
+            named = {key for key, own in OWN.items() if own.search(text)}
+            words = [w for key, some in run.items() if key not in named for w in some]
             caption += nodes.inline("", f" ({', '.join(words)})", classes=["told"])
+
+
+def facts(stamp: str, page: str) -> dict[str, list[str]]:
+    """Read from the stamp of a page what its captions tell of the run, by TOLD's keys.
+
+    page: the notebook's name; no network evaluates in the first three chapters.
+    """
+    data, line = STAMP.match(stamp).groups()
+    found = {
+        key: [part for part in line.split(", ") if re.match(pattern, part)]
+        for key, pattern in TOLD.items()
+    }
+    found["data"].insert(0, DATASETS.get(data, data))
+    found["network"] = [network(n.removeprefix("network ")) for n in found["network"]]
+    if page.startswith("01_data"):  # scores come from trainings of their own
+        return found | {"network": [], "epochs": [], "seeds": ["one score"]}
+    if page.startswith(("02_teacher", "03_distillation")):
+        name, epochs = (
+            re.search(SETTING.format(key), stamp)[1]
+            for key in ("teacher_network", "teacher.epochs")
+        )
+        found["network"] = [f"teacher {network(name)}"]
+        found["epochs"] = [f"{epochs} epochs"]
+    found["seeds"] = found["seeds"] or ["a single run"]
+    return found
 
 
 def _captions(doctree) -> list:

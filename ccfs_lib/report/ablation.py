@@ -21,7 +21,7 @@ from ccfs_lib.claims.compare import (
     values,
     verdict,
 )
-from ccfs_lib.experiment import Experiment
+from ccfs_lib.experiment import Experiment, presets
 from ccfs_lib.pipeline import Pipeline, measured_rows
 from ccfs_lib.report.arms import contrasts, fullness
 from ccfs_lib.report.charts import Line, band, intervals
@@ -30,6 +30,7 @@ from ccfs_lib.report.text import (
     DASH,
     SPACE,
     Text,
+    bracketed,
     count,
     fill,
     finding,
@@ -249,27 +250,45 @@ def answer(
         f"{best[0].upper()}{best[1:]} has the highest mean accuracy of "
         f"{len(names)}, {plus_minus(values(rows, best))}{SPACE}%.{aside}",
         claim,
+        _theirs(variants),
         _tallied(gaps, base),
         *dict.fromkeys(batches),  # most often one sentence for all settings
         _filled(fullness(rows, names)),
     )
 
 
+def _theirs(variants: Sequence[Variant]) -> str:
+    """Say that alpha varies, but not over the authors' own for these data and IPC."""
+    here, e = {v.experiment.alpha for v in variants}, variants[0].experiment
+    # The code's, since the paper does not print its alphas.
+    theirs, _ = presets.ALPHA.get((e.printed_as, e.ipc), (e.alpha, None))
+    if len(here) == 1 or theirs in here:
+        return ""
+    return (
+        f"The authors' code has alpha {theirs:g} for these data and IPC; it was not "
+        "measured here."
+    )
+
+
 def _tallied(gaps: dict[str, Difference], base: str) -> str:
-    """Say how the other settings compare with `base`, and which differs most."""
+    """Say how the other settings compare with `base`, with the names of clear ones."""
     labels = ("higher", "lower", "too close to call")
     labels = dict(zip(VERDICTS, labels, strict=True))
     if len(gaps) == 1:
         ((name, d),) = gaps.items()
         return f"{name}, compared with {base}: {labels[verdict(d)]}, {interval(d)}."
-    words = [verdict(d) for d in gaps.values()]
-    tally = [f"{words.count(word)} {how}" for word, how in labels.items()]
+    tally = []
+    for word, how in labels.items():
+        alike = [f"{n}: {bracketed(d)}" for n, d in gaps.items() if verdict(d) == word]
+        named = f" ({'; '.join(alike)})" if alike and word != OPEN else ""
+        tally.append(f"{len(alike)} {how}{named}")
     widest = max(gaps, key=lambda name: abs(gaps[name].mean))
+    apart = f" The largest difference, that of {widest}, is {OPEN}: "
+    apart += f"{interval(gaps[widest])}."
     return (
         f"Of {count(len(gaps), 'other setting')}, compared with {base}: "
-        f"{', '.join(tally)}. The largest difference is that of {widest}: "
-        f"{interval(gaps[widest])}. These intervals are not corrected for the number "
-        "of settings."
+        f"{', '.join(tally)}.{apart * (verdict(gaps[widest]) == OPEN)} These intervals "
+        "are not corrected for the number of settings."
     )
 
 

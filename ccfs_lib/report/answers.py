@@ -14,7 +14,7 @@ from ccfs_lib.curriculum import PhaseRecord
 from ccfs_lib.data import ImageSet
 from ccfs_lib.report.difficulty import class_means, ties
 from ccfs_lib.report.phase import undecided
-from ccfs_lib.report.probe import Opinion
+from ccfs_lib.report.probe import MOST, Opinion
 from ccfs_lib.report.text import (
     Text,
     count,
@@ -89,7 +89,7 @@ def squeeze(stages, wrong: np.ndarray, values: np.ndarray) -> Text:
         f"the best epoch is {signed(gap)} points higher, but only the test split "
         "identifies it"
         if gap > 0.05
-        else "no earlier epoch was better"
+        else _no_better(stages.squeeze.run().meta)
     )
     return finding(
         f"The teacher's test accuracy after the last epoch is {percent(teacher.last)}; "
@@ -97,6 +97,14 @@ def squeeze(stages, wrong: np.ndarray, values: np.ndarray) -> Text:
         f"It misclassifies {share(len(wrong), total)} of its own training images.",
         _veto(stages, wrong, values),
     )
+
+
+def _no_better(meta: dict) -> str:
+    """Say which epochs of a training were tested, where none is above the last."""
+    tested = [int(epoch) + 1 for epoch in meta["curve"]]
+    if len(tested) == 1:
+        return "no other epoch was tested"
+    return f"none of the tested epochs, {min(tested)} to {max(tested)}, was better"
 
 
 def _veto(stages, wrong: np.ndarray, values: np.ndarray) -> str:
@@ -134,16 +142,24 @@ def recover(opinions: dict[str, Opinion], distances: dict[str, list[float]]) -> 
     # As multiples of the training images', which the statistics were taken from: the
     # distance itself has no unit that two teachers share.
     far = {kind: float(np.mean(values)) for kind, values in distances.items()}
+    counts = {k: count(len(v), "batch", "batches") for k, v in distances.items()}
     return finding(
         f"The teacher is {surer}: its confidence in the intended class differs by "
         f"{interval(d)}.",
-        f"It predicts that class for {percent(100 * ours.right.mean())} of the "
-        f"recovered and {percent(100 * real.right.mean())} of the test images.",
-        "The batch-norm distance of a batch of recovered images is "
-        f"{far['recovered'] / far['real, training']:.1f} times that of a batch of "
-        "training images; that of noise is "
-        f"{far['noise'] / far['real, training']:.1f} times.",
+        f"It predicts that class for {percent(100 * ours.right.mean())} of "
+        f"{_asked(ours)} recovered and {percent(100 * real.right.mean())} of "
+        f"{_asked(real)} test images.",
+        "The batch-norm distance of recovered images is "
+        f"{far['recovered'] / far['real, training']:.1f} times that of training "
+        f"images, that of noise {far['noise'] / far['real, training']:.1f} times: "
+        f"ratios of means over {counts['recovered']} and {counts['real, training']}, "
+        "without an interval.",
     )
+
+
+def _asked(o: Opinion) -> str:
+    """Say how many images the teacher was asked for: all of a kind, or a sample."""
+    return f"{'a sample of ' * (len(o.right) == MOST)}{len(o.right):,}"
 
 
 def phase(stages, records: Sequence[PhaseRecord]) -> Text:
@@ -210,11 +226,16 @@ def _since(stages, records: Sequence[PhaseRecord]) -> str:
     # rise is given in numbers only, since a minimum has no t interval.
     d = difference(now.difficulty, before.difficulty)
     low, high = (
-        f"from {plain(f(before.difficulty), 2)} to {plain(f(now.difficulty), 2)}"
-        for f in (np.min, np.max)
+        _moved(f(before.difficulty), f(now.difficulty)) for f in (np.min, np.max)
     )
     return (
         f"{filters} This phase selected harder images than the one before: "
         f"**{verdict(d)}** ({interval(d, 'in mean difficulty', 2)}; the lowest "
-        f"difficulty changed {low}, the highest {high})."
+        f"difficulty {low}, the highest {high})."
     )
+
+
+def _moved(before: float, now: float) -> str:
+    """Say from where to where a number changed, or where it stayed."""
+    first, last = plain(before, 2), plain(now, 2)
+    return f"stayed {first}" if first == last else f"changed from {first} to {last}"

@@ -192,7 +192,7 @@ def answer(rows: pandas.DataFrame, experiment: Experiment) -> Text:
         f"**{verdict(d)}** ({interval(d)}; {count(d.n_a, 'seed')}, {PAIRED}).",
         _blind(rows, d),
         _shares(rows, experiment),
-        _filled(rows),
+        filled(rows),
         _batches(rows),
         _teacher(rows, experiment),
         f"Reporting the best epoch in place of the last adds {signed(_gap(rows))} "
@@ -234,8 +234,8 @@ def _shares(rows, experiment) -> str:
         if None in printed
         else f" The paper's is {signed(printed[0] - printed[1])}, from "
         f"{printed[0]:.1f} and {printed[1]:.1f}, with a ResNet-18 and another training "
-        f"of the random images; ours is from {ours[0]:.1f} and {ours[1]:.1f}. The two "
-        "differences need not agree, and equal ones would confirm neither."
+        f"of the random images; ours is from {ours[0]:.1f} and {ours[1]:.1f}. The "
+        "trainings differ, so whether the two differences agree tests neither."
     )
     alone = (
         f" Of the latter, selection alone (alpha 0) is "
@@ -259,7 +259,8 @@ def fullness(rows: pandas.DataFrame, names: Sequence[str]) -> dict[str, float]:
     }
 
 
-def _filled(rows) -> str:
+def filled(rows: pandas.DataFrame) -> str:
+    """Say which part of its budget the CCFS set holds, where that is not all of it."""
     # Not a flaw of the run: neither Algorithm 1 nor the code refills a short class.
     if (part := fullness(rows, [CCFS])[CCFS]) == 1:
         return ""

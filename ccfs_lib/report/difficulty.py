@@ -79,22 +79,24 @@ def histogram(difficulty: np.ndarray):
     if (zeros := int((difficulty == 0).sum())) and difficulty.min() == 0:
         bars[0].set_color(PALETTE["orange"])
         legend(ax, [bars[0]], [f"never forgotten: {share(zeros, len(difficulty))}"])
-        _name_zero(ax, *edges[:2])
+        name_zero(ax, edges)
     ax.set(xlabel="difficulty (higher = harder)", ylabel="training images")
     ax.yaxis.set_major_formatter("{x:,.0f}")
     ax.grid(axis="y")
     return figure
 
 
-def _name_zero(ax, left: float, right: float) -> None:
+def name_zero(ax, edges: np.ndarray) -> None:
     """Put the tick of 0 below the bar of the zeros, which may stand left of 0.
 
-    left, right: its edges. A bar of its own, of a width that no single value has.
+    edges: of `bins`. The bar is the axes' first, of a width that no single value has.
     """
-    if right > 1e-6:  # a value a bar: this one is around its value
+    if edges[1] > 1e-6:  # a value a bar: this one is around its value
         return
+    # Of the bar, not of the bin: so the numbers behind the figure have the 0 as well.
+    middle = ax.patches[0].get_x() + ax.patches[0].get_width() / 2
     ticks = [float(t) for t in ax.get_xticks() if t > 0 and t < ax.get_xlim()[1]]
-    ax.set_xticks([(left + right) / 2, *ticks], ["0", *(f"{t:g}" for t in ticks)])
+    ax.set_xticks([middle, *ticks], ["0", *(f"{t:g}" for t in ticks)])
 
 
 @drawn

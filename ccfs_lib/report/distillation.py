@@ -14,7 +14,7 @@ from ccfs_lib.data import ImageSet
 from ccfs_lib.experiment import Distillation
 from ccfs_lib.report.charts import Line, intervals
 from ccfs_lib.report.gallery import COLUMNS, Row, enlarged, evenly, gallery, remark
-from ccfs_lib.report.probe import Opinion
+from ccfs_lib.report.probe import MOST, Opinion
 from ccfs_lib.report.style import (
     PALETTE,
     canvas,
@@ -109,9 +109,11 @@ def opinion_table(opinions: dict[str, Opinion]) -> Text:
         for kind, o in opinions.items()
     ]
     head = "images", "N", "correct (%)", "confidence (%)", "entropy (bits)"
-    return table(
-        "The teacher's predictions: means and 95 % intervals over images.", head, rows
+    caption = (
+        "The teacher's predictions: means and 95 % intervals over images, at most "
+        f"{MOST:,} of a kind."
     )
+    return table(caption, head, rows)
 
 
 @drawn

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ccfs_lib import explorer
+from ccfs_lib.claims.compare import FAILS, HOLDS, verdict
 from ccfs_lib.curriculum import PhaseRecord, selected
 from ccfs_lib.explorer import Atlas
 from ccfs_lib.explorer.embedding import NEIGHBOURS
@@ -19,7 +20,6 @@ from ccfs_lib.report.text import (
     plain,
     share,
     table,
-    verdict,
 )
 from ccfs_lib.statistics import difference
 
@@ -138,9 +138,12 @@ def _borders(atlas: Atlas) -> str:
         return ""
     near, rest = atlas.strangers[inside], atlas.strangers[~inside]
     d = difference(near.astype(float), rest.astype(float))
+    side, word = "nearer to", verdict(d)
+    if word == FAILS:  # the opposite is as clear
+        side, word = "farther from", HOLDS
     return (
-        "The selected images lie nearer to other classes than those never selected: "
-        f"**{verdict(d)}** (of the {NEIGHBOURS} nearest neighbours in the teacher's "
+        f"The selected images lie {side} other classes than those never selected: "
+        f"**{word}** (of the {NEIGHBOURS} nearest neighbours in the teacher's "
         f"features, {plain(near.mean(), 2)} on average are of another class, against "
         f"{plain(rest.mean(), 2)}; {interval(d, 'images', 2)}; one seed)."
     )

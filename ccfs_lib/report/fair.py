@@ -11,10 +11,12 @@ from ccfs_lib import metrics
 from ccfs_lib.arms import BY_NAME
 from ccfs_lib.claims.compare import CCFS, NAMES, compare, verdict
 from ccfs_lib.pipeline import Pipeline
+from ccfs_lib.report.arms import filled
 from ccfs_lib.report.charts import Line, intervals
 from ccfs_lib.report.price import price
 from ccfs_lib.report.text import (
     Text,
+    bracketed,
     count,
     finding,
     interval,
@@ -109,10 +111,23 @@ def answer(rows: pandas.DataFrame, by_set: Scored, stages: Pipeline) -> Text:
     whole = 3 * len(stages.train) * stages.experiment.recipe.epochs
     return finding(
         *lines,
+        f"The teacher changes the accuracy by {_changes(rows, 0)}; augmentation by "
+        f"{_changes(rows, 1)}.",
+        filled(rows),
         *ranked,
         f"Making the CCFS set costs as many forward passes as {making / whole:.2f} "
         f"trainings on all {count(len(stages.train), 'image')} by the same recipe with "
         f"hard labels{_published(stages)}; a random draw costs none.",
+    )
+
+
+def _changes(rows: pandas.DataFrame, place: int) -> str:
+    """Say what the arms lose without it: the teacher, 0, or augmentation, 1."""
+    return listed(
+        [
+            f"{bracketed(compare(rows, arm, without[place]))} points ({NAMES[arm]})"
+            for arm, without in SETS.items()
+        ]
     )
 
 

@@ -1,7 +1,7 @@
 """Chapter 10: the curriculum phase by phase (Figure 4), and galleries (Figures 6-11).
 
-Figure 4 shows one run; here a rise from phase to phase counts where it exceeds the
-spread over seeds.
+Figure 4 is of Tiny-ImageNet and has no spread; here a rise from phase to phase counts
+where it exceeds the spread over seeds.
 """
 
 from collections.abc import Sequence
@@ -218,6 +218,9 @@ def answer(stages, runs: Runs) -> Text:
         *lines,
         f"The last filter classifies {plus_minus(last)} % of the training images "
         "correctly.",
+        "Figure 4(b) also has harder images at a higher IPC, phase by phase. This page "
+        "has one IPC, so that is not measured here; the overview of claims compares "
+        "runs at two IPC, where there are any.",
     )
 
 

@@ -82,10 +82,11 @@ def _name(artist) -> str:
 
 def _names(axis) -> dict[float, str]:
     """Return the text at the ticks of an axis of names; {} for one of numbers."""
-    if not isinstance(axis.get_major_formatter(), FixedFormatter | FuncFormatter):
+    formatter, places = axis.get_major_formatter(), axis.get_majorticklocs().tolist()
+    if not isinstance(formatter, FixedFormatter | FuncFormatter):
         return {}
-    labels = [label.get_text() for label in axis.get_majorticklabels()]
-    return dict(zip(axis.get_majorticklocs().tolist(), labels, strict=False))
+    # Of the formatter: of axes that share one, only the last shows its labels.
+    return dict(zip(places, formatter.format_ticks(places), strict=False))
 
 
 def _text(value) -> str:

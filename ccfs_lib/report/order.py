@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas
+from matplotlib.transforms import ScaledTranslation
 
 from ccfs_lib import paper
 from ccfs_lib.arms import BY_NAME
@@ -16,24 +17,24 @@ from ccfs_lib.claims.compare import HOLDS, by_seed, values, verdict
 from ccfs_lib.experiment import Motivation
 from ccfs_lib.experiment.section3 import ARMS
 from ccfs_lib.pipeline import Section3Pipeline, measured_rows
-from ccfs_lib.report.arms import contrasts
-from ccfs_lib.report.charts import band
-from ccfs_lib.report.style import canvas, drawn, legend
+from ccfs_lib.report.arms import contrasts, fullness
+from ccfs_lib.report.style import PALETTE, canvas, drawn, legend
 from ccfs_lib.report.text import (
     MINUS,
     Text,
     count,
+    fill,
     finding,
     interval,
     listed,
-    percent,
     plain,
     plus_minus,
     signed,
     table,
 )
-from ccfs_lib.statistics import Difference, difference
+from ccfs_lib.statistics import FEW, Difference, difference, summary
 
+ASIDE = 6  # points from one arm's marks to the next, at the same IPC or beta
 # Both steps from SelMatch to "reverse", and their sum.
 PAIRS = (("two-shot", "selmatch"), ("reverse", "two-shot"), ("reverse", "selmatch"))
 
@@ -63,13 +64,15 @@ def ranking(rows: pandas.DataFrame, column: str = "ipc") -> Text:
         line = [NAMES[arm]]
         for level in levels:
             part = rows[rows[column] == level]
-            got, wanted = (sum(values(part, arm, c)) for c in ("images", "wanted"))
-            filled = "" if got == wanted else f" ({percent(100 * got / wanted, 0)})"
-            line.append(f"{plus_minus(values(part, arm))}{filled}")
+            filled = fullness(part, [arm])[arm]
+            aside = f" ({fill(filled)})" * (filled < 1)
+            line.append(f"{plus_minus(values(part, arm))}{aside}")
         body.append(line)
+    where = "at every IPC" if column == "ipc" else "over the start of the window"
     caption = (
-        "Test accuracy in percent, last epoch, mean ± half of the 95 % t interval; in "
-        "brackets the set size in percent of the budget, where a class has a shortfall."
+        f"Test accuracy {where} in percent, last epoch, mean ± half of the 95 % t "
+        "interval; in brackets the set size in percent of the budget, where a class "
+        "has a shortfall."
     )
     return table(caption, ["", *(_named(column, v) for v in levels)], body)
 
@@ -79,20 +82,45 @@ def curves(rows: pandas.DataFrame, column: str, xlabel: str):
     """Draw accuracy of every arm over IPC or beta: Figure 2(a), Figure 2(b)."""
     figure, ax = canvas(3.2)
     levels = _levels(rows, column)
-    for arm in _arms(rows):
+    arms = _arms(rows)
+    for i, arm in enumerate(arms):
         seeds = [values(rows[rows[column] == level], arm) for level in levels]
-        band(ax, levels, seeds, BY_NAME[arm].colour, NAMES[arm])
+        shift = ASIDE * (i - (len(arms) - 1) / 2)
+        _bars(ax, levels, seeds, arm, shift)
     seen = rows["last"].astype(float)
     margin = 0.4 * max(seen.max() - seen.min(), 2)
     ax.set_ylim(max(0, seen.min() - margin), min(100, seen.max() + margin))
     ax.set(xlabel=xlabel, ylabel="test accuracy (%)")
+    # Not by the marks, whose shift is no distance on the axis.
+    ax.set_xlim(levels[0] - 0.05, levels[-1] + 0.05)
     if column == "ipc":  # doubled from step to step
         ax.set_xscale("log")
         ax.minorticks_off()
+        ax.set_xlim(levels[0] / 1.2, levels[-1] * 1.2)
     ax.set_xticks(levels, [f"{level:g}" for level in levels])
     ax.grid(axis="y")
     legend(ax)
     return figure
+
+
+def _bars(ax, x: Sequence[float], seeds: Sequence, arm: str, shift: float) -> None:
+    """Draw an arm's means, bars of their 95 % intervals, and a dash per seed.
+
+    Bars, since bands of several arms would cover each other. shift: to the right, in
+    points of the picture; the numbers behind the figure are not shifted.
+    """
+    means = [summary(values) for values in seeds]
+    aside = ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)
+    style = {"color": PALETTE[BY_NAME[arm].colour], "transform": ax.transData + aside}
+    ax.plot(x, [m.mean for m in means], "o-", ms=5, lw=1.4, label=NAMES[arm], **style)
+    style["label"] = f"_{NAMES[arm]}"
+    for place, m, each in zip(x, means, seeds, strict=True):
+        # Cut at 0 and 100: t intervals of few seeds know no bounds.
+        ends = np.clip([m.mean - m.half, m.mean + m.half], 0, 100)
+        wide = {"lw": 4, "alpha": 0.3, "solid_capstyle": "butt", "gid": "interval"}
+        if len(each) >= FEW:
+            ax.plot([place] * 2, ends, **wide, **style)
+        ax.plot([place] * len(each), each, "_", ms=6, mew=1.2, gid="seed", **style)
 
 
 def gaps(rows: pandas.DataFrame, column: str, pairs=PAIRS):
@@ -154,6 +182,7 @@ def answer(rows: pandas.DataFrame, over: pandas.DataFrame) -> Text:
     first, final = (float(rows[k].astype(float).mean()) for k in ("first", "final"))
     tables = [
         f"{_named('ipc', n)}: {interval(_level(rows, n, 'ccfs-mtt', 'selmatch'))}"
+        f"{_part(rows, n, 'ccfs-mtt')}"
         for n in _levels(rows, "ipc")
     ]
     return finding(
@@ -168,9 +197,35 @@ def answer(rows: pandas.DataFrame, over: pandas.DataFrame) -> Text:
         f"**{verdict(calm)}** (spread of SelMatch's accuracy minus that of reverse: "
         f"{interval(calm)}).",
         f"CCFS on MTT {MINUS} SelMatch (Table 10). " + "; ".join(tables) + ".",
+        _short(rows),
         f"Matching changed the loss from {plain(first, 2)} to {plain(final, 2)}, "
         "means of the first and of the last tenth of the iterations over the rows of "
         "this chapter.",
+    )
+
+
+def _part(rows: pandas.DataFrame, ipc: int, arm: str) -> str:
+    """Say which part of its budget a set holds, where that is not all of it."""
+    part = fullness(rows[rows["ipc"] == ipc], [arm])[arm]
+    return f" (set {fill(part)} full)" * (part < 1)
+
+
+def _short(rows: pandas.DataFrame) -> str:
+    """Say which of the compared sets have a shortfall, at the IPC where it is largest.
+
+    The differences have it in them, and a smaller set is no advantage.
+    """
+    levels = _levels(rows, "ipc")
+    least = {
+        arm: min(fullness(rows[rows["ipc"] == n], [arm])[arm] for n in levels)
+        for arm in _arms(rows)
+    }
+    short = [f"{NAMES[a]} {fill(part)}" for a, part in least.items() if part < 1]
+    if not short:
+        return ""
+    return (
+        f"Not all sets are full; at the IPC where each lacks most: {listed(short)} of "
+        "the budget."
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ccfs_lib.curriculum import PhaseRecord
 from ccfs_lib.report import charts
-from ccfs_lib.report.difficulty import bins, class_means
+from ccfs_lib.report.difficulty import bins, class_means, name_zero
 from ccfs_lib.report.gallery import COLUMNS, Row, evenly, gallery, remark
 from ccfs_lib.report.style import (
     PALETTE,
@@ -144,6 +144,8 @@ def sieve(stages, records: Records):
         note(ax, f"{name}: {len(part):,}{span}")
         whole_numbers(ax)
         ax.grid(axis="y")
+    if values.min() == 0:  # a logit of 0 is a value like any other
+        name_zero(axes[-1], edges)
     axes[-1].set_xlabel("difficulty (higher = harder)")
     figure.supylabel("images", fontsize=11)
     return figure

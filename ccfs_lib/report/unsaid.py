@@ -57,8 +57,8 @@ SUBJECTS = {
     "filters": "Training filters with soft labels in place of hard labels",
     "ties": "Breaking ties by index in place of at random",
     "short": "Shrinking the random set to CCFS's class sizes",
-    "equal": "Selecting by CCFS in place of a random draw of equal class sizes",
-    "control": "Selecting by CCFS in place of a random draw, same teacher",
+    "equal": "The set of CCFS in place of a random draw of equal class sizes",
+    "control": "The set of CCFS in place of a random draw, same teacher",
     "whole": "CCFS with a teacher in place of a random draw with hard labels",
 }
 # Choices that the paper leaves open; the other three compare whole methods.

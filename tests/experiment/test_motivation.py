@@ -1,5 +1,6 @@
 """Section 3: presets against the scripts' numbers, stages on a tiny run, the report."""
 
+import csv
 import json
 import sys
 from dataclasses import replace
@@ -20,7 +21,7 @@ from ccfs_lib.experiment import ExpertRecipe, Matching, motivation, preset, sect
 from ccfs_lib.experiment.section3 import ARMS, ladder, windows
 from ccfs_lib.pipeline import Pipeline, Section3Pipeline
 from ccfs_lib.pipeline import section3 as section3_stages
-from ccfs_lib.report import order
+from ccfs_lib.report import marks, order
 from ccfs_lib.report.text import MINUS
 from ccfs_lib.store import Store
 
@@ -470,7 +471,37 @@ def test_tables_tell_sets_that_are_not_full():
     rows = made_up("ipc", OVER_IPC)
     rows.loc[rows["cell"] == "reverse", "images"] = 8
     text = str(order.ranking(rows))
-    assert text.count("(80") == 2 and "IPC 10" in text
+    assert text.count("(80") == 2 and "IPC 10" in text and "at every IPC" in text
+    short = rows["ipc"].eq(20) & rows["cell"].eq("ccfs-mtt")
+    rows.loc[short, "images"] = 9
+    over = made_up("beta", OVER_BETA)
+    said = str(order.answer(rows, over)).replace("\xa0", " ")
+    assert "+2.5]; IPC 20: +6.1" in said and "] (set 90 % full)." in said
+    assert "lacks most: reverse 80 % and CCFS on MTT 90 % of the budget" in said
+    full = str(order.answer(made_up("ipc", OVER_IPC), over))
+    assert " full" not in full
+
+
+def test_marks_stand_beside_each_other_and_their_numbers_do_not():
+    figure = order.curves(made_up("ipc", OVER_IPC), "ipc", "IPC")
+    head, *lines = csv.reader(marks.table(figure).splitlines())
+    reverse = [dict(zip(head, line, strict=True)) for line in lines]
+    reverse = [m for m in reverse if m["series"] == "reverse"]
+    assert {m["x"] for m in reverse} == {"10", "20"}
+    assert {m["mark"] for m in reverse} == {"point", "interval", "seed"}
+    places = {line.get_transform().transform((10, 50))[0] for line in drawn_in(figure)}
+    assert len(places) == 4
+    single = {n: {arm: v[:1] for arm, v in by.items()} for n, by in OVER_IPC.items()}
+    drawn = marks.table(order.curves(made_up("ipc", single), "ipc", "IPC"))
+    assert "interval" not in drawn and "seed" in drawn
+    low, high = figure.axes[0].get_xlim()
+    assert 8 < low < 10 and 20 < high < 25  # not where the marks were shifted to
+    assert figure._repr_png_()[0].startswith(b"\x89PNG")
+
+
+def drawn_in(figure):
+    """The lines of the legend's arms."""
+    return [n for n in figure.axes[0].lines if not n.get_label().startswith("_")]
 
 
 def test_presets_need_no_torch():

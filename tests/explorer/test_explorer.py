@@ -332,6 +332,23 @@ def test_the_finding_says_what_the_atlas_holds(atlas, mini):
     assert f"against {atlas.strangers[~inside].mean():.2f}" in text
 
 
+def test_the_opposite_of_nearer_is_told_as_such():
+    picked = np.array([1, 1, 1, 0, 0, 0])
+    for strangers, said in (
+        ([8, 9, 8, 1, 0, 1], "nearer to other classes than those never selected: **h"),
+        (
+            [1, 0, 1, 8, 9, 8],
+            "farther from other classes than those never selected: **h",
+        ),
+        (
+            [1, 5, 9, 1, 5, 8],
+            "nearer to other classes than those never selected: **too",
+        ),
+    ):
+        atlas = SimpleNamespace(picked=picked, strangers=np.array(strangers))
+        assert said in report.explorer._borders(atlas)
+
+
 def test_nothing_but_distilled_images_is_an_atlas_too(house, mini):
     stages = Pipeline(mini(alpha=1.0))
     atlas = explorer.build(stages, most=60)

@@ -71,8 +71,27 @@ def test_the_answer_counts_what_can_be_told_apart():
         ablation.answer(found, variants("base", "high", "low", "same"), "base", "C.")
     )
     assert "High has the highest mean accuracy of 4, 61.1" in text
-    assert "1 higher, 1 lower, 1 too close to call" in text
-    assert "that of high: +10.1" in text and "Every set is full" in text
+    minus = "\N{MINUS SIGN}"
+    assert "1 higher (high: +10.1 [+9.8, +10.4]), 1 lower (low: " in text
+    assert f"(low: {minus}10.0 [{minus}10.1, {minus}9.8]), 1 too close to call." in text
+    assert "largest difference" not in text and "Every set is full" in text
+
+
+def test_the_largest_difference_has_a_sentence_where_it_is_no_clear_one():
+    found = rows(base=[50, 51, 52], clear=[51, 52.1, 53], wide=[40, 70, 61])
+    text = str(ablation.answer(found, variants("base", "clear", "wide"), "base", ""))
+    assert "1 higher (clear: +1.0 [+0.9, +1.2]), 0 lower, 1 too close to call" in text
+    assert "The largest difference, that of wide, is too close to call: +6.0" in text
+
+
+def test_an_alpha_of_the_authors_that_is_missing_is_named():
+    def said(e, some):
+        return ablation._theirs(ablation.alphas(e, some))
+
+    cell = preset("cifar100", "paper", ipc=50)  # the notebook has 0.4
+    assert "The authors' code has alpha 0.4 for these data" in said(cell, (0, 0.2))
+    assert said(cell, (0.2, 0.4)) == said(preset(), (0, 0.2)) == ""
+    assert ablation._theirs(ablation.curricula(cell)) == ""
 
 
 def test_a_short_set_is_named():

@@ -66,6 +66,7 @@ def test_a_rise_counts_where_it_is_larger_than_the_spread(accuracies, said):
     text = str(inside.answer(SimpleNamespace(), runs))
     assert said in text.split("\n")[0]
     assert "0.0 in every seed" in text  # the difficulties
+    assert "higher IPC" in text and "not measured here" in text
 
 
 def test_one_phase_and_nothing_picked_are_told():

@@ -536,6 +536,11 @@ def test_teacher_without_mistakes(images, values):
     assert len(wrong) == 0
     assert "every training image" in repr(teacher.wrong_gallery(stages, wrong, values))
     assert "exclude nothing" in repr(report.answers.squeeze(stages, wrong, values))
+    stages.teacher.best = stages.teacher.last
+    for tested, said in (("34", "none of the tested epochs, 4 to 5, was"), ("4", "no")):
+        artefact = SimpleNamespace(meta={"curve": dict.fromkeys(tested, 90.0)})
+        stages.squeeze = SimpleNamespace(run=lambda kept=artefact: kept)
+        assert f"; {said} " in repr(report.answers.squeeze(stages, wrong, values))
     picture(teacher.excluded(values, wrong))
 
 
@@ -602,6 +607,19 @@ def test_noise_is_farther_than_the_training_images(asked, digits, digits_teacher
     picture(report.distillation.distance_chart(found))
 
 
+def test_recovery_finding_names_samples_and_batches():
+    def opinions(number):
+        share = np.linspace(0, 100, number)
+        return report.probe.Opinion(share, share > 25, share)
+
+    seen = {"recovered": opinions(40), "real, test": opinions(2000)}
+    far = {"recovered": [4.0], "real, training": [1.0, 2.0, 3.0], "noise": [8.0]}
+    said = repr(report.answers.recover(seen, far)).replace("\xa0", " ")
+    assert "75.0 % of 40 recovered and 75.0 % of a sample of 2,000 test images" in said
+    assert "2.0 times that of training images, that of noise 4.0 times" in said
+    assert "over 1 batch and 3 batches, without an interval" in said
+
+
 def test_crop_schedule_is_the_recipe():
     recipe = Distillation(iterations=40, crop_min=0.3)
     figure = report.distillation.schedule(
@@ -654,6 +672,21 @@ def test_sieve_layers_are_nested(story):
     picture(figure)
 
 
+def test_zero_stands_below_the_bar_of_the_zeros(story):
+    stages, records = story
+    values = np.arange(60.0) ** 2 / 30  # no grid, so zeros have a bar left of 0
+    for figure in (
+        phase.sieve(stages, [replace(records[-1], scores=values)]),
+        difficulty.histogram(values),
+    ):
+        ax = figure.axes[-1]
+        assert ax.get_xticklabels()[0].get_text() == "0"
+        bar = ax.patches[0]
+        assert bar.get_x() < ax.get_xticks()[0] < bar.get_x() + bar.get_width()
+        zeros = next(csv.DictReader(written.table(figure).splitlines()))
+        assert zeros["x"] == "0"  # and so in the numbers behind the figure
+
+
 def test_picks_that_only_the_index_decided(images):
     # Class 0 has twelve candidates that tie at 0, class 1 twelve distinct ones.
     labels = images.labels.numpy()
@@ -681,6 +714,8 @@ def test_phase_pictures_and_finding(story):
     d = difference(records[1].difficulty, records[0].difficulty)
     said = repr(report.answers.phase(stages, records))
     assert f"**{text.verdict(d)}**" in said
+    assert report.answers._moved(0, 0.001) == "stayed 0.00"
+    assert report.answers._moved(1, 2.5) == "changed from 1.00 to 2.50"
     assert "Since phase" not in repr(report.answers.phase(stages, records[:1]))
 
 
