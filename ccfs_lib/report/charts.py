@@ -163,8 +163,8 @@ def bar(ax, line: Line, y: float, ends: tuple[float, float], name: str, width=6.
     low, high = line.mean - line.half, line.mean + line.half
     kept = {"solid_capstyle": "butt", "gid": "interval", "label": name}
     ax.plot([low, high], [y, y], lw=width, **style, **kept)
-    out = [(ends[0], "<")] * (low < ends[0]) + [(ends[1], ">")] * (high > ends[1])
-    for x, head in out:
+    beyond = (low < ends[0], ends[0], "<"), (high > ends[1], ends[1], ">")
+    for x, head in ((x, head) for out, x, head in beyond if out):
         ax.scatter([x], [y], 2 * width**2, marker=head, lw=0, clip_on=False, **style)
 
 
