@@ -9,6 +9,7 @@ selected real ones, and as the start of the filters.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import numpy as np
 import pandas
@@ -50,7 +51,7 @@ from ccfs_lib.report.text import (
     table,
 )
 from ccfs_lib.runtime import paths
-from ccfs_lib.statistics import FEW, Difference, change
+from ccfs_lib.statistics import FEW, Difference, change, difference
 
 PARTS = {"selection": "green", "distilled": "orange"}
 TITLES = {"selection": "selection", "distilled": "distilled images"}
@@ -94,6 +95,7 @@ class Worth:
     own: bool = False  # a run of the user's, which is no evidence of the book
     source: str = ""  # of its teacher, `claims.evidence.source`
     classes: float = math.nan  # of the data set; nan: not known
+    ccfs: tuple[tuple[int, float], ...] = ()  # seed and accuracy of CCFS, percent
 
     @property
     def times_chance(self) -> float:
@@ -162,6 +164,10 @@ def _worth(rows: pandas.DataFrame) -> Worth:
         ),
         source=source(first),
         classes=_classes(first),
+        ccfs=tuple(
+            (int(seed), float(last))
+            for seed, last in rows.loc[rows["cell"] == CCFS, ["seed", "last"]].values
+        ),
     )
 
 
@@ -453,7 +459,12 @@ def _tally(differences: Sequence[Difference]) -> str:
 def crossed(worth: Sequence[Worth]) -> Text:
     """List what sets of other networks, or begun with other images, are worth."""
     away = [w for w in worth if w.maker != w.learner or w.images]
-    lines = [f"{_both(w)} {_recognised(w, worth)}".rstrip() for w in away]
+    lines = [
+        " ".join(
+            filter(None, (_both(w), _against_own(w, worth), _recognised(w, worth)))
+        )
+        for w in away
+    ]
     if away and not any(w.taught for w in away):
         lines.append("Not measured: a learner with a teacher of the other network.")
     return _points(lines, "No network of this book learnt sets of another one.")
@@ -511,6 +522,22 @@ def _both(w: Worth) -> str:
 
 def _points(lines: Sequence[str], none: str) -> Text:
     return Text("\n".join(f"- {line}" for line in lines) or none)
+
+
+def _against_own(w: Worth, worth: Sequence[Worth]) -> str:
+    """Say what CCFS gains where it begins with these images in place of its own.
+
+    "" where its own images are not measured beside the same random and alpha 0 sets.
+    """
+    alike = attrgetter("data", "learner", "maker", "epochs", "taught", "selection")
+    own = [v for v in worth if w.images and not v.images and alike(v) == alike(w)]
+    if not own:
+        return ""
+    here, there = dict(w.ccfs), dict(own[0].ccfs)
+    seeds = sorted({*here} & {*there})
+    pair = [here[seed] for seed in seeds], [there[seed] for seed in seeds]
+    gain = interval(difference(*pair, paired=True))
+    return f"CCFS against CCFS with its own images: {gain}."
 
 
 def _recognised(w: Worth, worth: Sequence[Worth]) -> str:

@@ -98,6 +98,10 @@ def test_curricula_begun_with_other_images_are_sets_of_their_own():
     text = plain(worth.crossed([own, other]))
     assert "classifies 40.0 % of these distilled images right, 99.5 % of its" in text
     assert "from them the first filter reaches 30.0 %, from its own 22.0 %" in text
+    low, high = stats.ttest_rel([60, 61, 62], [67, 66.8, 67.2]).confidence_interval()
+    gain = f"its own images: -6.0 points, 95 % interval [{low:.1f}, {high:.1f}]."
+    assert gain.replace("-", "\u2212") in text
+    assert "with its own images" not in plain(worth.crossed([other]))
     text = plain(worth.answer([own, other]))
     assert "Of 1 learner and set on" in text
     assert "has some of the same sets: 1 line begun with another network's im" in text
