@@ -341,7 +341,7 @@ def answer(worth: Sequence[Worth], *more: str) -> Text:
     home = [w for w in own if w.learner == w.maker and not w.taught]
     words = {part: _tally([getattr(w, part) for w in own]) for part in PARTS}
     aside = {
-        "begun with another network's images": len(begun),
+        "begun with images of another teacher": len(begun),
         "with another network's teacher": len(retaught),
         "with more epochs": len(late),
     }

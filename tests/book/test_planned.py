@@ -94,7 +94,7 @@ def test_mistakes_are_one_sentence(tmp_path):
 
 def test_the_books_plan_names_the_runs_that_its_commands_file(tmp_path, monkeypatch):
     """With the files that such a command needs, it says itself what it files."""
-    for name in ("resnet18-images", "resnet18-teacher"):
+    for name in ("resnet18-images", "resnet18-teacher", "cifar100-images"):
         (tmp_path / "data" / "cache" / name).mkdir(parents=True)
     shutil.copytree(ROOT / "data" / "selected", tmp_path / "data" / "selected")
     monkeypatch.chdir(tmp_path)

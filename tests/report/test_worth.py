@@ -104,7 +104,7 @@ def test_curricula_begun_with_other_images_are_sets_of_their_own():
     assert "with its own images" not in plain(worth.crossed([other]))
     text = plain(worth.answer([own, other]))
     assert "Of 1 learner and set on" in text
-    assert "has some of the same sets: 1 line begun with another network's im" in text
+    assert "has some of the same sets: 1 line begun with images of another t" in text
     assert "Not counted" not in plain(worth.answer([own]))
     assert "No network of this book" in plain(worth.crossed([own]))
     both = worth.decompose(pandas.concat([begun, rows(*HOME)]))
