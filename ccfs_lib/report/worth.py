@@ -358,6 +358,7 @@ def answer(worth: Sequence[Worth], *more: str) -> Text:
         f"part is {_tally([w.distilled for w in away])}."
         if away
         else "",
+        _begun(begun, counted),
         f"Not counted, since a counted line has some of the same sets: {listed(left)}."
         if left
         else "",
@@ -366,6 +367,21 @@ def answer(worth: Sequence[Worth], *more: str) -> Text:
         if len({(w.data, w.learner) for w in own}) < len(own)
         else "",
         *(f"{w.name}: {w.steps[0].lower()}{w.steps[1:]}" for w in counted if w.steps),
+    )
+
+
+def _begun(begun: Sequence[Worth], worth: Sequence[Worth]) -> str:
+    """Say what images of another teacher are worth as the start of a curriculum."""
+    gains = [(w, gain) for w in begun if (gain := _against_own(w, worth))]
+    each = [
+        f"{bracketed(gain)} with {w.images} ({w.data}: {forest.network(w.learner)})"
+        for w, gain in gains
+    ]
+    return (
+        "Begun with images of another teacher in place of its own, CCFS changes, in "
+        f"points, by {listed(each)}."
+        if each
+        else ""
     )
 
 
@@ -459,12 +475,12 @@ def _tally(differences: Sequence[Difference]) -> str:
 def crossed(worth: Sequence[Worth]) -> Text:
     """List what sets of other networks, or begun with other images, are worth."""
     away = [w for w in worth if w.maker != w.learner or w.images]
-    lines = [
-        " ".join(
-            filter(None, (_both(w), _against_own(w, worth), _recognised(w, worth)))
-        )
-        for w in away
-    ]
+    lines = []
+    for w in away:
+        parts = [_both(w)]
+        if gain := _against_own(w, worth):
+            parts.append(f"CCFS against CCFS with its own images: {interval(gain)}.")
+        lines.append(" ".join([*parts, _recognised(w, worth)]).rstrip())
     if away and not any(w.taught for w in away):
         lines.append("Not measured: a learner with a teacher of the other network.")
     return _points(lines, "No network of this book learnt sets of another one.")
@@ -524,20 +540,19 @@ def _points(lines: Sequence[str], none: str) -> Text:
     return Text("\n".join(f"- {line}" for line in lines) or none)
 
 
-def _against_own(w: Worth, worth: Sequence[Worth]) -> str:
-    """Say what CCFS gains where it begins with these images in place of its own.
+def _against_own(w: Worth, worth: Sequence[Worth]) -> Difference | None:
+    """Compare CCFS begun with these images with CCFS begun with its own, points.
 
-    "" where its own images are not measured beside the same random and alpha 0 sets.
+    None where its own images are not measured beside the same random and alpha 0 sets.
     """
     alike = attrgetter("data", "learner", "maker", "epochs", "taught", "selection")
     own = [v for v in worth if w.images and not v.images and alike(v) == alike(w)]
     if not own:
-        return ""
+        return None
     here, there = dict(w.ccfs), dict(own[0].ccfs)
     seeds = sorted({*here} & {*there})
     pair = [here[seed] for seed in seeds], [there[seed] for seed in seeds]
-    gain = interval(difference(*pair, paired=True))
-    return f"CCFS against CCFS with its own images: {gain}."
+    return difference(*pair, paired=True)
 
 
 def _recognised(w: Worth, worth: Sequence[Worth]) -> str:
