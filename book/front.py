@@ -32,7 +32,7 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import preset
 from ccfs_lib.experiment.presets import CLASS_SIZE
 from ccfs_lib.report import forest, roles
-from ccfs_lib.report.text import bracketed, count, listed, percent, signed
+from ccfs_lib.report.text import SPACE, bracketed, count, listed, percent, signed
 from ccfs_lib.statistics import FEW, Difference, summary
 
 PAIR = (CCFS, "random")
@@ -233,10 +233,10 @@ def acting(rows: pandas.DataFrame) -> str:
     if not told:
         return ""
     parts = [f"{r.name}: {bracketed(r.filter)} and {bracketed(r.set)}" for r in told]
-    seeds = listed(sorted({count(r.filter.n_a, "seed") for r in told}))
+    seeds = " or ".join(map(str, sorted({r.filter.n_a for r in told})))
     return (
         "**What distilled images do** in the filters and, against random images there, "
-        f"in the final set, {seeds} each: {'; '.join(parts)} points."
+        f"in the final set, {seeds}{SPACE}seeds each: {'; '.join(parts)} points."
     )
 
 
