@@ -84,12 +84,7 @@ def difference(
     _inside(level, "level")
     error, df = _paired(x, y) if paired else _welch(x, y)
     mean = float((x - y).mean() if paired else x.mean() - y.mean())
-    half, p = _t(level, df) * error, math.nan
-    if error > 0:
-        from scipy.special import stdtr
-
-        p = float(2 * stdtr(df, -abs(mean) / error))
-    return Difference(mean, half, len(x), len(y), p)
+    return _tested(mean, error, df, (len(x), len(y)), level)
 
 
 def guessed(share: float, classes: int, images: int) -> bool:
@@ -109,15 +104,9 @@ def change(a: Difference, b: Difference, level: float = 0.95) -> Difference:
     a, b: of `difference`, with intervals of this level. half and p are nan where one of
     them has no interval, p where none has any spread.
     """
-    errors = [d.half / _t(level, d.n_a - 1) if d.n_a > 1 else math.nan for d in (a, b)]
-    error, mean = math.hypot(*errors), a.mean - b.mean
-    if not error > 0:
-        return Difference(mean, error, a.n_a, b.n_a, math.nan)
-    df = error**4 / sum(e**4 / (d.n_a - 1) for e, d in zip(errors, (a, b), strict=True))
-    from scipy.special import stdtr
-
-    p = float(2 * stdtr(df, -abs(mean) / error))
-    return Difference(mean, _t(level, df) * error, a.n_a, b.n_a, p)
+    u, v = ((d.half / _t(level, d.n_a - 1)) ** 2 for d in (a, b))
+    seeds = a.n_a, b.n_a
+    return _tested(a.mean - b.mean, *_satterthwaite(u, v, *seeds), seeds, level)
 
 
 Pairs = tuple[Sequence[float], Sequence[float]]
@@ -317,8 +306,23 @@ def _paired(x: np.ndarray, y: np.ndarray) -> tuple[float, int]:
 def _welch(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Return the standard error of the difference, and Welch-Satterthwaite df."""
     u, v = _sd(x) ** 2 / len(x), _sd(y) ** 2 / len(y)
+    return _satterthwaite(u, v, len(x), len(y))
+
+
+def _satterthwaite(u: float, v: float, n: int, m: int) -> tuple[float, float]:
+    """Return the standard error of u + v, variances of means of n and m, and its df."""
     if u + v == 0:
         return 0.0, 1.0  # any df: the half width is 0
     # A lone value (nan spread) makes both nan, and with them the interval.
-    df = (u + v) ** 2 / (u**2 / max(len(x) - 1, 1) + v**2 / max(len(y) - 1, 1))
+    df = (u + v) ** 2 / (u**2 / max(n - 1, 1) + v**2 / max(m - 1, 1))
     return math.sqrt(u + v), df
+
+
+def _tested(mean: float, error: float, df: float, seeds: tuple, level: float):
+    """Return a difference with its interval, and p unless there is no spread."""
+    p = math.nan
+    if error > 0:
+        from scipy.special import stdtr
+
+        p = float(2 * stdtr(df, -abs(mean) / error))
+    return Difference(mean, _t(level, df) * error, *seeds, p)

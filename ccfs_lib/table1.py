@@ -162,9 +162,9 @@ def parse(name: str) -> Row:
     if name in BY_NAME:
         return BY_NAME[name]
     title, _, rest = name.partition(":")
-    if plugins.named(rest.replace(".", ":")) and not plugins.named(name):
-        _check_letters(title)
     if not plugins.named(name):
+        if plugins.named(rest.replace(".", ":")):  # then only its title is wrong
+            _check_letters(title)
         raise InputError(
             f"rows has {name!r}, but must be among {', '.join(BY_NAME)}, or a function "
             "of yours, module:function"

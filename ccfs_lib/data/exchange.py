@@ -127,15 +127,15 @@ def read_folder(
     folder, other classes, or a class with too few images.
     """
     images, labels = [], []
-    of = {f: label for label, of in enumerate(class_folders(root, classes)) for f in of}
-    each, rest = divmod(per_class * len(classes), len(of))
+    folders = class_folders(root, classes)
+    label_of = {f: label for label, own in enumerate(folders) for f in own}
+    each, rest = divmod(per_class, len(folders[0]))  # all classes have as many folders
     if rest:
         raise InputError(
-            f"{per_class} images per class are needed, but {root} has {len(of)} "
-            f"folders for {len(classes)} classes: take a multiple of "
-            f"{len(of) // len(classes)}"
+            f"{per_class} images per class are needed, but {root} has {len(label_of)} "
+            f"folders for {len(classes)} classes: take a multiple of {len(folders[0])}"
         )
-    inside = {folder: list(folder.iterdir()) for folder in of}
+    inside = {folder: list(folder.iterdir()) for folder in label_of}
     say_left_out(root, [f for files in inside.values() for f in files if f.is_file()])
     for folder, files in inside.items():
         files = sorted(file for file in files if is_image(file.name))
@@ -144,7 +144,7 @@ def read_folder(
                 f"{folder} holds {len(files)} images, but {each} per class are needed"
             )
         images += [_read_image(file) for file in files[:each]]
-        labels += [of[folder]] * each
+        labels += [label_of[folder]] * each
         if odd := [i for i in images if i.shape != images[0].shape]:
             raise InputError(
                 f"{folder} holds an image of {tuple(odd[0].shape[1:])} pixels, but "

@@ -19,7 +19,7 @@ from ccfs_lib.distill.dsa_augment import augment
 from ccfs_lib.distill.functional import Flat
 from ccfs_lib.errors import InputError, TimeUp
 from ccfs_lib.experiment import ExpertRecipe, Strengths, essential
-from ccfs_lib.runtime import plugins
+from ccfs_lib.runtime import forbidden, plugins
 from ccfs_lib.runtime.device import sent
 from ccfs_lib.runtime.progress import progress
 from ccfs_lib.runtime.queue import WAIT, Steps, drain
@@ -62,6 +62,7 @@ def buffer(
 
         def compute():
             """Train the expert; raises TimeUp after the deadline."""
+            forbidden.check(f"expert {seed}")
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeUp(
                     f"experts: time is up after {seed}; the same command continues"

@@ -27,6 +27,7 @@ from ccfs_lib.distill.functional import Flat
 from ccfs_lib.distill.initial import soft_labels
 from ccfs_lib.distill.pixels import Distilled, Learner, finished, learn, seeded
 from ccfs_lib.experiment import Matching
+from ccfs_lib.runtime import forbidden
 from ccfs_lib.runtime.checkpoint import Checkpoint
 from ccfs_lib.runtime.queue import WAIT, Steps
 from ccfs_lib.runtime.queue import finished as ended
@@ -246,6 +247,7 @@ def matched(
 
     def compute():
         """Distil, resumable; return the tensors and figures of `_packed`."""
+        forbidden.check(f"a match of seed {seed}")
         name = store_key(key)
         folder = store.root / "checkpoints" / name
         place = Checkpoint(folder, name, deadline=deadline)

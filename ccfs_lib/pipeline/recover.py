@@ -12,6 +12,7 @@ from ccfs_lib.errors import InputError, TimeUp
 from ccfs_lib.experiment import essential
 from ccfs_lib.pipeline.squeeze import Squeeze
 from ccfs_lib.pipeline.trainings import Trainings
+from ccfs_lib.runtime import forbidden
 from ccfs_lib.runtime.device import arithmetic
 from ccfs_lib.runtime.progress import progress
 from ccfs_lib.runtime.workers import beside
@@ -103,6 +104,7 @@ class Recover:
 
         def compute():
             """Recover the batch; raises TimeUp after the deadline."""
+            forbidden.check(f"batch {number} of the recovered images")
             if t.deadline is not None and time.monotonic() >= t.deadline:
                 raise TimeUp("recover: time is up; the same command continues here")
             teacher, recipe = self.squeeze.teacher.network, e.distillation

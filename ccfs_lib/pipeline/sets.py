@@ -24,7 +24,7 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import condense, cudd, essential
 from ccfs_lib.experiment import table1 as recipes
 from ccfs_lib.pipeline.pipeline import Pipeline
-from ccfs_lib.runtime import plugins
+from ccfs_lib.runtime import forbidden, plugins
 from ccfs_lib.runtime.checkpoint import Checkpoint
 from ccfs_lib.runtime.device import arithmetic
 from ccfs_lib.select import quotas
@@ -154,6 +154,7 @@ def _condensed(method: str, t: "Table1Pipeline", seed: int) -> Built:
 
     def compute():
         """Distil, resumable; return images, uint8, and pixels, as learned."""
+        forbidden.check(f"the set of {method} of seed {seed}")
         name = store_key(key)
         folder = t.store.root / "checkpoints" / name
         place = Checkpoint(folder, name, deadline=t.trainings.deadline)
@@ -228,6 +229,7 @@ def cudd_row(t: "Table1Pipeline", seed: int) -> Built:
 
     def compute():
         """Run all curricula; return images (N, 3, H, W) and labels (N,)."""
+        forbidden.check(f"the set of cudd of seed {seed}")
         teacher = p.teacher.network
         build = partial(t.trainings.network, e.network)
         learn = partial(

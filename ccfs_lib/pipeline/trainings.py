@@ -16,7 +16,7 @@ from ccfs_lib.data import ImageSet, reduced
 from ccfs_lib.errors import InputError, Notice
 from ccfs_lib.experiment import NORMALISATION, Experiment, Recipe, essential
 from ccfs_lib.runtime import device as devices
-from ccfs_lib.runtime import paths, plugins
+from ccfs_lib.runtime import forbidden, paths, plugins
 from ccfs_lib.runtime.checkpoint import Checkpoint
 from ccfs_lib.step import Step
 from ccfs_lib.store import Artefact, Store
@@ -203,12 +203,7 @@ class Trainings:
         after() runs with the experiment's arithmetic, too. Raises InputError where the
         environment forbids trainings (CCFS_TRAIN=0).
         """
-        if os.environ.get("CCFS_TRAIN") == "0":
-            label = options.get("label", "a network")
-            raise InputError(
-                f"CCFS_TRAIN is 0, so that nothing is trained, but {label} is not kept "
-                "here and needs a training: unset CCFS_TRAIN"
-            )
+        forbidden.check(options.get("label", "a network"))
         with devices.arithmetic(self.experiment.portable):
             done = fit(
                 network,

@@ -23,13 +23,20 @@ from ccfs_lib.commands.forecast import forecast
 from ccfs_lib.data.exchange import write_indices
 from ccfs_lib.distill import sre2l
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import CONTROLS, STRATEGIES
-from ccfs_lib.pipeline import EVALUATION, Pipeline, measured_rows
+from ccfs_lib.experiment import CONTROLS, STRATEGIES, motivation
+from ccfs_lib.pipeline import (
+    EVALUATION,
+    Pipeline,
+    Section3Pipeline,
+    measured_rows,
+)
+from ccfs_lib.pipeline.table1 import Table1Pipeline
 from ccfs_lib.pipeline.trainings import Trainings
 from ccfs_lib.runtime import paths
 from ccfs_lib.runtime.checkpoint import Checkpoint
 from ccfs_lib.runtime.device import arithmetic
 from ccfs_lib.store import Store, StoreWarning
+from ccfs_lib.table1 import Choices, parse
 
 SOME = ("simple-misclassified", "hard-classified", "random", "ccfs-hard")
 
@@ -708,3 +715,21 @@ def test_nothing_is_trained_where_it_is_forbidden(house, monkeypatch):
     monkeypatch.setenv("CCFS_TRAIN", "0")
     with pytest.raises(InputError, match=r"CCFS_TRAIN is 0.*teacher 0"):
         _ = Pipeline(small(), Store(house / "none")).teacher
+
+
+def test_nothing_is_distilled_where_it_is_forbidden(house, monkeypatch):
+    few = {"ipc": 4, "curricula": 1, "score_runs": 1}
+    stages, matching = Pipeline(small()), Section3Pipeline(motivation(**few))
+    _ = stages.teacher, matching.buffer, matching.difficulty
+    monkeypatch.setenv("CCFS_TRAIN", "0")
+    with pytest.raises(InputError, match=r"CCFS_TRAIN is 0.*batch 0 of the recovered"):
+        stages.distilled(1)
+    with pytest.raises(InputError, match=r"CCFS_TRAIN is 0.*a match of seed 0"):
+        matching.alone_or_beside("selmatch", 0)
+    other = Section3Pipeline(motivation(**few, expert_epochs=11))
+    with pytest.raises(InputError, match=r"CCFS_TRAIN is 0.*expert 0"):
+        _ = other.buffer
+    table = Table1Pipeline(small(), Choices())
+    for name in ("dm", "cudd"):
+        with pytest.raises(InputError, match=rf"CCFS_TRAIN is 0.*the set of {name}"):
+            table.built(parse(name), 0)
