@@ -242,7 +242,8 @@ def _begun(begun: Sequence[Worth], worth: Sequence[Worth]) -> str:
     """Say what images of another teacher are worth as the start of a curriculum."""
     gains = [(w, gain) for w in begun if (gain := _against_own(w, worth))]
     each = [
-        f"{bracketed(gain)} with {w.images} ({w.data}: {forest.network(w.learner)})"
+        f"{bracketed(gain)} with {w.images} ({w.data}: {forest.network(w.learner)}, "
+        f"{count(gain.n_a, 'seed')})"
         for w, gain in gains
     ]
     return (

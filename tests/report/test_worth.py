@@ -104,7 +104,7 @@ def test_curricula_begun_with_other_images_are_sets_of_their_own():
     assert "with its own images" not in plain(worth.crossed([other]))
     gain = f"-6.0 [{low:.1f}, {high:.1f}]".replace("-", "\u2212")
     text = plain(worth.answer([own, other]))
-    assert f"{gain} with resnet18 images (CIFAR-100, IPC 50: ResNet-18)." in text
+    assert f"{gain} with resnet18 images (CIFAR-100, IPC 50: ResNet-18, 3 s" in text
     text = plain(worth.answer([own, other]))
     assert "Of 1 learner and set on" in text
     assert "has some of the same sets: 1 line begun with images of another t" in text
