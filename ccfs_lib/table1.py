@@ -7,7 +7,7 @@ for all"), the comparison that the paper lacks. `pipeline.table1` builds the set
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -30,6 +30,8 @@ from ccfs_lib.runtime.workers import executor, is_shared, worker_count
 # bps: the teacher, and the recipe of BPS (`recipes.BPS`).
 PROTOCOLS = ("selmatch", "teacher", "squeeze", "bps")
 SHARED = "teacher"  # of the second panel
+Panel = Literal["published", "teacher"]
+PANELS: tuple[Panel, ...] = ("published", "teacher")
 # What leaves a row out with a sentence; another error is a mistake of ours.
 FAILED = (InputError, FloatingPointError, OSError)
 
@@ -214,16 +216,26 @@ def parse_all(names: Iterable[str]) -> list[Row]:
     return list(found.values())
 
 
-def cells(row: Row, choices: Choices = DEFAULT) -> dict[str, str]:
+def cells(
+    row: Row, choices: Choices = DEFAULT, panels: Sequence[Panel] = PANELS
+) -> dict[str, str]:
     """List the row's protocols, its own first, and the cell that each is filed in.
 
-    What is an arm, too, is filed as the arm; else ``dsa`` and ``dsa-teacher``.
+    What is an arm, too, is filed as the arm; else ``dsa`` and ``dsa-teacher``. panels:
+    only the protocols that stand in one of them. Raises InputError where none does.
     """
     end, arms = choices.suffix(row), dict(row.arms)
     named = {row.protocol: row.name + end}
     if not row.after and row.protocol != SHARED:
         named[SHARED] = f"{row.name}{end}-teacher"
-    return named | arms
+    stands = {"published": row.protocol, SHARED: SHARED}
+    kept = {stands[panel] for panel in panels}
+    asked = {p: cell for p, cell in (named | arms).items() if p in kept}
+    if not asked:
+        raise InputError(
+            f"rows has {row.name!r}, which is not in the panel {panels[0]!r}"
+        )
+    return asked
 
 
 def run(
@@ -231,6 +243,7 @@ def run(
     rows: tuple[str, ...] = tuple(BY_NAME),
     choices: Choices = DEFAULT,
     *,
+    panels: Sequence[Panel] = PANELS,
     workers: int = 0,
     command: str | None = None,
     time_limit: float | None = None,
@@ -239,6 +252,7 @@ def run(
 ) -> tuple[list[Path], dict[str, str]]:
     """Measure rows x protocols x seeds; resumable, each seed filed when it is done.
 
+    panels: "published", "teacher" or both: the protocols of these panels only.
     Returns the paths of the results, and row -> one sentence for every row that lacks
     what it needs: it is left out, and `say` is told at once. workers, time_limit,
     TimeUp, again and what is filed: as for `sweep.sweep`. Raises InputError as
@@ -250,7 +264,7 @@ def run(
     worker_count(workers, False)
     deadline = None if time_limit is None else time.monotonic() + time_limit
     table = Table1Pipeline(experiment, choices, deadline=deadline)
-    job = _Run(table, asked, command, say, again)
+    job = _Run(table, asked, panels, command, say, again)
     job.check()
     tasks = job.tasks()
     if not tasks:
@@ -270,6 +284,7 @@ class _Run:
 
     table: object
     chosen: list[Row]
+    panels: Sequence[Panel]
     command: str | None
     say: object
     again: bool = False
@@ -285,9 +300,14 @@ class _Run:
         _ = self.table.train, self.table.test  # decoded once, not by every worker
         for row in self.chosen:
             try:
+                self.cells(row)
                 self.table.check(row)
             except FAILED as error:
                 self.fail(row, str(error))
+
+    def cells(self, row: Row) -> dict[str, str]:
+        """List what is asked for of a row, protocol -> cell."""
+        return cells(row, self.table.choices, self.panels)
 
     def fail(self, row: Row, sentence: str) -> None:
         """Leave a row out, and say so once."""
@@ -314,9 +334,11 @@ class _Run:
 
     def filed(self, row: Row) -> dict[str, set[int]]:
         """List the seeds of each protocol that are filed; {} where the row fails."""
-        t, named = self.table, cells(row, self.table.choices)
+        t = self.table
         try:
-            return {p: set() if self.again else t.filed(row, p) for p in named}
+            return {
+                p: set() if self.again else t.filed(row, p) for p in self.cells(row)
+            }
         except FAILED as error:
             self.fail(row, str(error))
             return {}
@@ -374,14 +396,29 @@ def _sentence(compute) -> str:
     return ""
 
 
-def chosen(chapter: dict) -> tuple[tuple[str, ...], Choices]:
-    """Validate the chapter's own parameters: names of rows, and choices; no torch yet.
+def panels_of(names: Iterable[str]) -> tuple[Panel, ...]:
+    """Check names of panels; raises InputError for another name, or none."""
+    names = tuple(names)
+    wrong = [name for name in names if name not in PANELS]
+    if wrong or not names:
+        what = f"has {wrong[0]!r}" if wrong else "is empty"
+        raise InputError(f"panels {what}, but must name {' or '.join(PANELS)}, or both")
+    return names
 
-    chapter: of `experiment.from_notebook`, with `rows` (spaces between) and `budget`.
+
+def chosen(chapter: dict) -> tuple[tuple[str, ...], Choices, tuple[Panel, ...]]:
+    """Validate the chapter's own parameters: rows, choices and panels; no torch yet.
+
+    chapter: of `experiment.from_notebook`, with `rows` and `panels` (spaces between;
+    empty: all) and `budget`.
     """
     names = chapter.get("rows", "")
     if not isinstance(names, str):
         raise InputError(f"rows is {names!r}, but must be names with spaces between")
     names = tuple(names.split()) or tuple(BY_NAME)
     parse_all(names)
-    return names, checked("", Choices, budget=chapter.get("budget"))
+    panels = chapter.get("panels", "")
+    if not isinstance(panels, str):
+        raise InputError(f"panels is {panels!r}, but must be {' or '.join(PANELS)}")
+    choices = checked("", Choices, budget=chapter.get("budget"))
+    return names, choices, panels_of(panels.split() or PANELS)

@@ -118,6 +118,17 @@ def test_rows_that_are_arms_are_filed_as_those_arms():
     assert others & set(ARMS) == {"selmatch"}
 
 
+def test_a_panel_alone_has_its_own_cells():
+    dsa, ccfs, bps = (BY_NAME[name] for name in ("dsa", "ccfs", "random-bps"))
+    assert cells(dsa, panels=("teacher",)) == {"teacher": "dsa-teacher"}
+    assert cells(dsa, panels=("published",)) == {"selmatch": "dsa"}
+    # What was published under CCFS's teacher stands in both.
+    assert cells(ccfs, panels=("teacher",)) == cells(ccfs, panels=("published",))
+    assert cells(bps, panels=("published",)) == {"bps": "random-bps"}
+    with pytest.raises(InputError, match="'random-bps', which is not in the panel"):
+        cells(bps, panels=("teacher",))
+
+
 def test_an_option_that_is_not_default_has_results_of_its_own():
     frozen, beta = Choices(glister_update="frozen"), Choices(evolved_beta=0.5)
     assert cells(BY_NAME["glister"], frozen)["selmatch"] == "glister-frozen"

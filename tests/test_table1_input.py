@@ -18,6 +18,7 @@ from ccfs_lib.experiment import preset, presets
 from ccfs_lib.experiment import table1 as recipes
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.pipeline.table1 import Table1Pipeline
+from ccfs_lib.report import table1 as table1_report
 from ccfs_lib.runtime.workers import executor
 from ccfs_lib.store import Store
 
@@ -227,6 +228,34 @@ def test_dry_run_prices_other_rows_when_modules_fail(mine, mini):
     text = table1_price.price(mini(), names, table1.Choices())
     assert text.count("would be left out: rows has") == 3
     assert "  random selmatch " in text
+
+
+def test_one_panel_alone_is_measured_priced_and_read(threads, mini):
+    names, one, said = ("random", "random-bps"), ("teacher",), []
+    made, failed = table1.run(mini(), names, panels=one, workers=1, say=said.append)
+    assert [p.stem for p in made] == ["random"]
+    assert set(failed) == {"random-bps"} and "not in the panel 'teacher'" in said[0]
+    text = table1_price.price(mini(), names, table1.Choices(), one)
+    assert "random teacher" in text and "random selmatch" not in text
+    assert "Random, BPS's recipe would be left out" in text
+    read = table1_report.Read(mini(), ("random",), panels=one)
+    assert list(read.panel(True)) == ["random"] and not read.panel(False)
+    assert "as published" not in table1_report.answer(read).markdown
+
+
+@pytest.mark.parametrize(
+    ("panels", "wrong"),
+    [("shared", "has 'shared', but must name"), (3, "is 3, but must be")],
+)
+def test_another_panel_is_a_sentence(panels, wrong):
+    with pytest.raises(InputError, match=f"panels {wrong}"):
+        table1.chosen({"panels": panels})
+
+
+def test_no_panel_is_a_sentence_and_none_named_is_both():
+    with pytest.raises(InputError, match="panels is empty, but must name published"):
+        table1.panels_of(())
+    assert table1.chosen({})[2] == table1.PANELS
 
 
 # -- what is asked before anything trains ----------------------------------------------

@@ -4,6 +4,7 @@ Sets and trainings that are in the store are counted as done; what several rows 
 has lines of its own.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from ccfs_lib import cost
@@ -15,7 +16,7 @@ from ccfs_lib.pipeline.work import Work, teacher, work
 from ccfs_lib.runtime import paths
 from ccfs_lib.runtime.progress import progress
 from ccfs_lib.store import Missing, ReadOnlyStore
-from ccfs_lib.table1 import FAILED, Choices, Row, cells, parse_all
+from ccfs_lib.table1 import FAILED, PANELS, Choices, Panel, Row, cells, parse_all
 
 SHARED_STAGES = ("teacher", "scores", "experts")
 WITHOUT_SET = ("oracle-window", "full")  # their evaluations are all of them
@@ -36,12 +37,13 @@ def price(
     experiment: Experiment,
     names: tuple[str, ...],
     choices: Choices,
+    panels: Sequence[Panel] = PANELS,
     again: bool = False,
 ) -> str:
     """Say of every row what is measured, what is left, and about how long it takes.
 
-    Nothing is trained. What rows share is counted once, in lines of its own. again:
-    what is filed counts only where it is stored, too.
+    Nothing is trained. What rows share is counted once, in lines of its own. panels: as
+    for `table1.run`. again: what is filed counts only where it is stored, too.
     """
     store = ReadOnlyStore(paths.cache(), paths.shipped())
     t, lines, left_out = _Priced(experiment, choices, store), [], []
@@ -50,7 +52,7 @@ def price(
     works: dict[str, Work] = {}
     for row in progress(parse_all(names), "forecast", "row"):
         try:
-            spent, new, own = _priced(t, row, dict(shared), again)
+            spent, new, own = _priced(t, row, dict(shared), panels, again)
         except FAILED as error:
             left_out.append(f"{row.title} would be left out: {error}")
             continue
@@ -61,12 +63,12 @@ def price(
 
 
 def _priced(
-    t, row: Row, shared: dict[str, Line], again: bool
+    t, row: Row, shared: dict[str, Line], panels: Sequence[Panel], again: bool
 ) -> tuple[Work, dict[str, Line], list[Line]]:
     """Return a row's work, `shared` with what it shares besides, and its own lines."""
     with suppress(Missing):
         t.check(row)
-    spent, named = work(t, row), cells(row, t.choices)
+    spent, named = work(t, row), cells(row, t.choices, panels)
     known = {p: {*()} if again else t.filed(row, p) for p in named}
     return spent, shared, _row(t, row, spent, shared, known)
 
@@ -96,7 +98,12 @@ def _row(
                 shared[stage.name] = _shared(t, row, stage)
         else:
             own += _seconds(t, stage)
-    return [_cell(t, row, protocol, own, filed) for protocol, filed in known.items()]
+    lines = []
+    for protocol, filed in known.items():
+        # The second panel has the sets of the first, but a window of its own.
+        builds = not lines or row.name == "oracle-window"
+        lines.append(_cell(t, row, protocol, filed, own if builds else 0.0))
+    return lines
 
 
 def _shared(t, row: Row, stage: Stage) -> Line:
@@ -113,21 +120,22 @@ def _shared(t, row: Row, stage: Stage) -> Line:
     return Line(stage.name, done, len(parts), left)
 
 
-def _cell(t, row: Row, protocol: str, own: float, known: set[int]) -> Line:
-    """Count the seeds of a cell that are stored; seconds of sets and trainings left."""
+def _cell(t, row: Row, protocol: str, known: set[int], own: float) -> Line:
+    """Count the seeds of a cell that are stored; seconds of sets and trainings left.
+
+    own: seconds of one set, unless another cell counts it.
+    """
     seeds, done, built = t.experiment.seeds, 0, 0
     for seed in range(seeds):
         done += seed in known or _stored(t.evaluate, row, protocol, seed)
         if row.name not in WITHOUT_SET:
             built += seed in known or _stored(t.built, row, seed)
-    first = protocol == row.protocol  # the second panel has the sets of the first
-    sets = (seeds - built) * own if first or row.name == "oracle-window" else 0.0
     each = _seconds(t, _evaluation(t, row, protocol))
     return Line(
         f"{row.name} {protocol}",
         done,
         seeds,
-        sets + (seeds - done) * each if done < seeds else 0,
+        (seeds - built) * own + (seeds - done) * each if done < seeds else 0,
         filed=len(known) == seeds,
     )
 

@@ -16,9 +16,10 @@ def from_notebook(namespace: dict) -> tuple[Experiment, dict]:
     warns about an unknown parameter and checks no type; here both stop the notebook
     with one sentence. Returns the experiment and the parameters that are the
     chapter's own (`phase`; `networks`, `arms` and `alphas`, with spaces between them;
-    `rows` and `budget`, which `table1.chosen` checks; `roles`, yes or no).
+    `rows`, `panels` and `budget`, which `table1.chosen` checks; `roles`, yes or no).
     """
-    extra = {"phase", "networks", "arms", "alphas", "rows", "budget", "roles"}
+    extra = {"phase", "networks", "arms", "alphas", "roles"}
+    extra |= {"rows", "panels", "budget"}
     known = {f.name for f in fields(Experiment)} | {*SHORTHANDS, "reading", *extra}
     values = given(namespace, known)
     chapter = {name: values.pop(name) for name in extra & set(values)}

@@ -36,7 +36,17 @@ from ccfs_lib.report.text import (
 from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import Difference, difference
 from ccfs_lib.store import RECORD, Missing, ReadOnlyStore
-from ccfs_lib.table1 import DEFAULT, ROWS, SHARED, Choices, Row, cells, parse
+from ccfs_lib.table1 import (
+    DEFAULT,
+    PANELS,
+    ROWS,
+    SHARED,
+    Choices,
+    Panel,
+    Row,
+    cells,
+    parse,
+)
 
 GREY = '<span style="color:#6B747C">{}</span>'
 COLOURS = {"real": "green", "distilled": "orange", "both": "blue", "all": "grey"}
@@ -71,6 +81,7 @@ class Read:
     """What was measured of Table 1: rows of results by row and protocol.
 
     names: rows, in the order of the table; those without results are left out.
+    panels: only these are read.
     """
 
     def __init__(
@@ -78,12 +89,14 @@ class Read:
         experiment: Experiment,
         names: Sequence[str],
         choices: Choices = DEFAULT,
+        panels: Sequence[Panel] = PANELS,
     ):
+        self.panels = panels
         self.table = Table1Pipeline(experiment, choices)
         self.found: dict[tuple[str, str], pandas.DataFrame] = {}
         self.rows: list[Row] = []
         for row in map(parse, names):
-            for protocol, cell in cells(row, choices).items():
+            for protocol, cell in cells(row, choices, panels).items():
                 part = _load(self.table.stages(row).experiment.run, cell)
                 if len(part):
                     self.found[row.name, protocol] = part
@@ -102,9 +115,11 @@ class Read:
         """Return row -> its results: as published, or under the same teacher.
 
         That is CCFS's, or the first row's, as in `claims.evidence.load`: what another
-        machine's teacher taught is left out.
+        machine's teacher taught is left out. Empty where that panel is not asked for.
         """
         chosen = {}
+        if not self.asks(shared):
+            return chosen
         for row in self.rows:
             wanted = SHARED if shared else row.protocol
             if (row.name, wanted) in self.found and not (shared and row.after):
@@ -114,6 +129,10 @@ class Read:
         teachers = {name: _teacher(rows) for name, rows in chosen.items()}
         one = teachers.get("ccfs", next(iter(teachers.values()), None))
         return {n: rows for n, rows in chosen.items() if teachers[n] == one}
+
+    def asks(self, shared: bool) -> bool:
+        """Whether the panel with the same teacher for all, or the other, is read."""
+        return PANELS[shared] in self.panels
 
     def other_teacher(self) -> list[str]:
         """List the rows that the shared panel leaves out for their teacher."""
@@ -174,6 +193,7 @@ def printed(row: Row, experiment: Experiment) -> float | None:
 
 
 OF_REAL = "as published, real images"
+TAUGHT = "with the same teacher, real images"
 ALIKE = "with the same teacher for all"
 OWN = "as published, where only some have a teacher"
 HEAD = ["row", "accuracy", "best epoch", "{theirs}", "seeds", "images"]
@@ -182,6 +202,8 @@ COST = ["passes (M)", "share", "here", "MB"]
 
 def panel(read: Read, shared: bool = False) -> Text:
     """Tabulate one panel: as published, or with the same teacher for all."""
+    if not read.asks(shared):
+        return Text(f"Left out here: this page has the panel {read.panels[0]!r} only.")
     body = [
         [GREY.format(cell) for cell in line] if grey else line
         for grey, line in _body(read, shared)
@@ -289,14 +311,21 @@ def _percent(value: float) -> str:
     return percent(value, 0 if value >= 10 else 1 if value >= 1 else 3)
 
 
-def plain(experiment: Experiment, names: Sequence[str], choices: Choices) -> str:
-    """Return both panels as text for a terminal, in the columns of `panel`.
+def plain(
+    experiment: Experiment,
+    names: Sequence[str],
+    choices: Choices,
+    panels: Sequence[Panel] = PANELS,
+) -> str:
+    """Return the panels as text for a terminal, in the columns of `panel`.
 
     A star is what is grey there.
     """
-    read, lines = Read(experiment, names, choices), []
+    read, lines = Read(experiment, names, choices, panels), []
     starred = False
     for shared, title in ((False, "as published"), (True, "the same teacher for all")):
+        if not read.asks(shared):
+            continue
         body = _body(read, shared)
         starred |= any(grey for grey, _ in body)
         rows = [[line[0] + " *" * grey, *line[1:]] for grey, line in body]
@@ -394,7 +423,7 @@ def answer(read: Read) -> Text:
     grey = [read.row(n).title for n in shared if read.grey(n)]
     lines = [
         _against(read, "ccfs", shared),
-        _against(read, "self-evolved", _real(read, published), OF_REAL),
+        _against(read, "self-evolved", *_coresets(read)),
         _moved(published, shared),
         _full(published, shared),
         _bps(read),
@@ -426,6 +455,8 @@ def _missing(read: Read) -> str:
     """Name the rows that a panel lacks, since nobody has measured them here."""
     texts, others = [], read.other_teacher()
     for shared, panel in ((False, "as published"), (True, "with the same teacher")):
+        if not read.asks(shared):
+            continue
         known = {*read.panel(shared), *(others if shared else ())}
         rows = [row for row in ROWS if not (shared and row.after)]
         names = [row.title for row in rows if row.name not in known]
@@ -456,6 +487,12 @@ def _of(read: Read, panel: dict) -> list[str]:
 def _real(read: Read, panel: dict) -> dict:
     kept = {n: r for n, r in panel.items() if read.row(n).family == "real"}
     return {n: r for n, r in kept.items() if not read.row(n).after}
+
+
+def _coresets(read: Read) -> tuple[dict, str]:
+    """Return the rows of real images, and how: as published, if that panel is read."""
+    shared = not read.asks(False)
+    return _real(read, read.panel(shared)), TAUGHT if shared else OF_REAL
 
 
 def _tally(read: Read, name: str, panel: dict) -> dict[str, list[str]]:
