@@ -108,7 +108,7 @@ def _rows(asked: Table1) -> set[tuple[str, str, int]]:
     e, choices, found = asked.choice.experiment(), asked.choices(), set()
     for row in map(table1.parse, asked.rows):
         run = recipes.sre2l(e).run if row.method == "sre2l" else e.run
-        names = table1.cells(row, choices).values()
+        names = table1.cells(row, choices, asked.panels).values()
         found |= {(run, cell, seed) for cell in names for seed in range(e.seeds)}
     return found
 

@@ -163,6 +163,7 @@ def parse(name: str) -> Row:
     """
     if name in BY_NAME:
         return BY_NAME[name]
+    asked = name
     title, _, rest = name.partition(":")
     if not plugins.named(name):
         if plugins.named(rest.replace(".", ":")):  # then only its title is wrong
@@ -177,7 +178,7 @@ def parse(name: str) -> Row:
     else:
         title = name.replace(":", ".")
     _check_title(title)
-    plugins.check(name, "rows")
+    plugins.check(name, "rows", asked)
     return Row(title, title, "real", "selmatch", function=name)
 
 

@@ -100,6 +100,11 @@ def test_a_title_that_other_results_have_is_refused(mine, title):
         table1.parse(f"{title}:mine.first")
 
 
+def test_a_titled_function_without_module_is_named_as_it_was_given(mine):
+    with pytest.raises(InputError, match=r"rows is .dark:gone\.f., but"):
+        table1.parse("dark:gone.f")
+
+
 def test_a_title_that_can_name_no_file_is_refused(mine):
     with pytest.raises(InputError, match="'größe', but it names a file"):
         table1.parse("größe:mine.first")

@@ -59,6 +59,12 @@ def _find(path: Path, split: str, classes: tuple[str, ...] | None):
         shards = [files for kind in kinds if (files := parquet.shards(path, kind))]
         if not shards:
             raise InputError(f"{path} has no {' or '.join(kinds)} parquet file")
+        folder = path / "train"
+        if train[0].parent == path and folder.is_dir() and any(subfolders(folder)):
+            raise InputError(
+                f"{path} holds {train[0].name} and a folder train/ with classes: move "
+                "one of them away, they may be two data sets"
+            )
         # The first split that can be one: some test files have no labels.
         return ParquetSource(
             next(filter(parquet.labelled, shards), shards[0]), train, classes

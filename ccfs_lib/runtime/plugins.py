@@ -33,19 +33,21 @@ def named(name: str) -> bool:
     return bool(NAME.fullmatch(name)) and not name.endswith((".npy", ".npz"))
 
 
-def check(name: str, argument: str) -> None:
+def check(name: str, argument: str, asked: str = "") -> None:
     """Raise InputError unless the module is there; it is not imported.
 
-    argument: what the sentence calls the name. A package around the module is not
-    imported either. Whether the module has the function, `resolve` finds out.
+    argument: what the sentence calls the name. asked: how it was given, if otherwise. A
+    package around the module is not imported either. Whether the module has the
+    function, `resolve` finds out.
     """
     module = name.partition(":")[0]
     with _lock:
         spec = _spec(module)
     if module == "__main__" or spec is None:
         raise InputError(
-            f"{argument} is {name!r}, but there is no module {module} in {os.getcwd()} "
-            "or elsewhere on Python's path: write the function into a file of that name"
+            f"{argument} is {asked or name!r}, but there is no module {module} in "
+            f"{os.getcwd()} or elsewhere on Python's path: write the function into a "
+            "file of that name"
         )
 
 

@@ -210,6 +210,15 @@ def test_litter_beside_parquet_is_no_shard(tmp_path):
     assert len(load(tmp_path)) == 2
 
 
+def test_parquet_and_class_folders_side_by_side_are_refused(tmp_path):
+    root = folders(tmp_path / "d")
+    parquet(root / "train-0.parquet", [0, 1])
+    parquet(root / "test-0.parquet", [0, 1])
+    for split in ("train", "test"):
+        with pytest.raises(InputError, match=r"train-0\.parquet and a folder train/"):
+            load(root, split)
+
+
 # -- A 5: nothing left out without a word ----------------------------------------------
 
 
