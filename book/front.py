@@ -4,6 +4,7 @@ The largest run comes first. No word is chosen here that an interval could contr
 each sentence has a form for a difference above zero, below zero, and for an open one.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas
@@ -74,6 +75,7 @@ def abstract(folder: Path) -> str:
     if rows.empty:
         return NOTHING
     runs, others = ladder.runs(rows), ladder.elsewhere(rows)
+    again = ladder.dependent(rows)
     if not runs:
         return "No run on photographs has both CCFS and a random set yet.\n"
     sentences = [
@@ -81,7 +83,7 @@ def abstract(folder: Path) -> str:
         teacher(runs[0]),
         parts(runs[0]),
         elsewhere(runs[1:], others),
-        together(runs),
+        together(runs, again),
         acting(rows),
         verdicts.counted(folder),
     ]
@@ -94,7 +96,7 @@ def control(run: pandas.DataFrame) -> str:
     means = [percent(summary(values(run, arm)).mean) for arm in PAIR]
     printed = paper.arm(CCFS, printed_as(first), int(first["ipc"]))
     if printed and first.get("scale") == "paper":
-        means[0] += f" (the paper {percent(printed)})"
+        means[0] += f" (the paper's best epoch {percent(printed)})"
     text = (
         f"**{forest.place(first)}, {forest.network(first['network'])}.** With the same "
         f"teacher, CCFS reaches {means[0]} and as many random real images {means[1]}: "
@@ -125,7 +127,7 @@ def _scale(first: pandas.Series, seeds: int) -> str:
         if theirs:
             parts[0] += f", the paper has {theirs.recipe.epochs}"
     if theirs and pandas.notna(alpha := first.get("alpha")) and alpha != theirs.alpha:
-        parts.append(f"alpha {alpha:g}, the paper's is {theirs.alpha:g}")
+        parts.append(f"alpha {alpha:g}, the authors' code has {theirs.alpha:g}")
     if pandas.notna(reached := first.get("teacher_last")):
         parts.append(f"one teacher of {percent(float(reached), 2)}")
         if full := paper.full(data):
@@ -148,7 +150,7 @@ def teacher(run: pandas.DataFrame) -> str:
     theirs = f" (the paper's, trained otherwise, {percent(printed)})" if printed else ""
     return (
         f"**The teacher.** With hard labels and else the same recipe, random images "
-        f"reach {alone}{theirs}. So the teacher is worth "
+        f"reach {alone}{theirs}. With this recipe the teacher is worth "
         f"{bracketed(d)} points on them, and the choice of the set {bracketed(chosen)}."
     )
 
@@ -178,7 +180,7 @@ def elsewhere(runs: list[pandas.DataFrame], others: list[pandas.DataFrame]) -> s
     """Say how the same comparison ends with other teachers, and other learners."""
     sentences = []
     if runs:
-        data = [f"on {name} {_tally(some, PAIR)}" for name, some in _by_data(runs)]
+        data = [f"on {_place(some)} {_tally(some, PAIR)}" for _, some in _by_data(runs)]
         sentences.append(
             f"In {count(len(runs), 'other run')}, each with a teacher of its own, CCFS "
             f"against random images is {'; '.join(data)}."
@@ -200,6 +202,12 @@ def _by_data(runs: list[pandas.DataFrame]) -> list[tuple[str, list[pandas.DataFr
     return list(groups.items())
 
 
+def _place(runs: list[pandas.DataFrame]) -> str:
+    """Name the data of runs, with IPC and pixels where these are equal in all."""
+    places = {forest.place(run.iloc[0]) for run in runs}
+    return places.pop() if len(places) == 1 else forest.data(runs[0].iloc[0], False)
+
+
 def _learned(run: pandas.DataFrame) -> str:
     """Say what another network's sets are worth to a learner: +1.6 [...] (ConvNet)."""
     about = [forest.network(run["learner"].iloc[0])]
@@ -208,8 +216,11 @@ def _learned(run: pandas.DataFrame) -> str:
     return f"{bracketed(compare(run, *PAIR))} ({'; '.join(about)})"
 
 
-def together(runs: list[pandas.DataFrame]) -> str:
-    """Say what both parts are worth by data set; from three pairs with networks on."""
+def together(runs: list[pandas.DataFrame], again=()) -> str:
+    """Say what both parts are worth by data set; from three pairs with networks on.
+
+    again: further runs of the same teachers, which the averages leave out.
+    """
     alone, added = ladder.STEPS[1:3]  # selection alone, distilled images
     several = [run for run in runs if ALPHA0 in set(run["cell"])]
     pairs = forest.alike(m for run in several for m in ladder.measured(run, [alone]))
@@ -223,8 +234,20 @@ def together(runs: list[pandas.DataFrame]) -> str:
         f"**All {len(pairs)} pairs of data and network with alpha 0**, each with a "
         "teacher of its own, points by data set: selection alone "
         f"{listed(words[alone])}; distilled images "
-        f"{listed(words[added])}."
+        f"{listed(words[added])}.{_further(again)}"
     )
+
+
+def _further(again: Sequence[pandas.DataFrame]) -> str:
+    """Say what runs give that are not averaged, as their teacher counts already."""
+    parts = [
+        f"{forest.place(run.iloc[0])}, {bracketed(compare(run, ALPHA0, 'random'))} and "
+        f"{bracketed(compare(run, CCFS, ALPHA0))}"
+        for run in again
+        if ALPHA0 in set(run["cell"])
+    ]
+    text = f" Not averaged, since its teacher counts already: {'; '.join(parts)}."
+    return text * bool(parts)
 
 
 def acting(rows: pandas.DataFrame) -> str:
@@ -235,8 +258,9 @@ def acting(rows: pandas.DataFrame) -> str:
     parts = [f"{r.name}: {bracketed(r.filter)} and {bracketed(r.set)}" for r in told]
     seeds = " or ".join(map(str, sorted({r.filter.n_a for r in told})))
     return (
-        "**What distilled images do** in the filters and, against random images there, "
-        f"in the final set, {seeds}{SPACE}seeds each: {'; '.join(parts)} points."
+        "**What distilled images do** in the filters and in the final set, each the "
+        "mean of its effects with and without the other, "
+        f"{seeds}{SPACE}seeds: {'; '.join(parts)} points."
     )
 
 

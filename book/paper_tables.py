@@ -11,7 +11,6 @@ from ccfs_lib import paper
 from ccfs_lib.arms import ARMS, CCFS
 from ccfs_lib.claims.evidence import SHOWN_ONLY
 from ccfs_lib.experiment import STRATEGIES, preset, presets
-from ccfs_lib.report.text import listed, percent
 
 SWEEP = "ccfs sweep --scale paper --seeds 5 --dataset"
 EVERY = "ccfs table1 --scale paper --seeds 3 --dataset"
@@ -82,9 +81,10 @@ def main_results(rows: pandas.DataFrame) -> Item:
         "distillation methods. Our columns have the IPC, image size and classes in "
         "their heads, and mostly a smaller network: compare rows within a column, not "
         "columns with each other. *Random* and *all images* are trained with hard "
-        "labels, as in the paper; the last row, random images with the teacher, is "
-        "ours. Rows of ours with less than a tenth of the published work, and SRe²L on "
-        "a run's own teacher, are in chapter 16 only."
+        "labels, random images by SelMatch's training where other methods of the "
+        "column are, else by CCFS's recipe without its teacher; the last row, random "
+        "images with the teacher, is ours. Rows of ours with less than a tenth of the "
+        "published work, and SRe²L on a run's own teacher, are in chapter 16 only."
     )
     shows += _selmatch(rows) + _work(ours)
     arms = "--arms simple-misclassified random distilled random-hard"
@@ -103,25 +103,17 @@ def _selmatch(rows: pandas.DataFrame) -> str:
     measured = rows[rows["cell"] == METHODS["selmatch"][1]["cell"][0]]
     photos = measured[~measured["dataset"].isin(SHOWN_ONLY)]
     if len(measured) and photos.empty:
-        return " Beside its variants, SelMatch was run on digits only."
+        return " Section 3, SelMatch beside its variants, was run on digits only."
     if "beta" in photos and photos["beta"].notna().any():
         return " SelMatch beside its variants is in [Figure 2](#paper-figure-2)."
     return ""
 
 
 def _work(columns: list[Column]) -> str:
-    """Say which rows of ours had a part of the published work only."""
-    parts = {}
-    for column in columns:
-        for name, rows in column.cells.items():
-            share = rows["share"].astype(float).min() if "share" in rows else 1.0
-            if share < 1:
-                parts[name] = f"{name} {percent(100 * share, 0)} ({column.size})"
-    if not parts:
-        return ""
-    return (
-        f" Of its published work a row of ours had less: {listed([*parts.values()])}."
-    )
+    """Point to the share of the published work that rows of ours got."""
+    cut = [c for c in columns if any("share" in rows for rows in c.cells.values())]
+    text = " What part of the published work each row of ours got is in chapter 16."
+    return text * bool(cut)
 
 
 def by_dataset(

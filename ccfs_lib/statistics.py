@@ -193,19 +193,22 @@ def seeds_needed(
     return low
 
 
-def false_discovery(p: Sequence[float]) -> np.ndarray:
+def false_discovery(p: Sequence[float], dependent: bool = False) -> np.ndarray:
     """Adjust p values, (n,), for their number; nan stays nan and counts for nothing.
 
     Benjamini and Hochberg (1995): of the tests whose adjusted p is at most q, a share
     of q at most is expected to be false alarms. Tests need not be independent, as long
-    as they depend on each other positively, as differences to one arm do.
+    as they depend on each other positively, as differences to one arm do. dependent:
+    however they depend on each other, by Benjamini and Yekutieli (2001).
     """
     from scipy.stats import false_discovery_control
 
     p = np.asarray(p, dtype=float)
     adjusted = np.full(p.shape, np.nan)
     if (known := ~np.isnan(p)).any():
-        adjusted[known] = false_discovery_control(p[known], method="bh")
+        adjusted[known] = false_discovery_control(
+            p[known], method="by" if dependent else "bh"
+        )
     return adjusted
 
 

@@ -75,12 +75,24 @@ def runs(rows: pandas.DataFrame) -> list[pandas.DataFrame]:
     rows: of all runs. Of runs that share a teacher, one is evidence. Left out: digits,
     and networks that learn from sets which other networks selected (`sets`).
     """
+    return _independent(_own(rows), lambda run: source(run.iloc[0]))
+
+
+def dependent(rows: pandas.DataFrame) -> list[pandas.DataFrame]:
+    """List the runs that `runs` leaves out since it has another of their teacher."""
+    own = _own(rows)
+    counted = {run["run"].iloc[0] for run in runs(rows)}
+    every = _independent(own, lambda run: run["run"].iloc[0])
+    return [run for run in every if run["run"].iloc[0] not in counted]
+
+
+def _own(rows: pandas.DataFrame) -> list[pandas.DataFrame]:
+    """List each run whose networks learn sets of their own."""
     if "dataset" not in rows:  # nothing measured
         return []
     rows = rows[rows["cell"].isin(_cells())]
     rows = rows[_column(rows, LEARNER, "") == ""]
-    there = (without(rows, run) for _, run in rows.groupby("run"))
-    return _independent(there, lambda run: source(run.iloc[0]))
+    return [without(rows, run) for _, run in rows.groupby("run")]
 
 
 def elsewhere(rows: pandas.DataFrame) -> list[pandas.DataFrame]:

@@ -28,7 +28,7 @@ from ccfs_lib.statistics import (
     one_sided,
     seeds_needed,
 )
-from ccfs_lib.table1 import without_budget
+from ccfs_lib.table1 import BY_NAME, without_budget
 
 Seeds = tuple[list[float], list[float]]  # one number per seed on either side
 SAME = "the same two values in every seed, which is no test"
@@ -229,19 +229,26 @@ def _verdict(claim, d: Extreme) -> str:
 def _fair(verdict: str, pairs: Pairs) -> tuple[str, str]:
     """Withhold a verdict that a method loses which got too little of its own work.
 
-    Returns the verdict, and a note on a loser without all of its work. Rows of Table 1
-    file `share`, their part of the published image passes; below `budget.ENOUGH` a row
-    shows what little work gives, not what its method can do.
+    Returns the verdict, and a note on a loser without all of its work; on either side
+    where there is none. Rows of Table 1 file `share`, their part of the published image
+    passes; below `budget.ENOUGH` a row shows what little work gives, not what its
+    method can do.
     """
-    loser = {HOLDS: 1, FAILS: 0}.get(verdict)
-    if loser is None:
-        return verdict, ""
-    rows = [pair[loser] for row in pairs for pair in row if "share" in pair[loser]]
+    sides = {HOLDS: (1,), FAILS: (0,)}.get(verdict, (0, 1))
+    both = [pair[side] for row in pairs for pair in row for side in sides]
+    rows = [rows for rows in both if "share" in rows]
     least = {str(r["cell"].iloc[0]): pandas.to_numeric(r["share"]).min() for r in rows}
     if few := sorted(cell for cell, share in least.items() if share < ENOUGH):
-        return OPEN, f"{', '.join(few)}: less than a tenth of the published work"
-    part = [f"{c}: {100 * s:.0f} %" for c, s in sorted(least.items()) if s < 1]
+        names = ", ".join(map(_title, few))
+        return OPEN, f"{names}: less than a tenth of the published work"
+    part = [f"{_title(c)}: {100 * s:.0f} %" for c, s in sorted(least.items()) if s < 1]
     return verdict, f"of the published work, {', '.join(part)}" if part else ""
+
+
+def _title(cell: str) -> str:
+    """Return the title of Table 1's row that is filed in this cell, else the cell."""
+    row = BY_NAME.get(cell.removesuffix("-teacher"))
+    return row.title if row else cell
 
 
 def _p(claim, d: Extreme, pair: Seeds) -> float:

@@ -195,7 +195,7 @@ def printed(row: Row, experiment: Experiment) -> float | None:
 OF_REAL = "as published, real images"
 TAUGHT = "with the same teacher, real images"
 ALIKE = "with the same teacher for all"
-OWN = "as published, where only some have a teacher"
+LABELS = "as published without a teacher"
 HEAD = ["row", "accuracy", "best epoch", "{theirs}", "seeds", "images"]
 COST = ["passes (M)", "share", "here", "MB"]
 
@@ -219,7 +219,8 @@ def panel(read: Read, shared: bool = False) -> Text:
         f"{how} Test accuracy after the last epoch, percent, mean ± half of the 95 % t "
         "interval. Passes: millions of images through a network to build one set; "
         "share: of the work with the published settings; here: wall time on this "
-        "machine, other work beside it included; MB: size of the set. Grey: less than "
+        "machine, other work beside it included; MB: size of the set. Difficulty "
+        "scores that others published are free here. Grey: less than "
         f"a tenth of the published work. {DASH}: no epoch before the last was better "
         "or tested, not printed, or not known."
     )
@@ -428,15 +429,15 @@ def answer(read: Read) -> Text:
         _full(published, shared),
         _bps(read),
         _missing(read),
-        f"Less than a tenth of the published work went into {listed(grey, 12)}: these "
-        "rows do not show what the methods reach with all of it."
+        f"Grey, with less than a tenth of the published work: {listed(grey, 12)}. "
+        "These rows do not show what the methods reach with all of it."
         if grey
         else "",
     ]
     heads = [
         f"of {count(len(_of(read, panel)), 'set')} measured {how}, "
-        f"{_first(read, panel)} has the highest mean"
-        for panel, how in ((shared, ALIKE), (published, OWN))
+        f"{_first(read, panel)}"
+        for panel, how in ((shared, ALIKE), (_labels(read, published), LABELS))
         if _of(read, panel)
     ]
     if not heads:
@@ -472,12 +473,21 @@ def _missing(read: Read) -> str:
 
 
 def _first(read: Read, panel: dict[str, pandas.DataFrame]) -> str:
-    """Name the set with the highest mean, full data and what came after apart."""
+    """Say which set has the highest mean, full data and what came after apart."""
     means = {n: float(panel[n]["last"].astype(float).mean()) for n in _of(read, panel)}
     best = max(means, key=means.get)
     little = ", with less than a tenth of its published work" * read.grey(best)
     oracle = ", chosen by the test split" * (best == "oracle-window")
-    return f"{read.row(best).title} ({percent(means[best])}{oracle}{little})"
+    head = f"{read.row(best).title} has the highest mean ({percent(means[best])}"
+    others = {n: panel[n] for n in means}
+    near = _tally(read, best, others)[OPEN]
+    close = f", too close to call with {listed(near, 15)}" if near else ""
+    return f"{head}{oracle}{little}){close}"
+
+
+def _labels(read: Read, published: dict) -> dict:
+    """Return the rows of the published panel that learn from labels alone."""
+    return {n: r for n, r in published.items() if read.row(n).protocol == "selmatch"}
 
 
 def _of(read: Read, panel: dict) -> list[str]:
@@ -500,8 +510,13 @@ def _tally(read: Read, name: str, panel: dict) -> dict[str, list[str]]:
     words: dict[str, list[str]] = {word: [] for word in VERDICTS}
     for other, rows in panel.items():
         if other not in (name, "full"):
-            words[verdict(_apart(panel[name], rows))].append(read.row(other).title)
+            words[verdict(_apart(panel[name], rows))].append(_named(read, other))
     return words
+
+
+def _named(read: Read, name: str) -> str:
+    """Return a row's title, and (grey) behind one that had too little work."""
+    return f"{read.row(name).title}{' (grey)' * read.grey(name)}"
 
 
 def _against(read: Read, name: str, panel: dict, how="under the same teacher") -> str:
@@ -519,8 +534,8 @@ def _random(read: Read, panel: dict) -> str:
         return ""
     above = {n: verdict(_apart(r, panel["random"])) for n, r in panel.items()}
     sets = [n for n in above if n not in ("random", "full")]
-    clear = [read.row(n).title for n in sets if above[n] == VERDICTS[0]]
-    behind = [read.row(n).title for n in sets if above[n] == VERDICTS[1]]
+    clear = [_named(read, n) for n in sets if above[n] == VERDICTS[0]]
+    behind = [_named(read, n) for n in sets if above[n] == VERDICTS[1]]
     return (
         "With the teacher's answers for all, clearly above a full random draw: "
         f"{listed(clear, 15) or 'none'}; clearly below: "
@@ -565,8 +580,9 @@ def _bps(read: Read) -> str:
     for name, rows in others:
         parts.append(f"{bracketed(_apart(bps, rows))} against {_mean(rows)} {name}")
     return (
-        "Random images trained by the recipe of BPS (AdamW and CutMix; published after "
-        f"the paper) reach {_mean(bps)}{': ' * bool(parts)}{listed(parts)}."
+        "Random images with the teacher, by the recipe of BPS (AdamW and CutMix; "
+        f"published after the paper), reach {_mean(bps)}"
+        f"{': ' * bool(parts)}{listed(parts)}."
     )
 
 
