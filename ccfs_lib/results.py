@@ -4,6 +4,7 @@ A cell is one configuration measured with several seeds. Its rows stay one per s
 means and intervals are computed where they are shown (`ccfs_lib.statistics`).
 """
 
+import itertools
 import json
 import os
 import platform
@@ -185,8 +186,8 @@ def _put_aside(path: Path, old: dict, config: dict) -> dict:
         return {}
     folder = path.parent / "replaced"
     folder.mkdir(exist_ok=True)
-    number = 1 + len(list(folder.glob(f"{path.stem}-*.json")))
-    kept = folder / f"{path.stem}-{number}.json"
+    names = (folder / f"{path.stem}-{number}.json" for number in itertools.count(1))
+    kept = next(name for name in names if not name.exists())
     os.replace(path, kept)
     names = [k for k in {**known, **config} if known.get(k) != config.get(k)]
     odd = next((n for n in names if n not in ("seeds", "dataset")), "")

@@ -56,7 +56,7 @@ def forgetting(runs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
         raise InputError("runs is empty, but the events of at least one run are needed")
     total = np.zeros(len(runs[0][0]))
     for events, learned in runs:
-        worst = events.max(initial=0) + 1
+        worst = float(events.max(initial=0)) + 1  # the counts may be bytes
         total += np.where(learned, events, worst)
     return total / len(runs)
 

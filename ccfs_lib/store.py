@@ -100,13 +100,13 @@ def key(recipe: dict) -> str:
 class Store:
     """A folder of finished artefacts, `root/kind/key/`; safe to share and to kill.
 
-    root: default $CCFS_CACHE, else data/cache under the current directory. shipped: a
+    root: default `paths.cache()`. shipped: a
     folder of the same layout that is only read, for artefacts that come with the code.
     """
 
     def __init__(self, root: str | Path | None = None, shipped: Path | None = None):
         self.shipped = shipped
-        chosen = root or os.environ.get("CCFS_CACHE") or "data/cache"
+        chosen = root or paths.cache()
         # Absolute now: a notebook that changes directory keeps its cache.
         self.root = paths.expanded(chosen).absolute()
 

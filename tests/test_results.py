@@ -116,6 +116,28 @@ def test_another_configuration_replaces_a_file_and_keeps_it(root):
     assert len(results.load(root)) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*is replaced")
+def test_files_put_aside_never_overwrite_each_other(root):
+    """An arm whose name begins like another's has its own numbers."""
+
+    def put(cell, ipc):
+        how = {"config": {"ipc": ipc}, "rows": [ROW], "provenance": {}}
+        results.write(root, "main", cell, **how)
+
+    for ipc in (10, 11, 12):  # two of each are put aside
+        put("ccfs", ipc)
+        put("ccfs-1x", ipc)
+    aside = root / "main/replaced"
+    second = (aside / "ccfs-2.json").read_text()
+    (aside / "ccfs-1.json").unlink()
+    (aside / "ccfs-1x-1.json").unlink()
+    put("ccfs", 13)
+    put("ccfs", 14)
+    assert (aside / "ccfs-2.json").read_text() == second
+    names = {"ccfs-1.json", "ccfs-2.json", "ccfs-3.json", "ccfs-1x-2.json"}
+    assert {path.name for path in aside.iterdir()} == names
+
+
 def test_a_portable_run_is_overwritten_without_a_word(root, recwarn):
     write(root, config={**CONFIG, "portable": True})
     path = write(root, config={**CONFIG, "portable": True, "ipc": 3}, rows=[ROW])

@@ -56,6 +56,11 @@ def test_never_learned_is_hardest_and_runs_are_averaged():
     assert forgetting([(np.array([0, 0]), np.array([True, False]))]).tolist() == [0, 1]
 
 
+def test_counts_that_fill_a_byte_do_not_overflow():
+    events = np.array([255, 0], np.uint8), np.array([True, False])
+    assert forgetting([events]).tolist() == [255, 256]
+
+
 def test_no_run_has_no_mean():
     with pytest.raises(InputError, match=r"^runs is empty"):
         forgetting([])

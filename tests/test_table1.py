@@ -227,6 +227,47 @@ def test_the_oracle_is_the_best_of_its_windows(quick):
     assert found["held_last"] <= found["last"]
 
 
+def test_seeds_that_choose_the_window_belong_to_its_rows(house, mini):
+    """The same seed can have another window, where more seeds choose it."""
+    one, row = Table1Pipeline(mini(seeds=1)), BY_NAME["oracle-window"]
+    three = Table1Pipeline(mini(seeds=3))
+    configs = [t._settings(row, "selmatch") for t in (one, three)]
+    assert not results.same(*configs)
+    others = [t._settings(BY_NAME["random"], "selmatch") for t in (one, three)]
+    assert results.same(*others)
+
+
+def test_ties_at_random_change_self_evolved_selection_too(house, mini, monkeypatch):
+    e = mini(score="forgetting", score_runs=1)
+    tables = [Table1Pipeline(replace(e, ties=how)) for how in ("index", "random")]
+    tied = np.zeros(len(tables[0].train))
+    monkeypatch.setattr(Table1Pipeline, "difficulty", tied)
+    seen = []
+    for table in tables:
+        seen.append(table.built(BY_NAME["self-evolved"], 0).images.fingerprint)
+    assert seen[0] != seen[1]
+
+
+def test_experts_of_two_recipes_are_priced_and_shared_apart(house, monkeypatch):
+    e = preset(ipc=4, alpha=0.5, curricula=1)
+    table, both = Table1Pipeline(e), [BY_NAME["mtt"], BY_NAME["selmatch"]]
+    alike = {task[0] for task in table.shared(both)} - {"squeeze", "recover"}
+    assert alike == {"mtt"}  # on digits one buffer serves both
+    matching = recipes.matching
+
+    def apart(e, method):
+        made = matching(e, method)
+        if method == "mtt":
+            made = replace(made, expert=replace(made.expert, lr=0.007))
+        return made
+
+    monkeypatch.setattr(recipes, "matching", apart)
+    table = Table1Pipeline(e)
+    assert {task[0] for task in table.shared(both)} >= {"mtt", "selmatch"}
+    text = table1_price.price(e, ("mtt", "selmatch"), Choices())
+    assert text.count("  experts ") == 2
+
+
 def table_window(table, labels, beta):
     from ccfs_lib import coresets
 

@@ -48,9 +48,10 @@ SETTINGS |= {"beta", "start", "matcher", "experts", "expert", "matching"}
 def verdict(d: Difference) -> str:
     """Return one of VERDICTS for "left is higher": does the interval exclude zero?
 
-    An interval that touches zero, and a single seed, which has none, stay open.
+    An interval that touches zero, and fewer seeds than FEW, stay open.
     """
-    if math.isnan(d.half) or abs(d.mean) <= d.half:
+    few = min(d.n_a, d.n_b) < FEW
+    if few or math.isnan(d.half) or abs(d.mean) <= d.half:
         return OPEN
     return HOLDS if d.mean > 0 else FAILS
 
@@ -148,6 +149,10 @@ def contradiction(
         if len(distinct) > 1 or len(gaps) > 1:
             distinct |= {"absent"} if True in gaps else set()
             return f"{column} ({', '.join(sorted(distinct))})"
+    # Of the user's files: an arm may be measured without one.
+    for column in [c for c in one if c.startswith("given.") and c in other]:
+        if len(found := {*one[column].dropna(), *other[column].dropna()}) > 1:
+            return f"the file of {column[6:]} (of {len(found)} contents)"
     return ""
 
 

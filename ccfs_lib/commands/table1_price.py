@@ -16,6 +16,7 @@ from ccfs_lib.pipeline.work import Work, teacher, work
 from ccfs_lib.runtime import paths
 from ccfs_lib.runtime.progress import progress
 from ccfs_lib.store import Missing, ReadOnlyStore
+from ccfs_lib.store import key as store_key
 from ccfs_lib.table1 import FAILED, PANELS, Choices, Panel, Row, cells, parse_all
 
 SHARED_STAGES = ("teacher", "scores", "experts")
@@ -94,8 +95,8 @@ def _row(
     # Every cell names its teacher, whether or not the set needs one.
     for stage in [teacher(t, t.experiment), *cost_of_set.stages]:
         if stage.name in SHARED_STAGES:
-            if stage.name not in shared:
-                shared[stage.name] = _shared(t, row, stage)
+            if (name := _of(t, row, stage)) not in shared:
+                shared[name] = _shared(t, row, stage)
         else:
             own += _seconds(t, stage)
     lines = []
@@ -104,6 +105,13 @@ def _row(
         builds = not lines or row.name == "oracle-window"
         lines.append(_cell(t, row, protocol, filed, own if builds else 0.0))
     return lines
+
+
+def _of(t, row: Row, stage: Stage) -> str:
+    """Name a shared stage; experts of several recipes are not the same ones."""
+    if stage.name != "experts":
+        return stage.name
+    return f"experts {store_key(t.section3(row.name).expert_identity)}"
 
 
 def _shared(t, row: Row, stage: Stage) -> Line:

@@ -25,6 +25,7 @@ from ccfs_lib.data.files import damaged
 from ccfs_lib.data.readers import Listing, Record
 from ccfs_lib.data.resize import square
 from ccfs_lib.errors import InputError, Notice
+from ccfs_lib.runtime import paths as places
 from ccfs_lib.runtime.progress import progress
 
 # Of the cache, part of every key. 2: labels numbered by class names; 3: turned as EXIF
@@ -57,12 +58,12 @@ def cached(
     """Decode all images of a source, at most once by however many processes.
 
     source: from `catalogue.find`; name: starts the file names; cache_dir: default
-    CCFS_CACHE, else data/cache. image_size: side of the squares that images become
+    `paths.cache()`. image_size: side of the squares that images become
     which are not square or of several sizes; others stay as they are. A cache that
     cannot be written costs a warning, no more. Raises InputError for a source that
     cannot be read, and for images of odd sizes without image_size.
     """
-    root = Path(cache_dir or os.environ.get("CCFS_CACHE") or "data/cache") / "images"
+    root = Path(cache_dir or places.cache()) / "images"
     stamp = [VERSION, type(source).__name__, source.stamp()]
     # Whether they are odd is known only from reading them: both places are tried.
     paths = [_path(root, name, stamp)]

@@ -19,15 +19,15 @@ from ccfs_lib.experiment import Matching
 def initial(
     train: ImageSet,
     per_class: int,
-    buffer: Buffer,
+    buffer: Buffer | None,
     recipe: Matching,
     seed: int = 0,
     device: str | torch.device = "cpu",
 ) -> np.ndarray:
     """Draw indices of the images to begin with, int64, by class: random real ones.
 
-    ``init="correct"``: of those that the first expert gets right at its end. Raises
-    InputError for a class with too few.
+    ``init="correct"``: of those that the first expert of the buffer gets right at its
+    end; else it is not read. Raises InputError for a class with too few.
     """
     random, labels = np.random.default_rng(seed), train.labels.numpy()
     fits = np.ones(len(labels), bool)

@@ -23,8 +23,8 @@ from ccfs_lib.experiment.settings import Experiment, checked, preset
 
 HELD = 0.1  # ours: of each class's training images, for Glister and the oracle's twin
 EXPERT_COUNT = 100  # of all published buffers
-# DATM's released cells at high IPC, for a cell that it has not: labels learn, a step is
-# skipped above a loss of 1, starts are late.
+# DATM's released cells at high IPC, for a cell that it has not: labels learn. Released
+# cells skip a step above a loss of 1, where that of fewer inner steps begins.
 DATM = {"labels": "soft", "lr_label": 10.0, "label_momentum": 0.9}
 
 

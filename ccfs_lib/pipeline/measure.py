@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Settings that may name a user's function, whose text then belongs to the results. Of
 # data it does not: their fingerprints are there.
 NAMES = ("network", "teacher_network", "evaluation_network", "evaluation_teacher")
-NAMES += ("matcher", "score")
+NAMES += ("matcher", "score", "ccfs_score")
 # Of a configuration, what is known only when a teacher is trained.
 TEACHERS = ("teacher_last", "teacher_best", "teacher_train", "evaluator_last")
 # Work that a budget in minutes bought, at the rate of the machine: Table 1's rows.
@@ -164,17 +164,19 @@ def given(pipeline, settings) -> dict:
 
     Distilled images, a selection, scores and weights; {} where none is named.
     """
-    e = pipeline.experiment
-    if settings is not e:  # Section 3 takes scores alone
-        return {}
-    hashes = {
-        name: files.digest(getattr(e, name))
-        for name in ("distilled_from", "selected_from", "teacher_from")
-        if getattr(e, name)
-    }
-    # An arm that asks for no score may be measured without the file.
-    if e.score.endswith((".npy", ".npz")) and Path(e.score).is_file():
-        hashes["score"] = files.digest(e.score)
+    e, hashes, scores = pipeline.experiment, {}, {"score": pipeline.experiment.score}
+    if settings is e:
+        hashes = {
+            name: files.digest(getattr(e, name))
+            for name in ("distilled_from", "selected_from", "teacher_from")
+            if getattr(e, name)
+        }
+    else:  # Section 3 takes scores alone
+        scores["ccfs_score"] = settings.ccfs_score
+    for name, score in scores.items():
+        # An arm that asks for no score may be measured without the file.
+        if score.endswith((".npy", ".npz")) and Path(score).is_file():
+            hashes[name] = files.digest(score)
     return {"given": hashes} if hashes else {}
 
 

@@ -128,6 +128,14 @@ class Section3Pipeline:
             network.normalize = zca.fitted(self.store, self.train)
         return network
 
+    def initial(self, per_class: int, seed: int) -> np.ndarray:
+        """Draw indices of the images that MTT and DATM begin with (`initial`)."""
+        recipe = self.motivation.matching
+        # Random ones need no expert.
+        buffer = self.buffer if recipe.init == "correct" else None
+        with arithmetic(self.experiment.portable):
+            return initial(self.train, per_class, buffer, recipe, seed, self.device)
+
     def distilled(self, begin: ImageSet, real: ImageSet, seed: int) -> Matched:
         """`begin` distilled beside `real`, which may be empty and stays as it is."""
         m = self.motivation
@@ -187,9 +195,9 @@ class Section3Pipeline:
 
     def _curriculum(self, distil, answer, seed: int) -> Combined:
         """Table 10: CCFS on images that MTT distilled from random ones."""
-        m, e = self.motivation, self.experiment
+        e = self.experiment
         score = self.ranking  # first: a missing file is told before anything is trained
-        index = initial(self.train, e.distilled, self.buffer, m.matching, seed)
+        index = self.initial(e.distilled, seed)
         images = distil(self.train.subset(index, "initial"), self.train.subset([]))
         rounds = [np.empty(0, np.int64)]
         if e.real:

@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ccfs_lib import coresets
+from ccfs_lib import coresets, scores
 from ccfs_lib import glister as gl
 from ccfs_lib.arms import CCFS
 from ccfs_lib.curriculum import Filter
 from ccfs_lib.data import ImageSet
 from ccfs_lib.distill import cudd as curricula
 from ccfs_lib.distill import dm, dsa, experts
-from ccfs_lib.distill.initial import initial
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import condense, cudd, essential
 from ccfs_lib.experiment import table1 as recipes
@@ -123,6 +122,7 @@ def self_evolved(t: "Table1Pipeline", seed: int) -> Built:
         curricula=e.curricula,
         teacher_predictions=right,
         seed=seed,
+        ties=scores.untied(t.difficulty, seed) if e.ties == "random" else None,
     )
     return t.real(done.indices)
 
@@ -187,10 +187,7 @@ def condenser(t: "Table1Pipeline", method: str):
 def _matched(method: str, t: "Table1Pipeline", seed: int) -> Built:
     """MTT or DATM: all images are distilled, from random ones or such as are known."""
     s = t.section3(method)
-    m = s.motivation.matching
-    with arithmetic(t.experiment.portable):
-        index = initial(t.train, t.experiment.ipc, s.buffer, m, seed, t.device)
-    begin = t.train.subset(index, "initial")
+    begin = t.train.subset(s.initial(t.experiment.ipc, seed), "initial")
     done = s.distilled(begin, t.train.subset([]), seed)
     soft = None if done.label_logits is None else done.label_logits.softmax(1)
     whitened = s.motivation.expert.zca

@@ -34,6 +34,7 @@ from ccfs_lib.pipeline.sets import Built
 from ccfs_lib.pipeline.squeeze import Squeeze
 from ccfs_lib.runtime import plugins
 from ccfs_lib.store import Artefact, Store
+from ccfs_lib.store import key as store_key
 from ccfs_lib.table1 import DEFAULT, SHARED, Choices, Row
 
 MINUTES = 30.0  # of a core, for one set, off a GPU
@@ -144,11 +145,14 @@ class Table1Pipeline:
         todo = [("squeeze", seed) for seed in seeds]
         if "recover" in wanted:
             todo += self._recovered(chosen)
+        buffers = set()
         for method in ("mtt", "datm", "selmatch"):
             if "experts" in wanted and method in {row.name for row in chosen}:
-                run = recipes.matching(self.experiment, method)
-                todo += [(method, number) for number in range(run.experts)]
-                break  # at most scales all three have the same
+                run = self.section3(method)
+                if (identity := store_key(run.expert_identity)) not in buffers:
+                    count = run.motivation.experts
+                    todo += [(method, number) for number in range(count)]
+                buffers.add(identity)
         return todo
 
     def _recovered(self, chosen: list[Row]) -> Iterator[tuple[str, int, int]]:
@@ -312,6 +316,8 @@ class Table1Pipeline:
 
             spent = work(self, row)
             config |= {"passes": spent.passes, "share": round(spent.share, 8)}
+        if row.name == "oracle-window":
+            config["judged_by"] = self.experiment.seeds  # their mean chooses beta
         if row.function:
             source = plugins.source_hash(row.function)
             config |= {"rule": row.function, "rule_source": source}

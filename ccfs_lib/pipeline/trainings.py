@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Callable
 from functools import cached_property
+from multiprocessing import parent_process
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -159,6 +160,7 @@ class Trainings:
             again = self.network(name, 0)
             shape = self.train.num_classes, self.train.image_size
             networks.probe(again, name, *shape)
+            _warn_dropout(again, name)
         return network
 
     def key(self, network: str, recipe: Recipe, seed: int, images: ImageSet) -> dict:
@@ -287,3 +289,17 @@ class Trainings:
 def _figures(done: Fit) -> dict:
     curve = {str(epoch): value for epoch, value in done.curve.items()}
     return {name: getattr(done, name) for name in FIGURES} | {"curve": curve}
+
+
+def _warn_dropout(network: nn.Module, name: str) -> None:
+    """Tell of dropout: its draws come from PyTorch's generator, which no seed sets."""
+    kind = torch.nn.modules.dropout._DropoutNd
+    if parent_process() is None and any(
+        isinstance(part, kind) and part.p > 0 for part in network.modules()
+    ):
+        warnings.warn(
+            f"network {name!r} has dropout, whose draws the seed does not fix: equal "
+            "seeds give other numbers each time",
+            Notice,
+            stacklevel=2,
+        )

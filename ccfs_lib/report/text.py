@@ -70,8 +70,8 @@ def interval(d: Difference, unit: str = "points", digits: int = 1) -> str:
 
 
 def bracketed(d: Difference, digits: int = 1) -> str:
-    """Return a difference briefly: +2.9 [+2.6, +3.3]; without an interval the mean."""
-    if math.isnan(d.half):
+    """Return a difference briefly: +2.9 [+2.6, +3.3]; of few seeds the mean alone."""
+    if math.isnan(d.half) or min(d.n_a, d.n_b) < FEW:
         return signed(d.mean, digits)
     return f"{signed(d.mean, digits)} {ends(*_ends(d), digits)}"
 

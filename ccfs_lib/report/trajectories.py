@@ -6,7 +6,6 @@ import numpy as np
 
 from ccfs_lib.arms import BY_NAME
 from ccfs_lib.distill.pixels import outside
-from ccfs_lib.experiment import Motivation
 from ccfs_lib.experiment.matching import EXPERTS, published
 from ccfs_lib.pipeline import Section3Pipeline
 from ccfs_lib.report.gallery import Row, gallery, remark
@@ -40,12 +39,14 @@ def stamp(stages: Section3Pipeline) -> Text:
     )
 
 
-def scale(motivation: Motivation) -> Text:
+def scale(stages: Section3Pipeline) -> Text:
     """Compare the size of this run with the published one, from both recipes."""
+    motivation = stages.motivation
     theirs, m = published("selmatch", "cifar10", 250), motivation.matching
     expert = EXPERTS["selmatch"]
     ours = motivation.experts * motivation.expert.epochs
-    passes = m.iterations * m.syn_steps * (m.batch_syn or motivation.experiment.ipc)
+    total = motivation.experiment.ipc * stages.train.num_classes
+    passes = m.iterations * m.syn_steps * min(m.batch_syn or total, total)
     full = theirs.iterations * theirs.syn_steps * theirs.batch_syn
     return Text(
         f"Experts: {motivation.experts} of {motivation.expert.epochs} epochs, "

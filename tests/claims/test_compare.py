@@ -23,6 +23,7 @@ from ccfs_lib.claims.compare import (
 )
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import CONTROLS, FURTHER, STRATEGIES, preset
+from ccfs_lib.report.text import bracketed
 from ccfs_lib.statistics import Difference
 
 OURS, OTHER = [60.0, 62.0, 61.0], [59.0, 60.8, 60.1]
@@ -71,6 +72,20 @@ def test_one_common_seed_has_no_interval():
     d = compare(rows, "distilled", "random")
     assert d.mean == 11 and math.isnan(d.half) and verdict(d) == VERDICTS[2]
     assert math.isnan(detectable(rows, "distilled", "random"))
+
+
+def test_two_seeds_are_no_verdict_whatever_their_spread():
+    rows = rows_of(random=[89.0, 90.0], distilled=[91.0, 92.0])
+    d = compare(rows, "distilled", "random")
+    assert (d.mean, d.half) == (2, 0) and verdict(d) == VERDICTS[2]
+    assert bracketed(d) == "+2.0"
+
+
+def test_other_contents_of_a_file_are_another_setting():
+    rows = rows_of(random=OTHER)
+    one, other = (rows.assign(**{"given.score": name}) for name in ("a1", "b2"))
+    assert contradiction(one, one) == contradiction(one, rows) == ""
+    assert contradiction(one, other) == "the file of score (of 2 contents)"
 
 
 def test_detectable_is_what_the_test_detects():

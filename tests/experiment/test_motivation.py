@@ -21,7 +21,8 @@ from ccfs_lib.experiment import ExpertRecipe, Matching, motivation, preset, sect
 from ccfs_lib.experiment.section3 import ARMS, ladder, windows
 from ccfs_lib.pipeline import Pipeline, Section3Pipeline
 from ccfs_lib.pipeline import section3 as section3_stages
-from ccfs_lib.report import marks, order
+from ccfs_lib.pipeline.measure import given
+from ccfs_lib.report import marks, order, trajectories
 from ccfs_lib.report.text import MINUS
 from ccfs_lib.store import Store
 
@@ -39,6 +40,32 @@ def tiny(**changes):
         ),
     }
     return replace(made, experiment=experiment, **{**small, **changes})
+
+
+def test_other_contents_of_a_score_file_are_another_configuration(house):
+    """The same path, written again, must not pass for what is filed."""
+    score, configs = house / "s.npy", []
+    made = tiny()
+    for seed in (0, 1):
+        stages = Section3Pipeline(made)
+        values = np.random.default_rng(seed).random(len(stages.train))
+        np.save(score, values)
+        e = replace(made.experiment, score=str(score))
+        ranked = replace(made, experiment=e, ccfs_score=str(score))
+        configs.append(given(Section3Pipeline(ranked), ranked)["given"])
+    assert set(configs[0]) == set(configs[1]) == {"score", "ccfs_score"}
+    assert not {*configs[0].values()} & {*configs[1].values()}
+    assert given(Section3Pipeline(made), made) == {}
+
+
+def test_images_of_all_classes_are_counted_for_a_whole_batch(house):
+    """batch_syn=0 is all images; a batch is never larger than the set."""
+    texts = []
+    for batch in (0, 40, 4000):
+        made = tiny()
+        made = replace(made, matching=replace(made.matching, batch_syn=batch))
+        texts.append(trajectories.scale(Section3Pipeline(made)).markdown)
+    assert len(set(texts)) == 1  # IPC 4 of ten classes
 
 
 # Alpha, beta, evaluation epochs, lr of images and inner steps of the released scripts.

@@ -110,6 +110,15 @@ def test_networks_that_return_something_else_are_told_before_training(
         stages.check(["random"])
 
 
+def test_dropout_is_told_since_no_seed_fixes_it(house, workshop):
+    text = "from torch import nn\n\nfrom ccfs_lib.networks import build\n\n\n"
+    text += "def net(classes, size):\n    body = build('convnet-8', classes, size)\n"
+    text += "    return nn.Sequential(nn.Dropout(0.3), body.body)\n"
+    (workshop / "drops.py").write_text(text)
+    with pytest.warns(Notice, match="'drops:net' has dropout"):
+        Pipeline(small(network="drops:net")).check(["random"])
+
+
 def test_a_teacher_without_batch_norm_recovers_nothing(house, workshop):
     (workshop / "nets.py").write_text(NETWORKS)
     stages = Pipeline(small(teacher_network="nets:plain"))
