@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from filelock import FileLock
 from safetensors.numpy import load_file
 
 from ccfs_lib.errors import InputError
+from ccfs_lib.runtime import paths
 from ccfs_lib.store import Store, StoreWarning, key
 
 RECIPE = {"stage": "teacher", "seed": 3, "widths": [32, 64]}
@@ -103,13 +105,16 @@ def test_kind_stays_inside_the_root(store, kind):
 
 
 def test_default_root(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
+    """That of all commands, whatever the working folder is."""
     monkeypatch.delenv("CCFS_CACHE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert Store().root == paths.cache() == paths.PACKAGE.parent / "data/cache"
+    monkeypatch.setenv("CCFS_CACHE", "elsewhere")
     store = Store()
     monkeypatch.chdir("/")
-    assert store.root == tmp_path / "data" / "cache"
-    monkeypatch.setenv("CCFS_CACHE", str(tmp_path / "elsewhere"))
-    assert Store().root == tmp_path / "elsewhere"
+    assert store.root == tmp_path / "elsewhere"
+    monkeypatch.setenv("CCFS_CACHE", "~/elsewhere")
+    assert Store().root == Path.home() / "elsewhere"
 
 
 def test_naming_an_artefact_does_not_import_torch():

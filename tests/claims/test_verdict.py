@@ -54,14 +54,21 @@ def test_a_row_with_little_of_its_published_work_loses_no_claim():
     at = {"dataset": "cifar100", "ipc": 50}
     ours, cudd = arm(CCFS, HIGH, **at), arm("cudd", LOW, **at)
     assert one("sota-cifar100", ours, cudd).verdict == "holds"
+    title = "CUDD (ours, small images)"
     for share, word in ((0.05, "too close to call"), (0.1, "holds")):
         line = one("sota-cifar100", ours, arm("cudd", LOW, share=share, **at))
         assert line.verdict == word
-        assert ("cudd: less than a tenth" in line.note) == (share < 0.1)
-        assert ("published work, cudd: 10 %" in line.note) == (share == 0.1)
+        assert (f"{title}: less than a tenth" in line.note) == (
+            share < 0.1
+        )
+        assert (f"work, {title}: 10 %" in line.note) == (share == 0.1)
     # It may win all the same.
     line = one("sota-cifar100", ours, arm("cudd", [70.0, 71, 72], share=0.01, **at))
     assert line.verdict == "does not hold" and "tenth" not in line.note
+    # Where nobody is ahead, either side's share belongs to the line.
+    line = one("sota-cifar100", ours, arm("cudd", HIGH[::-1], share=0.38, **at))
+    assert line.verdict == "too close to call"
+    assert f"work, {title}: 38 %" in line.note
 
 
 def test_a_row_is_its_methods_whatever_budget_it_had():
