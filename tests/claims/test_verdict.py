@@ -58,9 +58,7 @@ def test_a_row_with_little_of_its_published_work_loses_no_claim():
     for share, word in ((0.05, "too close to call"), (0.1, "holds")):
         line = one("sota-cifar100", ours, arm("cudd", LOW, share=share, **at))
         assert line.verdict == word
-        assert (f"{title}: less than a tenth" in line.note) == (
-            share < 0.1
-        )
+        assert (f"{title}: less than a tenth" in line.note) == (share < 0.1)
         assert (f"work, {title}: 10 %" in line.note) == (share == 0.1)
     # It may win all the same.
     line = one("sota-cifar100", ours, arm("cudd", [70.0, 71, 72], share=0.01, **at))
