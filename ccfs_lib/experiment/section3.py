@@ -136,22 +136,6 @@ class Motivation:
             del values["ccfs_score"]
         return base | values
 
-    def passes(self, images: int, classes: int) -> dict[str, int]:
-        """Count images that go through a network, forward and back, by stage.
-
-        images, classes: of the training split. Matching counts the inner steps once;
-        their way back costs about three times as much on top.
-        """
-        e, m = self.experiment, self.matching
-        total = e.ipc * classes
-        return {
-            "all experts": self.experts * self.expert.epochs * images,
-            "matching of one set": m.iterations
-            * m.syn_steps
-            * min(m.batch_syn or total, total),
-            "one evaluation": self.evaluation.epochs * total,
-        }
-
     def table(self) -> list[tuple[str, str]]:
         """List every setting as (name, value), nested ones dotted, for the top."""
         rows = []

@@ -22,7 +22,9 @@ NAMES += ("matcher", "score", "ccfs_score")
 TEACHERS = ("teacher_last", "teacher_best", "teacher_train", "evaluator_last")
 # Work that a budget in minutes bought, at the rate of the machine: Table 1's rows.
 WORK = ("passes", "share")
-EVALUATION = 999  # training seeds are 1000 * seed + phase; this "phase" is the test
+# Training seeds are 1000 * seed + phase, and this "phase" is the test. A teacher's seed
+# is its own number: of one network, it begins with the weights of seed 0's phase.
+EVALUATION = 999
 
 
 def row(seed: int, done: Artefact, synthetic: ImageSet, wanted: int) -> dict:

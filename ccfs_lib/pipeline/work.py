@@ -53,14 +53,16 @@ def work(t: Table1Pipeline, row: Row) -> Work:
 
 def teacher(t: Table1Pipeline, e: Experiment) -> Stage:
     """Count the training of the teacher."""
-    return Stage("teacher", len(t.train) * e.teacher.epochs, 3, e.teacher_network)
+    passes, how = len(t.train) * e.teacher.epochs, e.teacher.precision
+    return Stage("teacher", passes, 3, e.teacher_network, how)
 
 
 def _scores(t, e: Experiment) -> list[Stage]:
     """Trainings that count forgetting; none where a file has the score."""
     counted = recipes.forgetting(e).score == "forgetting"
     passes = len(t.train) * e.teacher.epochs * e.score_runs
-    return [Stage("scores", passes, 3, e.teacher_network)] if counted else []
+    stage = Stage("scores", passes, 3, e.teacher_network, e.teacher.precision)
+    return [stage] if counted else []
 
 
 def _forgetting(t, e, published=False) -> list[Stage]:
@@ -87,11 +89,12 @@ def _self_evolved(t, e, published=False) -> list[Stage]:
 
 
 def _filters(t, e, first: int) -> list[Stage]:
-    count, stages = first, []
-    real = e.ipc - first
+    count, stages, real = first, [], e.ipc - first
+    forwards = 4 if (e.filter_loss or e.recipe.loss) == "kd" else 3
     for phase, quota in enumerate(quotas(real, min(e.curricula, real)), 1):
         passes = count * t.train.num_classes * e.recipe.epochs
-        stages.append(Stage(f"filter {phase}", passes, 4, e.network))
+        step = forwards, e.network, e.recipe.precision
+        stages.append(Stage(f"filter {phase}", passes, *step))
         count += quota
     return stages
 

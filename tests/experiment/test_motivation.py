@@ -10,7 +10,7 @@ import pandas
 import pytest
 import torch
 
-from ccfs_lib import results, sweep
+from ccfs_lib import cost, results, sweep
 from ccfs_lib.commands import ship
 from ccfs_lib.commands.options import Section3
 from ccfs_lib.commands.run import Match
@@ -91,10 +91,11 @@ def test_the_papers_cells_are_the_scripts(cell):
     score = "forgetting" if dataset == "tiny-imagenet" else "cscore"
     assert m.experiment.score == f"published-{score}"
     # 100 x 100 epochs of a buffer; 68.75 M inner passes on CIFAR.
-    passes = m.passes(50_000, m.experiment.ipc)
-    assert passes["all experts"] == 500_000_000
+    data = cost.Size(50_000, 10_000, m.experiment.ipc, 32)
+    passes = {stage.name: stage.passes for stage in cost.matching(m, data)}
+    assert passes["experts"] == 500_000_000
     if steps == 55:
-        assert passes["matching of one set"] == 68_750_000
+        assert passes["matching"] == 68_750_000
 
 
 def test_runs_are_named_by_what_differs():
