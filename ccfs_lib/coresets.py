@@ -45,14 +45,14 @@ def holdout(labels, share: float, seed: int = 0) -> np.ndarray:
     return np.concatenate(drawn)
 
 
-def hardest(labels, difficulty, quota: int, *, excluded=None) -> np.ndarray:
+def hardest(labels, difficulty, quota: int) -> np.ndarray:
     """Choose the `quota` most difficult images of each class, the hardest first.
 
     labels: int (N,); difficulty: float (N,), higher = harder. With published forgetting
     scores this is the Forgetting row. Warnings and errors as in `coarse_to_fine`.
     """
     # The truth classifies every image right, so that all are candidates.
-    rules = {"excluded": excluded, "coarse": "classified", "fine": "hard"}
+    rules = {"coarse": "classified", "fine": "hard"}
     return coarse_to_fine(labels, labels, difficulty, quota, **rules)
 
 
@@ -62,7 +62,6 @@ def forgetting(
     quota: int,
     *,
     never_learned: str = "hardest",
-    excluded=None,
 ) -> np.ndarray:
     """Choose the `quota` most forgotten images of each class, the most first.
 
@@ -77,17 +76,11 @@ def forgetting(
         )
     if never_learned == "easiest":
         runs = [(events, np.ones(len(events), bool)) for events, _ in runs]
-    return hardest(labels, scores.forgetting(runs), quota, excluded=excluded)
+    return hardest(labels, scores.forgetting(runs), quota)
 
 
 def slice_of(
-    labels,
-    difficulty,
-    size: int,
-    beta: float,
-    *,
-    start: str = "class",
-    excluded=None,
+    labels, difficulty, size: int, beta: float, *, excluded=None
 ) -> np.ndarray:
     """Cut the window of `size` images at `beta` from each class, hardest first.
 
@@ -102,7 +95,7 @@ def slice_of(
             f"difficulty has shape {difficulty.shape}, but one number for each of the "
             f"{len(labels)} labels is needed"
         )
-    cut = window(labels[available], difficulty[available], size, 1.0, beta, start)
+    cut = window(labels[available], difficulty[available], size, 1.0, beta)
     return available[cut.initial]
 
 
@@ -186,8 +179,6 @@ def evolve(
     difficulty,
     quotas: list[int],
     train_filter: TrainFilter,
-    *,
-    excluded=(),
     **rules,
 ) -> Iterator[PhaseRecord]:
     """Run Algorithm 1 with the real images `start` in place of distilled ones.
@@ -196,11 +187,8 @@ def evolve(
     the options of `curriculum.run`, which says what the other arguments are.
     """
     begin = train.subset(start, "start")
-    fixed = np.concatenate(
-        [np.asarray(start, np.int64), np.asarray(excluded, np.int64)]
-    )
     return curriculum.run(
-        train, begin, difficulty, quotas, train_filter, excluded=fixed, **rules
+        train, begin, difficulty, quotas, train_filter, excluded=start, **rules
     )
 
 
@@ -213,7 +201,6 @@ def self_evolved(
     size: int,
     beta: float,
     curricula: int = 3,
-    excluded=(),
     **rules,
 ) -> Evolved:
     """Choose `ipc` images of each class: a window first, then Algorithm 1 (Table 1).
@@ -230,10 +217,8 @@ def self_evolved(
             "of a class"
         )
     labels, phases = train.labels.numpy(), select.quotas(ipc - size, curricula)
-    start = slice_of(labels, difficulty, size, beta, excluded=excluded)
-    records = evolve(
-        train, start, difficulty, phases, train_filter, excluded=excluded, **rules
-    )
+    start = slice_of(labels, difficulty, size, beta)
+    records = evolve(train, start, difficulty, phases, train_filter, **rules)
     return Evolved(start, list(records))
 
 

@@ -150,21 +150,19 @@ def distill(
     real: ImageSet | None = None,
     seed: int = 0,
     device: str | torch.device = "cpu",
-    engine: str = "fast",
     recompute: bool = True,
     checkpoint: Checkpoint | None = None,
 ) -> Matched:
     """Distil the images of `begin`, which keep their classes.
 
     `real` images take part in the inner steps but stay as they are: SelMatch's partial
-    update. engine: a name of `functional.ENGINES`; recompute: as in `matching`. With
-    `checkpoint` a killed run continues, with the same bits on a CPU. Raises InputError
-    where the buffer's trajectories are too short, FloatingPointError where the loss is
-    not finite.
+    update. recompute: as in `matching`. With `checkpoint` a killed run continues, with
+    the same bits on a CPU. Raises InputError where the buffer's trajectories are too
+    short, FloatingPointError where the loss is not finite.
     """
     buffer.reaches(recipe.last_epoch).fits(begin)
     whole = begin if real is None or not len(real) else concat(begin, real)
-    flat, count = Flat(buffer.network(0), device, engine), len(begin)
+    flat, count = Flat(buffer.network(0), device), len(begin)
     images = flat.normalised(whole.images)
     labels = F.one_hot(whole.labels, whole.num_classes).to(images)
     values = {"pixels": images[:count].clone()}
@@ -232,7 +230,7 @@ def matched(
     """Run `distill`, or read what the store has of it.
 
     deadline: `time.monotonic()` at which to stop (TimeUp; the same call continues).
-    how: device, engine and recompute, which do not name the result. Errors as there.
+    how: device and recompute, which do not name the result. Errors as there.
     """
     key = {
         "begin": begin.fingerprint,

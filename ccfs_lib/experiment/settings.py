@@ -16,8 +16,6 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import names, presets
 from ccfs_lib.experiment.checks import check
 from ccfs_lib.experiment.datasets import KNOWN
-from ccfs_lib.experiment.datasets import SCORE_FILES as SCORE_FILES
-from ccfs_lib.experiment.datasets import SMALLEST_CLASS as SMALLEST_CLASS
 from ccfs_lib.experiment.recipes import (
     MOST,
     STRICT,

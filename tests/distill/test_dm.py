@@ -87,7 +87,7 @@ def test_gradient_distance_by_hand():
 
 def test_dsa_slopes_are_finite_differences(some):
     train, begin = some
-    flat = Flat(networks.build("convnet-in", 10, 8, seed=2)).double()
+    flat = Flat(networks.build("convnet-in", 10, 8, seed=2).double())
     pixels = flat.normalised(begin.images)
 
     def match(pixels):

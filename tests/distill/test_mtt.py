@@ -44,7 +44,7 @@ def generator(seed=0):
 
 def task(name="convnet-4-6", count=9, steps=3, size=8, dsa=VIEWS, batch=5, seed=0):
     """A matching problem in float64: everything that `mtt.matching` takes."""
-    flat = Flat(networks.build(name, 4, size, seed=seed)).double()
+    flat = Flat(networks.build(name, 4, size, seed=seed).double())
     draw, double = generator(seed), {"dtype": torch.float64}
     end = flat.start + 0.1 * torch.randn(len(flat), generator=draw, **double)
     images = torch.randn(count, 3, size, size, generator=draw, **double)
@@ -261,7 +261,7 @@ def test_a_stored_match_is_read_or_continued(trained, tmp_path, monkeypatch):
     first = matched(store, begin(some), experts, recipe, **settings)
     assert not list((tmp_path / "checkpoints").iterdir())
     monkeypatch.setattr(mtt, "distill", None)
-    again = matched(store, begin(some), experts, recipe, engine="plain", **settings)
+    again = matched(store, begin(some), experts, recipe, recompute=False, **settings)
     for found in (first, again):
         assert found.losses == whole.losses and found.lr == whole.lr
         assert torch.equal(found.pixels, whole.pixels)
