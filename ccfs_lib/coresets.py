@@ -8,7 +8,7 @@ All take arrays and give int64 indices as `select.coarse_to_fine` does: classes
 ascending, within a class in the order of choice, ties to the lower index.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -130,30 +130,13 @@ def windows(
     }
 
 
-@dataclass(frozen=True)
-class Oracle:
-    """Where the best window begins, by the split that judges."""
+def best_beta(accuracies: Mapping[float, object]) -> float:
+    """Pick the beta of the window with the best mean accuracy; ties to the lower one.
 
-    test: float  # beta with the best mean test accuracy: an oracle, as its name says
-    holdout: float  # beta with the best mean accuracy on held-out training images
-
-
-def oracle(test: Mapping[float, object], held: Mapping[float, object]) -> Oracle:
-    """Pick the best window twice: by the test split, and by held-out training images.
-
-    test, held: beta -> accuracy in percent, or a list of them (several seeds), whose
-    mean counts; ties go to the lower beta. SelMatch reports the first. Raises
-    InputError unless both have the same betas and finite accuracies.
+    accuracies: beta -> percent, or a list of them (several seeds), at least one beta.
+    By the test split it is SelMatch's oracle, by held-out training images an honest
+    choice. Raises InputError for an accuracy that is not finite.
     """
-    if set(test) != set(held) or not test:
-        raise InputError(
-            f"betas are {sorted(test)} on the test split and {sorted(held)} on "
-            "held-out images, but must be the same, at least one"
-        )
-    return Oracle(_best(test), _best(held))
-
-
-def _best(accuracies: Mapping[float, object]) -> float:
     means = {beta: float(np.mean(values)) for beta, values in accuracies.items()}
     if bad := [beta for beta, mean in means.items() if not np.isfinite(mean)]:
         raise InputError(f"accuracy at beta {bad[0]} is {means[bad[0]]}")
@@ -171,25 +154,6 @@ class Evolved:
     def indices(self) -> np.ndarray:
         """All images, int64: the start, then each phase's."""
         return np.concatenate([self.start, curriculum.selected(self.phases)])
-
-
-def evolve(
-    train: ImageSet,
-    start,
-    difficulty,
-    quotas: list[int],
-    train_filter: TrainFilter,
-    **rules,
-) -> Iterator[PhaseRecord]:
-    """Run Algorithm 1 with the real images `start` in place of distilled ones.
-
-    start: int indices; they teach the first filter, and are not chosen again. rules:
-    the options of `curriculum.run`, which says what the other arguments are.
-    """
-    begin = train.subset(start, "start")
-    return curriculum.run(
-        train, begin, difficulty, quotas, train_filter, excluded=start, **rules
-    )
 
 
 def self_evolved(
@@ -218,8 +182,9 @@ def self_evolved(
         )
     labels, phases = train.labels.numpy(), select.quotas(ipc - size, curricula)
     start = slice_of(labels, difficulty, size, beta)
-    records = evolve(train, start, difficulty, phases, train_filter, **rules)
-    return Evolved(start, list(records))
+    # The start teaches the first filter in place of distilled images.
+    given = train, train.subset(start, "start"), difficulty, phases, train_filter
+    return Evolved(start, list(curriculum.run(*given, excluded=start, **rules)))
 
 
 def _available(labels: np.ndarray, excluded) -> np.ndarray:

@@ -9,12 +9,11 @@ import torch
 from ccfs_lib import networks
 from ccfs_lib.coresets import (
     Evolved,
-    evolve,
+    best_beta,
     forgetting,
     grid,
     hardest,
     holdout,
-    oracle,
     self_evolved,
     slice_of,
     windows,
@@ -149,18 +148,12 @@ def test_bad_windows_are_one_sentence():
         slice_of(LABELS, DIFFICULTY, 10, 0.1, excluded=np.flatnonzero(LABELS == 1))
 
 
-def test_the_oracle_looks_at_the_test_split_and_the_honest_choice_does_not():
-    test = {0.0: [40, 50], 0.1: [46, 46], 0.2: [44, 48], 0.3: 45.9}
-    held = {0.3: [50.0, 50.0], 0.2: 50.0, 0.1: 41, 0.0: 40}
-    found = oracle(test, held)
-    assert (found.test, found.holdout) == (0.1, 0.2)  # ties: the lower beta
-    assert oracle(held, test).test == found.holdout
-    with pytest.raises(InputError, match=r"betas are \[0\.1\] on the test split and"):
-        oracle({0.1: 1}, {0.2: 1})
-    with pytest.raises(InputError, match="at least one"):
-        oracle({}, {})
+def test_the_best_beta_has_the_best_mean():
+    found = {0.0: [40, 50], 0.1: [46, 46], 0.2: [44, 48], 0.3: 45.9}
+    assert best_beta(found) == 0.1  # ties: the lower beta
+    assert best_beta({0.3: [50.0, 50.0], 0.2: 50.0, 0.1: 41, 0.0: 40}) == 0.2
     with pytest.raises(InputError, match=r"accuracy at beta 0\.1 is nan"):
-        oracle({0.1: [1, np.nan]}, {0.1: 1})
+        best_beta({0.1: [1, np.nan]})
 
 
 def test_holdout_takes_its_share_of_each_class():
@@ -234,15 +227,6 @@ def test_self_evolved_is_algorithm_1_from_a_window(fine):
     for images, chosen in zip(filters.sets, expected, strict=True):
         assert torch.equal(images.images, IMAGES[seen])  # the filter saw just these
         seen += chosen
-
-
-def test_a_start_of_ones_own_and_phases_one_at_a_time():
-    start, filters = np.array([1, 50, 7]), Written()
-    phases = evolve(TRAIN, start, DIFFICULTY, [3, 3], filters)
-    assert filters.sets == []
-    first = next(phases)
-    assert len(filters.sets) == 1 and torch.equal(filters.sets[0].images, IMAGES[start])
-    assert first.chosen.tolist() == slow(start, filters.answers, [3])[0]
 
 
 def test_a_start_must_leave_something_to_choose():
