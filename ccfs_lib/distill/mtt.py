@@ -32,7 +32,6 @@ from ccfs_lib.runtime.checkpoint import Checkpoint
 from ccfs_lib.runtime.queue import WAIT, Steps
 from ccfs_lib.runtime.queue import finished as ended
 from ccfs_lib.store import Store
-from ccfs_lib.store import key as store_key
 
 
 class Inner(NamedTuple):
@@ -244,9 +243,7 @@ def matched(
     def compute():
         """Distil, resumable; return the tensors and figures of `_packed`."""
         forbidden.check(f"a match of seed {seed}")
-        name = store_key(key)
-        folder = store.root / "checkpoints" / name
-        place = Checkpoint(folder, name, deadline=deadline)
+        place = Checkpoint.beside(store, key, deadline)
         settings = {"real": real, "seed": seed, "checkpoint": place}
         return _packed(distill(begin, buffer.read(), recipe, **settings, **how))
 

@@ -25,10 +25,8 @@ from ccfs_lib.experiment import condense, cudd, essential
 from ccfs_lib.experiment import table1 as recipes
 from ccfs_lib.pipeline.pipeline import Pipeline
 from ccfs_lib.runtime import forbidden, plugins
-from ccfs_lib.runtime.checkpoint import Checkpoint
 from ccfs_lib.runtime.device import arithmetic
 from ccfs_lib.select import quotas
-from ccfs_lib.store import key as store_key
 from ccfs_lib.table1 import Row
 
 if TYPE_CHECKING:
@@ -155,13 +153,11 @@ def _condensed(method: str, t: "Table1Pipeline", seed: int) -> Built:
     def compute():
         """Distil, resumable; return images, uint8, and pixels, as learned."""
         forbidden.check(f"the set of {method} of seed {seed}")
-        name = store_key(key)
-        folder = t.store.root / "checkpoints" / name
-        place = Checkpoint(folder, name, deadline=t.trainings.deadline)
         how = {"normalisation": constants, "seed": seed, "device": t.device}
+        how["checkpoint"] = t.trainings.checkpoint(key)
         with arithmetic(t.experiment.portable):
             done = {"dsa": dsa, "dm": dm}[method].distill(
-                begin, t.train, CONDENSER, recipe, checkpoint=place, **how
+                begin, t.train, CONDENSER, recipe, **how
             )
         return {"images": done.images.images, "pixels": done.pixels}, {}
 
