@@ -105,13 +105,11 @@ def self_evolved(t: "Table1Pipeline", seed: int) -> Built:
     """A window, grown by Algorithm 1 with CCFS's own filters (`coresets`)."""
     e, p = t.experiment, t.pipeline
     size, beta = evolved(t)
-    recipe = replace(e.recipe, tail=0.0, loss=e.filter_loss or e.recipe.loss)
 
     def train_filter(synthetic: ImageSet, phase: int) -> Filter:
-        """Train on the set so far, and ask about the training images."""
+        """Train on the set so far."""
         each = size + sum(quotas(e.ipc - size, e.curricula)[: phase - 1])
-        how = {"answers": True, "wanted": each * t.train.num_classes}
-        return Filter.read(p.trained(synthetic, recipe, 1000 * seed + phase, **how))
+        return p.filter(synthetic, seed, phase, each)
 
     right = p.teacher.predictions if e.teacher_correct else None
     done = coresets.self_evolved(
