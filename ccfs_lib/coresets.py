@@ -17,6 +17,7 @@ from ccfs_lib import curriculum, scores, select
 from ccfs_lib.curriculum import PhaseRecord, TrainFilter
 from ccfs_lib.data import ImageSet
 from ccfs_lib.errors import InputError
+from ccfs_lib.experiment.recipes import rounded_down
 from ccfs_lib.select import candidates, coarse_to_fine
 from ccfs_lib.selmatch import window
 
@@ -35,7 +36,7 @@ def holdout(labels, share: float, seed: int = 0) -> np.ndarray:
     drawn = []
     for c in np.unique(labels):
         members = np.flatnonzero(labels == c)
-        count = int(len(members) * share + 1e-9)
+        count = rounded_down(len(members) * share)
         if not 0 < count < len(members):
             raise InputError(
                 f"share is {share!r}, but of the {len(members)} images of class {c} "
@@ -116,8 +117,8 @@ def grid(labels, ipc: int, *, step: float = 0.1, excluded=None) -> list[float]:
             f"ipc is {ipc}, but a window must fit into the smallest class, which has "
             f"{smallest} images"
         )
-    betas = [round(i * step, 10) for i in range(int(1 / step + 1e-9) + 1)]
-    return [b for b in betas if int(smallest * b + 1e-9) + ipc <= smallest]
+    betas = [round(i * step, 10) for i in range(rounded_down(1 / step) + 1)]
+    return [b for b in betas if rounded_down(smallest * b) + ipc <= smallest]
 
 
 def windows(

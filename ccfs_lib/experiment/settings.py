@@ -24,6 +24,7 @@ from ccfs_lib.experiment.recipes import (
     Fraction,
     Recipe,
     no_booleans,
+    rounded_down,
 )
 
 SCALES = ("digits", "laptop", "paper")
@@ -334,13 +335,11 @@ class Experiment:
 
     @property
     def distilled(self) -> int:
-        """Distilled images per class: alpha x IPC, rounded down as in the code.
+        """Distilled images per class: alpha x IPC, rounded down; Algorithm 1 rounds up.
 
         0 is none: an empty set teaches no filter, and every image counts as a mistake.
-        Algorithm 1 rounds up. The small term undoes binary fractions: the code's
-        int(100 * 0.29) is 28, which nobody means.
         """
-        return int(self.ipc * self.alpha + 1e-9)
+        return rounded_down(self.ipc * self.alpha)
 
     @property
     def real(self) -> int:
