@@ -379,13 +379,9 @@ class Experiment:
 
         Options of LATER at their defaults are left out.
         """
-        rows, unused = [], self._unused()
-        for name, value in asdict(self).items():
-            if name in unused:
-                continue
-            nested = value.items() if isinstance(value, dict) else [("", value)]
-            rows += [(f"{name}.{k}".rstrip("."), str(v)) for k, v in nested]
-        return rows
+        unused = self._unused()
+        shown = {k: v for k, v in asdict(self).items() if k not in unused}
+        return [(name, str(value)) for name, value in names.dotted(shown).items()]
 
 
 def settings(kind: type) -> dict[str, Setting]:
