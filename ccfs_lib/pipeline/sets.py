@@ -266,7 +266,8 @@ def plain_cudd(recipe) -> dict:
 
 def ccfs(t: "Table1Pipeline", seed: int) -> Built:
     """The set of CCFS."""
-    return Built(t.pipeline.synthetic(CCFS, seed), t.experiment.distilled)
+    count = t.experiment.distilled * t.train.num_classes
+    return Built(t.pipeline.synthetic(CCFS, seed), count)
 
 
 def own(t: "Table1Pipeline", row: Row, seed: int) -> Built:
