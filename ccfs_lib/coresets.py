@@ -8,7 +8,7 @@ All take arrays and give int64 indices as `select.coarse_to_fine` does: classes
 ascending, within a class in the order of choice, ties to the lower index.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +17,7 @@ from ccfs_lib import curriculum, scores, select
 from ccfs_lib.curriculum import PhaseRecord, TrainFilter
 from ccfs_lib.data import ImageSet
 from ccfs_lib.errors import InputError
+from ccfs_lib.experiment.recipes import rounded_down
 from ccfs_lib.select import candidates, coarse_to_fine
 from ccfs_lib.selmatch import window
 
@@ -35,7 +36,7 @@ def holdout(labels, share: float, seed: int = 0) -> np.ndarray:
     drawn = []
     for c in np.unique(labels):
         members = np.flatnonzero(labels == c)
-        count = int(len(members) * share + 1e-9)
+        count = rounded_down(len(members) * share)
         if not 0 < count < len(members):
             raise InputError(
                 f"share is {share!r}, but of the {len(members)} images of class {c} "
@@ -45,14 +46,14 @@ def holdout(labels, share: float, seed: int = 0) -> np.ndarray:
     return np.concatenate(drawn)
 
 
-def hardest(labels, difficulty, quota: int, *, excluded=None) -> np.ndarray:
+def hardest(labels, difficulty, quota: int) -> np.ndarray:
     """Choose the `quota` most difficult images of each class, the hardest first.
 
     labels: int (N,); difficulty: float (N,), higher = harder. With published forgetting
     scores this is the Forgetting row. Warnings and errors as in `coarse_to_fine`.
     """
     # The truth classifies every image right, so that all are candidates.
-    rules = {"excluded": excluded, "coarse": "classified", "fine": "hard"}
+    rules = {"coarse": "classified", "fine": "hard"}
     return coarse_to_fine(labels, labels, difficulty, quota, **rules)
 
 
@@ -62,7 +63,6 @@ def forgetting(
     quota: int,
     *,
     never_learned: str = "hardest",
-    excluded=None,
 ) -> np.ndarray:
     """Choose the `quota` most forgotten images of each class, the most first.
 
@@ -77,17 +77,11 @@ def forgetting(
         )
     if never_learned == "easiest":
         runs = [(events, np.ones(len(events), bool)) for events, _ in runs]
-    return hardest(labels, scores.forgetting(runs), quota, excluded=excluded)
+    return hardest(labels, scores.forgetting(runs), quota)
 
 
 def slice_of(
-    labels,
-    difficulty,
-    size: int,
-    beta: float,
-    *,
-    start: str = "class",
-    excluded=None,
+    labels, difficulty, size: int, beta: float, *, excluded=None
 ) -> np.ndarray:
     """Cut the window of `size` images at `beta` from each class, hardest first.
 
@@ -102,7 +96,7 @@ def slice_of(
             f"difficulty has shape {difficulty.shape}, but one number for each of the "
             f"{len(labels)} labels is needed"
         )
-    cut = window(labels[available], difficulty[available], size, 1.0, beta, start)
+    cut = window(labels[available], difficulty[available], size, 1.0, beta)
     return available[cut.initial]
 
 
@@ -123,8 +117,8 @@ def grid(labels, ipc: int, *, step: float = 0.1, excluded=None) -> list[float]:
             f"ipc is {ipc}, but a window must fit into the smallest class, which has "
             f"{smallest} images"
         )
-    betas = [round(i * step, 10) for i in range(int(1 / step + 1e-9) + 1)]
-    return [b for b in betas if int(smallest * b + 1e-9) + ipc <= smallest]
+    betas = [round(i * step, 10) for i in range(rounded_down(1 / step) + 1)]
+    return [b for b in betas if rounded_down(smallest * b) + ipc <= smallest]
 
 
 def windows(
@@ -137,30 +131,13 @@ def windows(
     }
 
 
-@dataclass(frozen=True)
-class Oracle:
-    """Where the best window begins, by the split that judges."""
+def best_beta(accuracies: Mapping[float, object]) -> float:
+    """Pick the beta of the window with the best mean accuracy; ties to the lower one.
 
-    test: float  # beta with the best mean test accuracy: an oracle, as its name says
-    holdout: float  # beta with the best mean accuracy on held-out training images
-
-
-def oracle(test: Mapping[float, object], held: Mapping[float, object]) -> Oracle:
-    """Pick the best window twice: by the test split, and by held-out training images.
-
-    test, held: beta -> accuracy in percent, or a list of them (several seeds), whose
-    mean counts; ties go to the lower beta. SelMatch reports the first. Raises
-    InputError unless both have the same betas and finite accuracies.
+    accuracies: beta -> percent, or a list of them (several seeds), at least one beta.
+    By the test split it is SelMatch's oracle, by held-out training images an honest
+    choice. Raises InputError for an accuracy that is not finite.
     """
-    if set(test) != set(held) or not test:
-        raise InputError(
-            f"betas are {sorted(test)} on the test split and {sorted(held)} on "
-            "held-out images, but must be the same, at least one"
-        )
-    return Oracle(_best(test), _best(held))
-
-
-def _best(accuracies: Mapping[float, object]) -> float:
     means = {beta: float(np.mean(values)) for beta, values in accuracies.items()}
     if bad := [beta for beta, mean in means.items() if not np.isfinite(mean)]:
         raise InputError(f"accuracy at beta {bad[0]} is {means[bad[0]]}")
@@ -180,30 +157,6 @@ class Evolved:
         return np.concatenate([self.start, curriculum.selected(self.phases)])
 
 
-def evolve(
-    train: ImageSet,
-    start,
-    difficulty,
-    quotas: list[int],
-    train_filter: TrainFilter,
-    *,
-    excluded=(),
-    **rules,
-) -> Iterator[PhaseRecord]:
-    """Run Algorithm 1 with the real images `start` in place of distilled ones.
-
-    start: int indices; they teach the first filter, and are not chosen again. rules:
-    the options of `curriculum.run`, which says what the other arguments are.
-    """
-    begin = train.subset(start, "start")
-    fixed = np.concatenate(
-        [np.asarray(start, np.int64), np.asarray(excluded, np.int64)]
-    )
-    return curriculum.run(
-        train, begin, difficulty, quotas, train_filter, excluded=fixed, **rules
-    )
-
-
 def self_evolved(
     train: ImageSet,
     difficulty,
@@ -213,7 +166,6 @@ def self_evolved(
     size: int,
     beta: float,
     curricula: int = 3,
-    excluded=(),
     **rules,
 ) -> Evolved:
     """Choose `ipc` images of each class: a window first, then Algorithm 1 (Table 1).
@@ -230,11 +182,10 @@ def self_evolved(
             "of a class"
         )
     labels, phases = train.labels.numpy(), select.quotas(ipc - size, curricula)
-    start = slice_of(labels, difficulty, size, beta, excluded=excluded)
-    records = evolve(
-        train, start, difficulty, phases, train_filter, excluded=excluded, **rules
-    )
-    return Evolved(start, list(records))
+    start = slice_of(labels, difficulty, size, beta)
+    # The start teaches the first filter in place of distilled images.
+    given = train, train.subset(start, "start"), difficulty, phases, train_filter
+    return Evolved(start, list(curriculum.run(*given, excluded=start, **rules)))
 
 
 def _available(labels: np.ndarray, excluded) -> np.ndarray:

@@ -149,7 +149,6 @@ def _rate(
     device: str,
     training: bool = True,
     precision: str = "fp32",
-    budget: float = 0.5,
 ) -> float:
     """Measure forward images per second, after a warm-up; of one core, on a CPU.
 
@@ -166,7 +165,7 @@ def _rate(
             work, once = (_step if training else _forward)(
                 name, size, device, precision
             )
-            end = time.perf_counter() + budget
+            end = time.perf_counter() + 0.5
             while time.perf_counter() < end or fastest == float("inf"):
                 start = clock()
                 once()

@@ -65,20 +65,17 @@ def last_layer(network: nn.Module, data: ImageSet, device="cpu") -> LastLayer:
     return LastLayer(data.labels.numpy(), logits.numpy(), torch.cat(seen).numpy())
 
 
-def residuals(logits, labels, softmax_twice: bool = False) -> np.ndarray:
+def residuals(logits, labels) -> np.ndarray:
     """Compute d cross-entropy / d logits, float64 (N, C), of logits (N, C).
 
-    labels: int (N,). softmax_twice: DeepCore takes the cross-entropy of probabilities
-    as if they were logits, so it applies softmax twice.
+    labels: int (N,). DeepCore takes the cross-entropy of probabilities as if they were
+    logits, so it applies softmax twice; here it is applied once.
     """
-    p = _softmax(np.asarray(logits, np.float64))
-    rows = np.arange(len(p))
-    if not softmax_twice:
-        p[rows, labels] -= 1
-        return p
-    q = _softmax(p)
-    q[rows, labels] -= 1
-    return p * (q - (p * q).sum(1, keepdims=True))
+    x = np.asarray(logits, np.float64)
+    e = np.exp(x - x.max(1, keepdims=True))
+    p = e / e.sum(1, keepdims=True)
+    p[np.arange(len(p)), labels] -= 1
+    return p
 
 
 def gains(residual, features, slope) -> np.ndarray:
@@ -99,15 +96,14 @@ def glister(
     *,
     eta: float = 0.1,
     update: str = "mean",
-    softmax_twice: bool = False,
     excluded=None,
 ) -> np.ndarray:
     """Choose `quota` images of each class greedily, the largest gain first.
 
     validation: images that are not chosen from, of the same network; where they are
     part of `train`, give their indices as `excluded`. eta: step size, DeepCore's
-    learning rate. update: a name of UPDATES. DeepCore as it is: update="frozen",
-    softmax_twice=True, and `train` itself for validation.
+    learning rate. update: a name of UPDATES; DeepCore has in fact "frozen", and `train`
+    itself for validation.
 
     Returns int64 indices, classes ascending, in the order of choice; ties go to the
     lower index. A class with too few images gives all it has and a ShortfallWarning.
@@ -128,14 +124,14 @@ def glister(
             )
         pool = _subset(train, members)
         held_out = _subset(validation, np.flatnonzero(validation.labels == c))
-        order = _greedy(pool, held_out, quota, eta, update, softmax_twice)
+        order = _greedy(pool, held_out, quota, eta, update)
         chosen.append(members[order])
     return np.concatenate(chosen)
 
 
-def _greedy(pool: LastLayer, validation: LastLayer, quota, eta, update, twice):
+def _greedy(pool: LastLayer, validation: LastLayer, quota, eta, update):
     """Return positions in `pool`, in the order of choice."""
-    residual, features = residuals(pool.logits, pool.labels, twice), _with_one(pool)
+    residual, features = residuals(pool.logits, pool.labels), _with_one(pool)
     seen, start = _with_one(validation), np.asarray(validation.logits, np.float64)
     # G is a sum over validation images: with fewer of those than features, inner
     # products (n, V) in place of features (n, 1 + D) give the same gains for less.
@@ -144,7 +140,7 @@ def _greedy(pool: LastLayer, validation: LastLayer, quota, eta, update, twice):
 
     def gain_of(logits):
         """Compute the gain of every image at these validation logits."""
-        errors = residuals(logits, validation.labels, twice).T / len(logits)
+        errors = residuals(logits, validation.labels).T / len(logits)
         return gains(residual, features, errors if few else errors @ seen)
 
     moved, available, order = np.zeros_like(start), np.ones(len(residual), bool), []
@@ -160,11 +156,6 @@ def _greedy(pool: LastLayer, validation: LastLayer, quota, eta, update, twice):
         moved += np.outer(products, residual[best])
         gain = gain_of(start - (eta / len(order) if update == "mean" else eta) * moved)
     return np.array(order, np.int64)
-
-
-def _softmax(x: np.ndarray) -> np.ndarray:
-    e = np.exp(x - x.max(1, keepdims=True))
-    return e / e.sum(1, keepdims=True)
 
 
 def _subset(layer: LastLayer, index) -> LastLayer:

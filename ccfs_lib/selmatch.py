@@ -24,6 +24,7 @@ from ccfs_lib.data import ImageSet, concat
 from ccfs_lib.distill import dsa_augment
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Strengths
+from ccfs_lib.experiment.recipes import rounded_down
 from ccfs_lib.experiment.section3 import SETTINGS, STARTS
 from ccfs_lib.select import check_whole, checked_difficulty, checked_labels, quotas
 from ccfs_lib.step import Step
@@ -61,7 +62,7 @@ def parts(ipc: int, alpha: float) -> tuple[int, int]:
     check_whole("ipc", ipc, 1)
     if not 0 <= alpha <= 1:
         raise InputError(f"alpha is {alpha}, but must be from 0 to 1")
-    distilled = int(ipc * alpha + 1e-9)  # undoes binary fractions, as in Experiment
+    distilled = rounded_down(ipc * alpha)
     if not distilled:
         raise InputError(
             f"alpha is {alpha:g}, but with ipc {ipc} that rounds to no distilled image "
@@ -93,7 +94,7 @@ def window(
         members = np.flatnonzero(labels == c)
         # Hardest first; the window begins at image beta |class|, or beta IPC.
         order = members[np.argsort(-difficulty[members], kind="stable")]
-        first = int((len(order) if start == "class" else ipc) * beta + 1e-9)
+        first = rounded_down((len(order) if start == "class" else ipc) * beta)
         if first + ipc > len(order):
             most = max(len(order) - ipc, 0) / (len(order) if start == "class" else ipc)
             raise InputError(

@@ -237,7 +237,7 @@ def _measured(pool: Executor, compute, cells: dict, command, again: bool) -> Non
         whose[settings] = pipeline
         deadline = pipeline.trainings.deadline
         tasks += [(compute, settings, deadline, arm, seed) for arm, seed in some]
-    for _, settings, _, arm, seed in completed(pool, (), tasks, "sweep", "cell"):
+    for (_, settings, _, arm, seed), _ in completed(pool, (), tasks, "sweep", "cell"):
         whose[settings].measure(arm, command, [seed], again)
 
 

@@ -8,7 +8,6 @@ for all"), the comparison that the paper lacks. `pipeline.table1` builds the set
 import re
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Literal
@@ -22,8 +21,7 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import STRICT, Experiment, Positive, checked
 from ccfs_lib.experiment.settings import Setting
 from ccfs_lib.runtime import plugins
-from ccfs_lib.runtime.progress import progress
-from ccfs_lib.runtime.workers import executor, is_shared, worker_count
+from ccfs_lib.runtime.workers import completed, executor, is_shared, worker_count
 
 # selmatch: hard labels (soft ones where a method has its own), SelMatch's evaluation.
 # teacher: distillation by CCFS's teacher and recipe. squeeze: the teacher's training.
@@ -348,12 +346,9 @@ class _Run:
         """Run tasks; file every seed of a cell as soon as it is there."""
         t = self.table
         shared = t.experiment, t.choices, t.trainings.deadline
-        jobs = {pool.submit(task[0], *shared, *task[1:]): task for task in tasks}
         try:
-            for job in progress(as_completed(jobs), "table1", "cell", total=len(jobs)):
-                if job.exception() is not None:  # TimeUp, no memory
-                    pool.shutdown(wait=True, cancel_futures=True)
-                sentence, (function, *what) = job.result(), jobs[job]
+            done = completed(pool, shared, tasks, "table1", "cell")
+            for (function, *what), sentence in done:
                 if function is _cell:
                     self.file(*what, sentence)
         except BaseException:  # Ctrl-C, or what cannot be filed: the rest never begins

@@ -274,6 +274,13 @@ def table_window(table, labels, beta):
     return coresets.slice_of(labels, table.pipeline.difficulty, 4, beta)
 
 
+def test_distilled_images_of_ccfs_are_counted_over_all_classes(quick):
+    made, count = quick.built(BY_NAME["ccfs"], 0), quick.experiment.distilled
+    distilled = quick.pipeline.distilled(count).images
+    assert made.distilled == len(distilled) == 10 * count > 0
+    assert torch.equal(made.images.images[: made.distilled], distilled)
+
+
 def test_forgetting_is_below_random_at_a_low_ratio(house):
     """As the literature has it without exception: 3 of 134 images of a class."""
     table = Table1Pipeline(preset(ipc=3, alpha=0.4, curricula=1, score_runs=1))

@@ -104,12 +104,12 @@ def ship(
     return store.kept
 
 
-def ship_matches(motivation: Motivation, to: Path | None = None) -> set[Path]:
+def ship_matches(motivation: Motivation) -> set[Path]:
     """Copy the distilled sets that chapter 12 shows; its accuracies are results.
 
-    Arguments, result and errors as for `ship`.
+    Result and errors as for `ship`.
     """
-    store = Shipping(paths.cache(), to or paths.shipped())
+    store = Shipping(paths.cache(), paths.shipped())
     pipeline = Section3Pipeline(motivation, store)
     for arm in ("selmatch", "reverse"):
         for seed in range(motivation.experiment.seeds):

@@ -26,13 +26,12 @@ TINY_URL = f"http://cs231n.stanford.edu/{TINY_ZIP}"
 TINY_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 
 
-def find(path: Path, split: str, classes: tuple[str, ...] | None = None):
+def find(path: Path, split: str):
     """Find the source at `path`; None where nothing there is understood.
 
     path: a parquet file or zip, or a folder of shards, of that zip, or of train/ and
     test/ folders, or a folder with one such folder in it (data/, default/, ...).
-    classes: the class names, where they are known. Raises InputError where the layout
-    is known but the split is missing or incomplete.
+    Raises InputError where the layout is known but the split is missing or incomplete.
     """
     if path.suffix == ".zip" and path.is_file():
         return ZipSource(path, split)
@@ -42,18 +41,18 @@ def find(path: Path, split: str, classes: tuple[str, ...] | None = None):
                 f"{path} is one parquet file and has no test split; give a folder with "
                 "train-*.parquet and test-*.parquet"
             )
-        return ParquetSource((path,), (path,), classes)
-    if not path.is_dir() or (source := _find(path, split, classes)):
+        return ParquetSource((path,), (path,))
+    if not path.is_dir() or (source := _find(path, split)):
         return source if path.is_dir() else None
-    inner = [folder for folder in subfolders(path) if _find(folder, "train", classes)]
+    inner = [folder for folder in subfolders(path) if _find(folder, "train")]
     if len(inner) > 1:
         names = ", ".join(folder.name for folder in inner)
         raise InputError(f"{path} holds several data sets ({names}): name one of them")
-    return _find(inner[0], split, classes) if inner else None
+    return _find(inner[0], split) if inner else None
 
 
-def _find(path: Path, split: str, classes: tuple[str, ...] | None):
-    """Find the source in this very folder, or None."""
+def _find(path: Path, split: str, classes: tuple[str, ...] | None = None):
+    """Find the source in this very folder, or None; classes: their names, if known."""
     if train := parquet.shards(path, "train"):
         kinds = ("train",) if split == "train" else TEST_NAMES
         shards = [files for kind in kinds if (files := parquet.shards(path, kind))]

@@ -35,7 +35,6 @@ def distill(
     *,
     normalisation: tuple | nn.Module | None = None,
     seed: int = 0,
-    keep: tuple[int, ...] = (),
     device: str | torch.device = "cpu",
     checkpoint: Checkpoint | None = None,
 ) -> Distilled:
@@ -67,9 +66,7 @@ def distill(
         yield WAIT
         return apart.item()
 
-    losses = learn(
-        learner, recipe.iterations, one, keep=keep, checkpoint=checkpoint, label="DM"
-    )
+    losses = learn(learner, recipe.iterations, one, checkpoint=checkpoint, label="DM")
     return finished(begin, learner, space, losses, "dm")
 
 

@@ -36,7 +36,6 @@ def distill(
     *,
     normalisation: tuple | nn.Module | None = None,
     seed: int = 0,
-    keep: tuple[int, ...] = (),
     device: str | torch.device = "cpu",
     checkpoint: Checkpoint | None = None,
 ) -> Distilled:
@@ -80,9 +79,7 @@ def distill(
                 )
         return total / recipe.outer
 
-    losses = learn(
-        learner, recipe.iterations, one, keep=keep, checkpoint=checkpoint, label="DSA"
-    )
+    losses = learn(learner, recipe.iterations, one, checkpoint=checkpoint, label="DSA")
     return finished(begin, learner, space, losses, "dsa")
 
 

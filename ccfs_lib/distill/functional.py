@@ -95,10 +95,3 @@ class Flat(Space):
             theta = theta if graph else theta.requires_grad_(True)
             loss = self.loss(theta, images, targets, twice=graph)
             return torch.autograd.grad(loss, theta, create_graph=graph)[0], loss
-
-    def double(self) -> "Flat":
-        """Convert to float64, for checks against finite differences; return self."""
-        self.body.double()
-        self.normalize.double()
-        self.start = self.start.double()
-        return self

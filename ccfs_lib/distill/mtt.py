@@ -32,7 +32,6 @@ from ccfs_lib.runtime.checkpoint import Checkpoint
 from ccfs_lib.runtime.queue import WAIT, Steps
 from ccfs_lib.runtime.queue import finished as ended
 from ccfs_lib.store import Store
-from ccfs_lib.store import key as store_key
 
 
 class Inner(NamedTuple):
@@ -149,23 +148,20 @@ def distill(
     *,
     real: ImageSet | None = None,
     seed: int = 0,
-    keep: tuple[int, ...] = (),
     device: str | torch.device = "cpu",
-    engine: str = "fast",
     recompute: bool = True,
     checkpoint: Checkpoint | None = None,
 ) -> Matched:
     """Distil the images of `begin`, which keep their classes.
 
     `real` images take part in the inner steps but stay as they are: SelMatch's partial
-    update. keep: iterations whose set is wanted as well; engine: a name of
-    `functional.ENGINES`; recompute: as in `matching`. With `checkpoint` a killed run
-    continues, with the same bits on a CPU. Raises InputError where the buffer's
-    trajectories are too short, FloatingPointError where the loss is not finite.
+    update. recompute: as in `matching`. With `checkpoint` a killed run continues, with
+    the same bits on a CPU. Raises InputError where the buffer's trajectories are too
+    short, FloatingPointError where the loss is not finite.
     """
     buffer.reaches(recipe.last_epoch).fits(begin)
     whole = begin if real is None or not len(real) else concat(begin, real)
-    flat, count = Flat(buffer.network(0), device, engine), len(begin)
+    flat, count = Flat(buffer.network(0), device), len(begin)
     images = flat.normalised(whole.images)
     labels = F.one_hot(whole.labels, whole.num_classes).to(images)
     values = {"pixels": images[:count].clone()}
@@ -193,7 +189,7 @@ def distill(
         return loss
 
     losses = learn(
-        learner, recipe.iterations, one, keep=keep, checkpoint=checkpoint, label="match"
+        learner, recipe.iterations, one, checkpoint=checkpoint, label="match"
     )
     logits = values["labels"].cpu() if "labels" in values else None
     done = finished(begin, learner, flat, losses, "mtt")
@@ -227,14 +223,13 @@ def matched(
     *,
     real: ImageSet | None = None,
     seed: int = 0,
-    keep: tuple[int, ...] = (),
     deadline: float | None = None,
     **how,
 ) -> Matched:
     """Run `distill`, or read what the store has of it.
 
     deadline: `time.monotonic()` at which to stop (TimeUp; the same call continues).
-    how: device, engine and recompute, which do not name the result. Errors as there.
+    how: device and recompute, which do not name the result. Errors as there.
     """
     key = {
         "begin": begin.fingerprint,
@@ -242,16 +237,14 @@ def matched(
         "experts": buffer.identity | {"count": buffer.count},
         "recipe": plain(recipe),
         "seed": seed,
-        "keep": list(keep),
+        "keep": [],  # once sets of other iterations could be asked for, too
     }
 
     def compute():
         """Distil, resumable; return the tensors and figures of `_packed`."""
         forbidden.check(f"a match of seed {seed}")
-        name = store_key(key)
-        folder = store.root / "checkpoints" / name
-        place = Checkpoint(folder, name, deadline=deadline)
-        settings = {"real": real, "seed": seed, "keep": keep, "checkpoint": place}
+        place = Checkpoint.beside(store, key, deadline)
+        settings = {"real": real, "seed": seed, "checkpoint": place}
         return _packed(distill(begin, buffer.read(), recipe, **settings, **how))
 
     artefact = store.get("match", key, compute)
@@ -260,23 +253,16 @@ def matched(
 
 def _packed(done: Matched) -> tuple[dict, dict]:
     tensors = {"images": done.images.images, "pixels": done.pixels}
-    tensors |= {f"kept.{i}": images.images for i, images in done.kept.items()}
     if done.label_logits is not None:
         tensors["labels"] = done.label_logits
     return tensors, {"losses": done.losses, "lr": done.lr}
 
 
 def _unpacked(begin: ImageSet, tensors: dict[str, Tensor], meta) -> Matched:
-    def as_set(images, name):
-        """Give uint8 images (N, 3, H, W) the labels of `begin`."""
-        return ImageSet(name, images, begin.labels, begin.classes)
-
-    kept = sorted(int(k[5:]) for k in tensors if k.startswith("kept."))
     return Matched(
-        images=as_set(tensors["images"], "mtt"),
+        images=ImageSet("mtt", tensors["images"], begin.labels, begin.classes),
         pixels=tensors["pixels"],
         losses=meta["losses"],
-        kept={i: as_set(tensors[f"kept.{i}"], f"mtt@{i}") for i in kept},
         label_logits=tensors.get("labels"),
         lr=meta["lr"],
     )

@@ -20,14 +20,13 @@ class Learner:
     """Tensors that learn by gradient descent with momentum (torch.optim.SGD's rule).
 
     values: name -> tensor, changed in place; rates: name -> learning rate; momenta:
-    name -> momentum. kept: iteration -> values after so many iterations.
+    name -> momentum.
     """
 
     values: dict[str, Tensor]
     rates: dict[str, float]
     momenta: dict[str, float]
     speed: dict[str, Tensor] = field(default_factory=dict)
-    kept: dict[int, dict[str, Tensor]] = field(default_factory=dict)
 
     def __post_init__(self):
         self.speed = {k: torch.zeros_like(v) for k, v in self.values.items()}
@@ -38,30 +37,17 @@ class Learner:
             self.speed[name].mul_(self.momenta[name]).add_(slope)
             self.values[name].add_(self.speed[name], alpha=-self.rates[name])
 
-    def keep(self, iteration: int) -> None:
-        """Remember the values as they stand."""
-        self.kept[iteration] = {k: v.clone() for k, v in self.values.items()}
-
     def state(self) -> dict[str, Tensor]:
-        """Return all tensors the next iteration depends on, and what was kept."""
+        """Return all tensors the next iteration depends on."""
         flat = {f"value.{k}": v for k, v in self.values.items()}
-        flat |= {f"speed.{k}": v for k, v in self.speed.items()}
-        for iteration, values in self.kept.items():
-            flat |= {f"kept.{iteration}.{k}": v for k, v in values.items()}
-        return flat
+        return flat | {f"speed.{k}": v for k, v in self.speed.items()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Put what `state` gave back in place."""
         for name, tensor in state.items():
             part, _, name = name.partition(".")
-            if part == "kept":
-                iteration, _, name = name.partition(".")
-                like = self.values[name]
-                kept = self.kept.setdefault(int(iteration), {})
-                kept[name] = tensor.to(like.device)
-            else:
-                tensors = self.values if part == "value" else self.speed
-                tensors[name].copy_(tensor)
+            tensors = self.values if part == "value" else self.speed
+            tensors[name].copy_(tensor)
 
 
 def learn(
@@ -69,7 +55,6 @@ def learn(
     iterations: int,
     one: Callable[[int], Steps],
     *,
-    keep: tuple[int, ...] = (),
     checkpoint: Checkpoint | None = None,
     label: str = "distil",
 ) -> list[float]:
@@ -77,31 +62,28 @@ def learn(
 
     one: a generator, a job of `runtime.queue`, that waits (WAIT) before it reads its
     loss. All that it draws must follow from the iteration's number: then a run
-    continued from its checkpoint gives the same bits on a CPU. keep: iterations after
-    which the values are kept. Returns the losses. Raises FloatingPointError for a loss
-    that is not finite, TimeUp at the checkpoint's deadline.
+    continued from its checkpoint gives the same bits on a CPU. Returns the losses.
+    Raises FloatingPointError for a loss that is not finite, TimeUp at the checkpoint's
+    deadline.
     """
     begun = {k: v.clone() for k, v in learner.state().items()} if here() else {}
 
     def steps() -> Steps:
         """Begin from what the learner held; `drain` may call this twice."""
-        learner.kept.clear()
         learner.restore(begun)
-        return learning(learner, iterations, one, keep, checkpoint, label)
+        return learning(learner, iterations, one, checkpoint, label)
 
     deadline = None if checkpoint is None else checkpoint.deadline
     device = next(iter(learner.values.values())).device
     return drain(steps, device=device, label=label, deadline=deadline)
 
 
-def learning(learner, iterations, one, keep, checkpoint, label) -> Steps:
+def learning(learner, iterations, one, checkpoint, label) -> Steps:
     """Learn as `learn` does: a job of a queue."""
     losses: list[float] = []
     if checkpoint is not None and (saved := checkpoint.load()):
         learner.restore(saved[0])
         losses = saved[1]["losses"]
-    elif 0 in keep:
-        learner.keep(0)
     todo = range(len(losses), iterations)
     bar = progress(todo, label, "it", initial=len(losses), total=iterations)
     for iteration in bar:
@@ -112,8 +94,6 @@ def learning(learner, iterations, one, keep, checkpoint, label) -> Steps:
                 f"smaller rates than {learner.rates} usually help"
             )
         bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
-        if iteration + 1 in keep:
-            learner.keep(iteration + 1)
         if checkpoint is not None and iteration + 1 < iterations:
             checkpoint.step(lambda: (learner.state(), {"losses": losses}), label)
     if checkpoint is not None:
@@ -171,15 +151,14 @@ class Space:
 class Distilled:
     """A distilled set and how it came about.
 
-    `pixels` is what was learned and what is trained on; the bytes of `images` and
-    `kept` are for pictures and files. A byte holds no value outside [0, 1], where a
-    part of the learned ones lies (see `outside`), and 256 steps within.
+    `pixels` is what was learned and what is trained on; the bytes of `images` are for
+    pictures and files. A byte holds no value outside [0, 1], where a part of the
+    learned ones lies (see `outside`), and 256 steps within.
     """
 
     images: ImageSet  # uint8, in the order of the initial set and with its labels
     pixels: Tensor = field(repr=False)  # float (N, 3, H, W), normalised as in matching
     losses: list[float] = field(repr=False)  # of each iteration
-    kept: dict[int, ImageSet] = field(repr=False)  # iteration -> the set at that time
 
 
 def outside(pixels: Tensor, normalize: nn.Module) -> float:
@@ -193,15 +172,6 @@ def finished(
     begin: ImageSet, learner: Learner, space: Space, losses: list[float], method: str
 ) -> Distilled:
     """Return the learner's pixels in place of the initial images."""
-
-    def as_set(pixels, name):
-        """Give pixels, as bytes, the labels of `begin`."""
-        return ImageSet(name, space.bytes(pixels), begin.labels, begin.classes)
-
-    kept = sorted(learner.kept.items())
-    return Distilled(
-        as_set(pixels := learner.values["pixels"], method),
-        pixels.cpu(),
-        losses,
-        {i: as_set(values["pixels"], f"{method}@{i}") for i, values in kept},
-    )
+    pixels = learner.values["pixels"]
+    images = ImageSet(method, space.bytes(pixels), begin.labels, begin.classes)
+    return Distilled(images, pixels.cpu(), losses)

@@ -29,7 +29,6 @@ from ccfs_lib.runtime.device import place, settle
 from ccfs_lib.runtime.engines import Graph
 from ccfs_lib.runtime.progress import progress
 from ccfs_lib.runtime.queue import WAIT, Steps, drain
-from ccfs_lib.train import predict
 
 __all__ = ["BatchNormLoss", "Moments"]  # handed on
 ADAM = ("step", "exp_avg", "exp_avg_sq")  # what it remembers of the pixels
@@ -378,8 +377,3 @@ def views(
             return pixels.roll(roll, (2, 3))
 
         yield view
-
-
-def relabel(teacher: nn.Module, data: ImageSet, device="cpu") -> Tensor:
-    """Compute the teacher's logits (N, C) for a synthetic set."""
-    return predict(teacher, data.images, device)

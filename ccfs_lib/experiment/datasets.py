@@ -40,9 +40,8 @@ KNOWN = {
     "cifar100-coarse": Facts(50_000, 10_000, 20, 32, 2500, "CIFAR100", CIFAR),
     "tiny-imagenet": Facts(100_000, 10_000, 200, 64, 500, "Tiny", TINY),
 }
-# Where Section 3's method and MTT have constants of their own.
+# Where Section 3's method has constants of its own.
 SELMATCH = {"tiny-imagenet": ((0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821))}
-MTT = {"tiny-imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}  # and DC
 # The same by kind, for whoever asks for one of them.
 SMALLEST_CLASS = {name: facts.smallest for name, facts in KNOWN.items()}
 SCORE_FILES = {name: facts.scores for name, facts in KNOWN.items() if facts.scores}

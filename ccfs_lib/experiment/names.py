@@ -98,7 +98,7 @@ def _differences(e) -> tuple[str, dict]:
 
     "notebooks" where it was asked for; else the nearer of the other two.
     """
-    settings, candidates = _flat(asdict(e)), []
+    settings, candidates = dotted(asdict(e)), []
     both = ("paper", "released") if e.scale == "paper" else ("paper",)
     for reading in (e.reading,) if e.reading else both:
         try:
@@ -109,7 +109,7 @@ def _differences(e) -> tuple[str, dict]:
             cda = preset["distillation"]
             own_numbers = presets.sre2l(e.dataset, cda)
             preset["distillation"] = replace(own_numbers, method=cda.method)
-        same = _flat({k: getattr(type(e), k) for k in asdict(e)} | preset)
+        same = dotted({k: getattr(type(e), k) for k in asdict(e)} | preset)
         other = {
             k: v for k, v in settings.items() if k not in UNNAMED and same.get(k) != v
         }
@@ -118,7 +118,7 @@ def _differences(e) -> tuple[str, dict]:
     return min(candidates, key=lambda pair: len(pair[1]))
 
 
-def _flat(fields: dict) -> dict:
+def dotted(fields: dict) -> dict:
     """Flatten settings, the nested ones dotted: "recipe.epochs"."""
     flat = {}
     for name, value in fields.items():

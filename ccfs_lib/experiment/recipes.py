@@ -23,6 +23,14 @@ Count = Annotated[int, Field(ge=1, le=MOST)]
 Whole = Annotated[int, Field(ge=0, le=MOST)]
 
 
+def rounded_down(number: float) -> int:
+    """Round a number such as alpha x IPC down, as the code does.
+
+    The small term undoes binary fractions: int(100 * 0.29) is 28, which nobody means.
+    """
+    return int(number + 1e-9)
+
+
 def no_booleans(cls, given):
     """Refuse yes and no where a setting is a number: to pydantic they are 1 and 0.
 

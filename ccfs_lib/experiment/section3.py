@@ -138,11 +138,8 @@ class Motivation:
 
     def table(self) -> list[tuple[str, str]]:
         """List every setting as (name, value), nested ones dotted, for the top."""
-        rows = []
-        for name, value in {"seeds": self.experiment.seeds, **self.hashed()}.items():
-            nested = value.items() if isinstance(value, dict) else [("", value)]
-            rows += [(f"{name}.{k}".rstrip("."), str(v)) for k, v in nested]
-        return rows
+        shown = {"seeds": self.experiment.seeds, **self.hashed()}
+        return [(name, str(value)) for name, value in names.dotted(shown).items()]
 
 
 def motivation(dataset: str = "digits", scale: str = "", **changes) -> Motivation:

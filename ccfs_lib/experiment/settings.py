@@ -16,8 +16,6 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import names, presets
 from ccfs_lib.experiment.checks import check
 from ccfs_lib.experiment.datasets import KNOWN
-from ccfs_lib.experiment.datasets import SCORE_FILES as SCORE_FILES
-from ccfs_lib.experiment.datasets import SMALLEST_CLASS as SMALLEST_CLASS
 from ccfs_lib.experiment.recipes import (
     MOST,
     STRICT,
@@ -26,6 +24,7 @@ from ccfs_lib.experiment.recipes import (
     Fraction,
     Recipe,
     no_booleans,
+    rounded_down,
 )
 
 SCALES = ("digits", "laptop", "paper")
@@ -336,13 +335,11 @@ class Experiment:
 
     @property
     def distilled(self) -> int:
-        """Distilled images per class: alpha x IPC, rounded down as in the code.
+        """Distilled images per class: alpha x IPC, rounded down; Algorithm 1 rounds up.
 
         0 is none: an empty set teaches no filter, and every image counts as a mistake.
-        Algorithm 1 rounds up. The small term undoes binary fractions: the code's
-        int(100 * 0.29) is 28, which nobody means.
         """
-        return int(self.ipc * self.alpha + 1e-9)
+        return rounded_down(self.ipc * self.alpha)
 
     @property
     def real(self) -> int:
@@ -382,13 +379,9 @@ class Experiment:
 
         Options of LATER at their defaults are left out.
         """
-        rows, unused = [], self._unused()
-        for name, value in asdict(self).items():
-            if name in unused:
-                continue
-            nested = value.items() if isinstance(value, dict) else [("", value)]
-            rows += [(f"{name}.{k}".rstrip("."), str(v)) for k, v in nested]
-        return rows
+        unused = self._unused()
+        shown = {k: v for k, v in asdict(self).items() if k not in unused}
+        return [(name, str(value)) for name, value in names.dotted(shown).items()]
 
 
 def settings(kind: type) -> dict[str, Setting]:

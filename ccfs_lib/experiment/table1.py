@@ -17,7 +17,7 @@ from ccfs_lib.experiment.matching import (
     published,
     published_experts,
 )
-from ccfs_lib.experiment.recipes import BPS, LateRecipe, Recipe
+from ccfs_lib.experiment.recipes import BPS, LateRecipe, Recipe, rounded_down
 from ccfs_lib.experiment.section3 import Motivation, motivation
 from ccfs_lib.experiment.settings import Experiment, checked, preset
 
@@ -84,7 +84,7 @@ def matching(e: Experiment, method: str) -> Motivation:
 def _matching(e: Experiment, method: str) -> Motivation:
     if method == "selmatch":
         alpha = presets.matched(e.dataset, e.scale, e.ipc)["alpha"]
-        if int(e.ipc * alpha + 1e-9) == 0:  # as in Experiment
+        if not rounded_down(e.ipc * alpha):
             raise InputError(
                 f"ipc is {e.ipc}, but with SelMatch's alpha of {alpha:g} that leaves "
                 f"no distilled image: take ipc from {ceil(1 / alpha)}"

@@ -48,16 +48,6 @@ class Atlas:
     pools: np.ndarray = field(repr=False)  # int (J, C), candidates per class
     quotas: tuple[int, ...]
 
-    @property
-    def phases(self) -> int:
-        """Phases of the curriculum, J."""
-        return len(self.quotas)
-
-    @property
-    def distilled(self) -> int:
-        """Distilled images on the map, d, after the n real ones."""
-        return len(self.labels) - len(self.index)
-
 
 def build(stages, seed: int = 0, most: int = MOST) -> Atlas:
     """Gather the atlas of one seed's curriculum.

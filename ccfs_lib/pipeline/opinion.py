@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from ccfs_lib.data import ImageSet
-from ccfs_lib.distill import sre2l
 from ccfs_lib.runtime.device import arithmetic
+from ccfs_lib.train import predict
 
 MOST = 2000  # images of each kind that the teacher is asked about
 
@@ -40,7 +40,7 @@ def opinion(network, data: ImageSet, device="cpu") -> Opinion:
     network: answers uint8 images as (N, C) logits. Doubles: a trained teacher's doubt
     is often below what 1 minus a float32 can hold.
     """
-    logs = sre2l.relabel(network, data, device).double().log_softmax(1)
+    logs = predict(network, data.images, device).double().log_softmax(1)
     confidence = logs.gather(1, data.labels[:, None])[:, 0].exp()
     entropy = -(logs.exp() * logs).sum(1) / np.log(2)
     right = logs.argmax(1) == data.labels

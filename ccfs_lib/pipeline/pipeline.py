@@ -162,12 +162,18 @@ class Pipeline:
         difficulty = self.difficulty  # first: a missing file is told before training
         ties = scores.untied(difficulty, seed) if e.ties == "random" else None
         begin = e.distilled if distilled else 0
+        split = quotas(e.real, e.curricula) if e.real else []
+
+        def train_filter(synthetic: ImageSet, phase: int) -> Filter:
+            """Train on the set so far."""
+            return self.filter(synthetic, seed, phase, begin + sum(split[: phase - 1]))
+
         return curriculum.run(
             self.train,
             self.distilled(begin),
             difficulty,
-            quotas(e.real, e.curricula) if e.real else [],
-            lambda synthetic, phase: self._filter(synthetic, seed, phase, begin),
+            split,
+            train_filter,
             teacher_predictions=self.teacher.predictions if e.teacher_correct else None,
             coarse=coarse,
             fine=fine,
@@ -176,14 +182,13 @@ class Pipeline:
             seed=seed,
         )
 
-    def _filter(self, synthetic: ImageSet, seed: int, phase: int, begin: int) -> Filter:
-        """Train a filter; begin: distilled images per class among what it learns."""
+    def filter(self, synthetic: ImageSet, seed: int, phase: int, each: int) -> Filter:
+        """Train the filter of a phase; each: images per class that it should learn."""
         e = self.experiment
         if not len(synthetic):  # alpha 0: it knows nothing, so all are mistakes
             return curriculum.ignorant(self.train)
         # Only the last epoch is tested.
         recipe = replace(e.recipe, tail=0.0, loss=e.filter_loss or e.recipe.loss)
-        each = begin + sum(quotas(e.real, e.curricula)[: phase - 1])
         how = {"answers": True, "wanted": each * self.train.num_classes}
         return Filter.read(self.trained(synthetic, recipe, 1000 * seed + phase, **how))
 

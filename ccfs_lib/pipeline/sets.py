@@ -24,10 +24,8 @@ from ccfs_lib.experiment import condense, cudd, essential
 from ccfs_lib.experiment import table1 as recipes
 from ccfs_lib.pipeline.pipeline import Pipeline
 from ccfs_lib.runtime import forbidden, plugins
-from ccfs_lib.runtime.checkpoint import Checkpoint
 from ccfs_lib.runtime.device import arithmetic
 from ccfs_lib.select import quotas
-from ccfs_lib.store import key as store_key
 from ccfs_lib.table1 import Row
 
 if TYPE_CHECKING:
@@ -106,13 +104,11 @@ def self_evolved(t: "Table1Pipeline", seed: int) -> Built:
     """A window, grown by Algorithm 1 with CCFS's own filters (`coresets`)."""
     e, p = t.experiment, t.pipeline
     size, beta = evolved(t)
-    recipe = replace(e.recipe, tail=0.0, loss=e.filter_loss or e.recipe.loss)
 
     def train_filter(synthetic: ImageSet, phase: int) -> Filter:
-        """Train on the set so far, and ask about the training images."""
+        """Train on the set so far."""
         each = size + sum(quotas(e.ipc - size, e.curricula)[: phase - 1])
-        how = {"answers": True, "wanted": each * t.train.num_classes}
-        return Filter.read(p.trained(synthetic, recipe, 1000 * seed + phase, **how))
+        return p.filter(synthetic, seed, phase, each)
 
     right = p.teacher.predictions if e.teacher_correct else None
     done = coresets.self_evolved(
@@ -155,13 +151,11 @@ def _condensed(method: str, t: "Table1Pipeline", seed: int) -> Built:
     def compute():
         """Distil, resumable; return images, uint8, and pixels, as learned."""
         forbidden.check(f"the set of {method} of seed {seed}")
-        name = store_key(key)
-        folder = t.store.root / "checkpoints" / name
-        place = Checkpoint(folder, name, deadline=t.trainings.deadline)
         how = {"normalisation": constants, "seed": seed, "device": t.device}
+        how["checkpoint"] = t.trainings.checkpoint(key)
         with arithmetic(t.experiment.portable):
             done = {"dsa": dsa, "dm": dm}[method].distill(
-                begin, t.train, CONDENSER, recipe, checkpoint=place, **how
+                begin, t.train, CONDENSER, recipe, **how
             )
         return {"images": done.images.images, "pixels": done.pixels}, {}
 
@@ -269,7 +263,8 @@ def plain_cudd(recipe) -> dict:
 
 def ccfs(t: "Table1Pipeline", seed: int) -> Built:
     """The set of CCFS."""
-    return Built(t.pipeline.synthetic(CCFS, seed), t.experiment.distilled)
+    count = t.experiment.distilled * t.train.num_classes
+    return Built(t.pipeline.synthetic(CCFS, seed), count)
 
 
 def own(t: "Table1Pipeline", row: Row, seed: int) -> Built:

@@ -378,12 +378,10 @@ def oracle_window(t: Table1Pipeline, protocol: str, seed: int) -> dict:
     for beta in every:  # side by side, seeds wait for each other only afterwards
         t.trained(t.real(whole[beta]), protocol, seed)
     by_test = {b: last(b) for b in every}
-    chosen = coresets.oracle(
-        {b: by_test[b] for b in fitting}, {b: held(b) for b in fitting}
-    )
-    best = coresets.oracle(by_test, by_test).test
-    built, other = t.real(whole[best]), t.real(whole[chosen.holdout])
-    aside = {"window_beta": best, "held_beta": chosen.holdout}
+    chosen = coresets.best_beta({b: held(b) for b in fitting})
+    best = coresets.best_beta(by_test)
+    built, other = t.real(whole[best]), t.real(whole[chosen])
+    aside = {"window_beta": best, "held_beta": chosen}
     figures = t.trained(other, protocol, seed).meta
     aside |= {f"held_{name}": figures[name] for name in ("last", "best")}
     return t.row(built, t.trained(built, protocol, seed), seed) | aside

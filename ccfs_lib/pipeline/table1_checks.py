@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ccfs_lib import coresets
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import table1 as recipes
+from ccfs_lib.experiment.recipes import rounded_down
 from ccfs_lib.pipeline import sets
 from ccfs_lib.pipeline.section3 import Section3Pipeline
 from ccfs_lib.runtime import plugins
@@ -117,7 +118,7 @@ def selmatch(t: "Table1Pipeline") -> None:
     e, run = t.experiment, recipes.matching(t.experiment, "selmatch")
     if beyond := _beyond(t, e.ipc, run.beta):
         smallest = min(t.train.class_sizes)
-        most = smallest - int(smallest * run.beta + 1e-9)
+        most = smallest - rounded_down(smallest * run.beta)
         raise InputError(
             f"ipc is {e.ipc}, but with SelMatch's beta of {run.beta:g} {beyond}: take "
             f"ipc up to {most}"
@@ -129,7 +130,7 @@ def selmatch(t: "Table1Pipeline") -> None:
 def _beyond(t: "Table1Pipeline", size: int, beta: float) -> str:
     """Say how a window leaves the smallest class; "" where it fits."""
     smallest = min(t.train.class_sizes)
-    first = int(smallest * beta + 1e-9)
+    first = rounded_down(smallest * beta)
     if first + size <= smallest:
         return ""
     return (

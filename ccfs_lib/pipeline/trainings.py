@@ -21,7 +21,6 @@ from ccfs_lib.runtime import forbidden, paths, plugins
 from ccfs_lib.runtime.checkpoint import Checkpoint
 from ccfs_lib.step import Step
 from ccfs_lib.store import Artefact, Store
-from ccfs_lib.store import key as store_key
 from ccfs_lib.train import Fit, fit, predict
 
 if TYPE_CHECKING:
@@ -221,10 +220,7 @@ class Trainings:
 
     def checkpoint(self, key: dict) -> Checkpoint:
         """Return where the work that `key` names is kept until it is finished."""
-        # Next to the artefacts, under the very key that names the finished one.
-        name = store_key(key)
-        folder = self.store.root / "checkpoints" / name
-        return Checkpoint(folder, name, deadline=self.deadline)
+        return Checkpoint.beside(self.store, key, self.deadline)
 
     def trained(
         self,

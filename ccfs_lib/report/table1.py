@@ -70,10 +70,8 @@ class Clock(ReadOnlyStore):
     def get(self, kind, recipe, compute):
         """Read an artefact; Missing where there is none."""
         artefact = super().get(kind, recipe, compute)
-        for folder in (artefact.path, (self.shipped or artefact.path) / kind):
-            path = folder / RECORD
-            if path.is_file():
-                self.seconds[artefact.key] = json.loads(path.read_text())["seconds"]
+        record = json.loads((artefact.path / RECORD).read_text())
+        self.seconds[artefact.key] = record["seconds"]
         return artefact
 
 

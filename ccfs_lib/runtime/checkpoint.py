@@ -20,6 +20,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ccfs_lib.errors import InputError, Notice, TimeUp
+from ccfs_lib.store import Store
+from ccfs_lib.store import key as store_key
 
 # What an optimiser remembers of a parameter (SGD, then AdamW), and its name in a file.
 STATES = {"momentum_buffer": "momentum"}
@@ -40,6 +42,17 @@ class Checkpoint:
     every: float = 30.0
     deadline: float | None = None
     _written: float = field(default_factory=time.monotonic, repr=False)
+
+    @classmethod
+    def beside(
+        cls, store: Store, recipe: dict, deadline: float | None = None
+    ) -> "Checkpoint":
+        """Return where the work that `recipe` names is kept until it is finished.
+
+        Next to the artefacts, under the very key that names the finished one.
+        """
+        name = store_key(recipe)
+        return cls(store.root / "checkpoints" / name, name, deadline=deadline)
 
     def due(self) -> bool:
         """Whether `step` would write now, or stop."""

@@ -190,7 +190,7 @@ def run_all(pool: Executor, shared: tuple, tasks: list, label: str, unit: str) -
 def completed(
     pool: Executor, shared: tuple, tasks: list, label: str, unit: str
 ) -> Iterator[tuple]:
-    """Run the tasks, (function, arguments...), and yield each when it is done.
+    """Run the tasks, (function, arguments...); yield each and its result, when done.
 
     shared: the first arguments of all functions. label, unit: of the progress bar. The
     first error ends all, when those that have begun are finished.
@@ -199,8 +199,7 @@ def completed(
     for job in progress(as_completed(jobs), label, unit, total=len(jobs)):
         if job.exception() is not None:
             pool.shutdown(wait=True, cancel_futures=True)
-        job.result()
-        yield jobs[job]
+        yield jobs[job], job.result()
 
 
 def _start(threads: int, leash: Connection) -> None:

@@ -70,11 +70,12 @@ def test_all_engines_differentiate_alike(name, monkeypatch):
     """The slope and its derivatives; the compiler hands back what it is given."""
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     network, double = networks.build(name, 3, 8, seed=1), {"dtype": torch.float64}
+    network.double()
     torch.manual_seed(0)
     x, y = torch.randn(7, 3, 8, 8, **double), torch.randn(7, 3, **double).softmax(1)
     found = []
     for engine in ENGINES:
-        flat = Flat(network, engine=engine).double()
+        flat = Flat(network, engine=engine)
         assert flat.fast == (engine == "fast")
         along = torch.linspace(-1, 1, len(flat), **double)
         leaves, slope = flat.pull(flat.start, x, y)

@@ -279,13 +279,6 @@ def test_a_teacher_without_batch_norm_is_refused():
     assert not hooks(teacher) and all(p.requires_grad for p in teacher.parameters())
 
 
-def test_relabel_is_the_teachers_opinion(digits, digits_teacher):
-    few = digits[0].subset([3, 1, 4])
-    with torch.no_grad():
-        expected = digits_teacher.eval()(few.images.float() / 255)
-    assert torch.allclose(sre2l.relabel(digits_teacher, few), expected, atol=1e-4)
-
-
 def test_portable_moments_are_the_same_numbers_by_other_sums():
     x = torch.randn(7, 5, 6, 6, generator=torch.Generator().manual_seed(0))
     x = x.contiguous(memory_format=torch.channels_last)

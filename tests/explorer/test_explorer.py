@@ -294,7 +294,7 @@ def test_an_atlas_tells_what_the_stages_hold(atlas, mini):
     stages = Pipeline(mini())
     records, train = list(stages.phases(0)), stages.train
     real = len(atlas.index)
-    assert (real, atlas.total, atlas.distilled) == (300, len(train), 10)
+    assert (real, atlas.total, len(atlas.labels)) == (300, len(train), 310)
     assert torch.equal(atlas.images[:real], train.images[atlas.index])
     assert torch.equal(atlas.images[real:], stages.distilled(1).images)
     assert atlas.labels[:real].tolist() == train.labels[atlas.index].tolist()
@@ -353,7 +353,7 @@ def test_nothing_but_distilled_images_is_an_atlas_too(house, mini):
     stages = Pipeline(mini(alpha=1.0))
     atlas = explorer.build(stages, most=60)
     told = json.loads(packed(atlas))
-    assert atlas.phases == 0 and told["quotas"] == [] and not atlas.picked.any()
+    assert atlas.quotas == () and told["quotas"] == [] and not atlas.picked.any()
 
 
 # -- the page --------------------------------------------------------------------------
