@@ -18,6 +18,7 @@ from ccfs_lib.experiment import preset, presets
 from ccfs_lib.experiment import table1 as recipes
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.pipeline.table1 import Table1Pipeline
+from ccfs_lib.report import ranking
 from ccfs_lib.report import table1 as table1_report
 from ccfs_lib.runtime.workers import executor
 from ccfs_lib.store import Store
@@ -245,7 +246,7 @@ def test_one_panel_alone_is_measured_priced_and_read(threads, mini):
     assert "Random, BPS's recipe would be left out" in text
     read = table1_report.Read(mini(), ("random",), panels=one)
     assert list(read.panel(True)) == ["random"] and not read.panel(False)
-    assert "as published" not in table1_report.answer(read).markdown
+    assert "as published" not in ranking.answer(read).markdown
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 difficulty (1), teacher (2), distillation (3), phase (4), arms (5), strategies (6),
 ablation (7 to 9), inside (10), explorer (11), trajectories and order (12), unsaid and
-evidence (13), fair and price (14), transfer (15), table1 (16), worth and roles (17);
-forest is on the front page; answers holds the findings of the first four; they share
-style, text, gallery, charts and effects. Functions take what the stages or the results
-files hold and return tables, figures and sentences.
+evidence (13), fair and price (14), transfer (15), table1 and ranking (16), worth and
+roles (17); forest is on the front page; answers holds the findings of the first four;
+they share style, text, gallery, charts and effects. Functions take what the stages or
+the results files hold and return tables, figures and sentences.
 """
 
 from ccfs_lib.report import (
@@ -25,6 +25,7 @@ from ccfs_lib.report import (
     phase,
     price,
     probe,
+    ranking,
     roles,
     sources,
     strategies,
@@ -61,6 +62,7 @@ __all__ = [
     "phase",
     "price",
     "probe",
+    "ranking",
     "recover",
     "roles",
     "samples",

@@ -12,7 +12,7 @@ import pandas
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from ccfs_lib import cost, paper, results
-from ccfs_lib.claims.compare import OPEN, VERDICTS, by_seed
+from ccfs_lib.claims.compare import by_seed
 from ccfs_lib.cost import Stage
 from ccfs_lib.experiment import Experiment, datasets
 from ccfs_lib.pipeline.table1 import Table1Pipeline
@@ -23,11 +23,6 @@ from ccfs_lib.report.text import (
     DASH,
     MINUS,
     Text,
-    bracketed,
-    count,
-    finding,
-    interval,
-    listed,
     percent,
     plus_minus,
     table,
@@ -39,7 +34,6 @@ from ccfs_lib.store import RECORD, Missing, ReadOnlyStore
 from ccfs_lib.table1 import (
     DEFAULT,
     PANELS,
-    ROWS,
     SHARED,
     Choices,
     Panel,
@@ -50,13 +44,6 @@ from ccfs_lib.table1 import (
 
 GREY = '<span style="color:#6B747C">{}</span>'
 COLOURS = {"real": "green", "distilled": "orange", "both": "blue", "all": "grey"}
-SAID = dict(
-    zip(
-        VERDICTS,
-        ("clearly above", "clearly below", "too close to call with"),
-        strict=True,
-    )
-)
 FAMILIES = {"real": "real images", "distilled": "distilled", "both": "both"}
 
 
@@ -124,7 +111,7 @@ class Read:
                 chosen[row.name] = self.found[row.name, wanted]
         if not shared:
             return chosen
-        teachers = {name: _teacher(rows) for name, rows in chosen.items()}
+        teachers = {name: teacher_of(rows) for name, rows in chosen.items()}
         one = teachers.get("ccfs", next(iter(teachers.values()), None))
         return {n: rows for n, rows in chosen.items() if teachers[n] == one}
 
@@ -171,7 +158,7 @@ def _load(run: str, cell: str) -> pandas.DataFrame:
     return rows[rows["cell"] == cell]
 
 
-def _teacher(rows: pandas.DataFrame) -> str:
+def teacher_of(rows: pandas.DataFrame) -> str:
     """Tell teachers of one recipe apart: on another machine it is another one."""
     return str(rows["teacher_last"].iloc[0]) if "teacher_last" in rows else ""
 
@@ -190,10 +177,6 @@ def printed(row: Row, experiment: Experiment) -> float | None:
         return None
 
 
-OF_REAL = "as published, real images"
-TAUGHT = "with the same teacher, real images"
-ALIKE = "with the same teacher for all"
-LABELS = "as published without a teacher"
 HEAD = ["row", "accuracy", "best epoch", "{theirs}", "seeds", "images"]
 COST = ["passes (M)", "share", "here", "MB"]
 
@@ -401,7 +384,7 @@ def gains(read: Read):
     for name, rows in panel.items():
         if name in ("random", "full"):
             continue
-        d, row = _apart(rows, panel["random"]), read.row(name)
+        d, row = apart(rows, panel["random"]), read.row(name)
         both = zip(*by_seed(rows, panel["random"]), strict=True)
         points = [one - other for one, other in both]
         colour = "grey" if read.grey(name) else COLOURS[row.family]
@@ -411,178 +394,6 @@ def gains(read: Read):
     return intervals(lines, "difference (points)", {"as random": 0.0})
 
 
-def _apart(left: pandas.DataFrame, right: pandas.DataFrame) -> Difference:
+def apart(left: pandas.DataFrame, right: pandas.DataFrame) -> Difference:
     """Compute left minus right, points, paired by the seeds that both have."""
     return difference(*by_seed(left, right), paired=True)
-
-
-def answer(read: Read) -> Text:
-    """Return the finding: who is ahead, who of random images, and at what cost."""
-    e, published, shared = read.table.experiment, read.panel(False), read.panel(True)
-    grey = [read.row(n).title for n in shared if read.grey(n)]
-    lines = [
-        _against(read, "ccfs", shared),
-        _against(read, "self-evolved", *_coresets(read)),
-        _moved(published, shared),
-        _full(published, shared),
-        _bps(read),
-        _missing(read),
-        f"Grey, with less than a tenth of the published work: {listed(grey, 12)}. "
-        "These rows do not show what the methods reach with all of it."
-        if grey
-        else "",
-    ]
-    heads = [
-        f"of {count(len(_of(read, panel)), 'set')} measured {how}, "
-        f"{_first(read, panel)}"
-        for panel, how in ((shared, ALIKE), (_labels(read, published), LABELS))
-        if _of(read, panel)
-    ]
-    if not heads:
-        return finding("No row of the paper's is measured.")
-    head = "; ".join(heads)
-    return finding(
-        f"{head[0].upper()}{head[1:]}. This is for {e.network}, "
-        f"{count(e.recipe.epochs, 'epoch')}, IPC {e.ipc}: another network may rank the "
-        "methods differently.",
-        _random(read, shared),
-        *lines,
-    )
-
-
-def _missing(read: Read) -> str:
-    """Name the rows that a panel lacks, since nobody has measured them here."""
-    texts, others = [], read.other_teacher()
-    for shared, panel in ((False, "as published"), (True, "with the same teacher")):
-        if not read.asks(shared):
-            continue
-        known = {*read.panel(shared), *(others if shared else ())}
-        rows = [row for row in ROWS if not (shared and row.after)]
-        names = [row.title for row in rows if row.name not in known]
-        texts += [f"{panel}: {listed(names, 16)}"] if names else []
-    text = f"Not measured here, {'; '.join(texts)}." if texts else ""
-    if others:
-        names = listed([read.row(name).title for name in others], 16)
-        text += (
-            f" Measured with another teacher of the same recipe, trained on another "
-            f"machine, and so not in the panel with the same teacher for all: {names}."
-        )
-    return text.strip()
-
-
-def _first(read: Read, panel: dict[str, pandas.DataFrame]) -> str:
-    """Say which set has the highest mean, full data and what came after apart."""
-    means = {n: float(panel[n]["last"].astype(float).mean()) for n in _of(read, panel)}
-    best = max(means, key=means.get)
-    little = ", with less than a tenth of its published work" * read.grey(best)
-    oracle = ", chosen by the test split" * (best == "oracle-window")
-    head = f"{read.row(best).title} has the highest mean ({percent(means[best])}"
-    others = {n: panel[n] for n in means}
-    near = _tally(read, best, others)[OPEN]
-    close = f", too close to call with {listed(near, 15)}" if near else ""
-    return f"{head}{oracle}{little}){close}"
-
-
-def _labels(read: Read, published: dict) -> dict:
-    """Return the rows of the published panel that learn from labels alone."""
-    return {n: r for n, r in published.items() if read.row(n).protocol == "selmatch"}
-
-
-def _of(read: Read, panel: dict) -> list[str]:
-    return [n for n in panel if n != "full" and not read.row(n).after]
-
-
-def _real(read: Read, panel: dict) -> dict:
-    kept = {n: r for n, r in panel.items() if read.row(n).family == "real"}
-    return {n: r for n, r in kept.items() if not read.row(n).after}
-
-
-def _coresets(read: Read) -> tuple[dict, str]:
-    """Return the rows of real images, and how: as published, if that panel is read."""
-    shared = not read.asks(False)
-    return _real(read, read.panel(shared)), TAUGHT if shared else OF_REAL
-
-
-def _tally(read: Read, name: str, panel: dict) -> dict[str, list[str]]:
-    """Sort the other sets by what the interval of name minus them says."""
-    words: dict[str, list[str]] = {word: [] for word in VERDICTS}
-    for other, rows in panel.items():
-        if other not in (name, "full"):
-            words[verdict(_apart(panel[name], rows))].append(_named(read, other))
-    return words
-
-
-def _named(read: Read, name: str) -> str:
-    """Return a row's title, and (grey) behind one that had too little work."""
-    return f"{read.row(name).title}{' (grey)' * read.grey(name)}"
-
-
-def _against(read: Read, name: str, panel: dict, how="under the same teacher") -> str:
-    if name not in panel:
-        return ""
-    words = _tally(read, name, panel)
-    texts = [
-        f"{SAID[word]} {listed(names, 15)}" for word, names in words.items() if names
-    ]
-    return f"{read.row(name).title}, {how}: {'; '.join(texts)}."
-
-
-def _random(read: Read, panel: dict) -> str:
-    if "random" not in panel:
-        return ""
-    above = {n: verdict(_apart(r, panel["random"])) for n, r in panel.items()}
-    sets = [n for n in above if n not in ("random", "full")]
-    clear = [_named(read, n) for n in sets if above[n] == VERDICTS[0]]
-    behind = [_named(read, n) for n in sets if above[n] == VERDICTS[1]]
-    return (
-        "With the teacher's answers for all, clearly above a full random draw: "
-        f"{listed(clear, 15) or 'none'}; clearly below: "
-        f"{listed(behind, 15) or 'none'}. No interval here is corrected for the number "
-        "of rows."
-    )
-
-
-def _moved(published: dict, shared: dict) -> str:
-    """Say how much the protocol alone moves the random row."""
-    if "random" not in published or "random" not in shared:
-        return ""
-    moved = _apart(shared["random"], published["random"])
-    text = f"The protocol alone changes random images' accuracy by {interval(moved)}"
-    if verdict(moved) == OPEN:
-        return f"{text}: too close to call."
-    return f"{text}: accuracies with and without the teacher cannot be compared."
-
-
-def _full(published: dict, shared: dict) -> str:
-    """Say what all images reach under both protocols: what either panel can reach."""
-    if not ("full" in published and "full" in shared):
-        return ""
-    d = _apart(shared["full"], published["full"])
-    apart = "" if verdict(d) == OPEN else " So the two panels have different ceilings."
-    return (
-        f"All training images reach {_mean(published['full'])} by the teacher's own "
-        f"training and {_mean(shared['full'])} under CCFS's distillation, "
-        f"{interval(d)}.{apart}"
-    )
-
-
-def _bps(read: Read) -> str:
-    published, shared = read.panel(False), read.panel(True)
-    if "random-bps" not in published or "random" not in shared:
-        return ""
-    bps, parts, others = published["random-bps"], [], []
-    if _teacher(bps) == _teacher(shared["random"]):
-        others.append(("with CCFS's training", shared["random"]))
-    if "random" in published:
-        others.append(("with SelMatch's training", published["random"]))
-    for name, rows in others:
-        parts.append(f"{bracketed(_apart(bps, rows))} against {_mean(rows)} {name}")
-    return (
-        "Random images with the teacher, by the recipe of BPS (AdamW and CutMix; "
-        f"published after the paper), reach {_mean(bps)}"
-        f"{': ' * bool(parts)}{listed(parts)}."
-    )
-
-
-def _mean(rows: pandas.DataFrame) -> str:
-    return percent(rows["last"].astype(float).mean())

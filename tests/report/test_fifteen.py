@@ -65,7 +65,7 @@ def test_a_row_below_a_tenth_is_grey_and_the_line_divides(read):
 
 
 def test_the_finding_names_network_movement_and_little_work(read):
-    text = report.table1.answer(read).markdown
+    text = report.ranking.answer(read).markdown
     assert "This is for convnet-16-32" in text
     assert (
         "CCFS, under the same teacher: clearly above Random, Forgetting (grey) and"
@@ -79,7 +79,7 @@ def test_the_finding_names_network_movement_and_little_work(read):
 
 
 def test_the_finding_says_what_is_not_measured_and_that_a_leader_is_grey(read):
-    text = report.table1.answer(read).markdown
+    text = report.ranking.answer(read).markdown
     assert "too close to call with" not in text.splitlines()[0]
     same = "Of 4\N{NO-BREAK SPACE}sets measured with the same teacher for all"
     assert f"{same}, CCFS has the highest mean (96." in text
@@ -90,7 +90,7 @@ def test_the_finding_says_what_is_not_measured_and_that_a_leader_is_grey(read):
     for cell, p in list(read.found.items()):
         if cell[0] == "dsa":
             read.found[cell] = p.assign(last=p["last"].astype(float) + 10)
-    text = report.table1.answer(read).markdown
+    text = report.ranking.answer(read).markdown
     assert text.count("with less than a tenth of its published work)") == 2
     assert "all, DSA has the highest mean (102." in text
     # Leaders of labels alone are not those under a teacher.
@@ -98,7 +98,7 @@ def test_the_finding_says_what_is_not_measured_and_that_a_leader_is_grey(read):
 
 
 def test_all_images_show_what_either_panel_can_reach(read):
-    text = report.table1.answer(read).markdown
+    text = report.ranking.answer(read).markdown
     assert "All training images" not in text
     random = read.found["random", "selmatch"]
     for protocol, rows in zip(
@@ -109,7 +109,7 @@ def test_all_images_show_what_either_panel_can_reach(read):
         read.found["full", protocol] = rows
     read.rows.append(BY_NAME["full"])
     read.work["full"] = read.work["random"]
-    text = report.table1.answer(read).markdown.replace("\N{NO-BREAK SPACE}", " ")
+    text = report.ranking.answer(read).markdown.replace("\N{NO-BREAK SPACE}", " ")
     assert "reach 81.2 % by the teacher's own training and 76.2 % under" in text
     assert "\N{MINUS SIGN}5.0 points" in text and "have different ceilings" in text
 
@@ -122,7 +122,7 @@ def test_the_panel_with_one_teacher_leaves_out_rows_of_another(read):
     assert list(read.panel(True)) == ["random", "forgetting", "ccfs"]
     assert "dsa" in read.panel(False)
     assert read.other_teacher() == ["dsa"]
-    text = report.table1.answer(read).markdown
+    text = report.ranking.answer(read).markdown
     assert "Of 3\N{NO-BREAK SPACE}sets measured with the same teacher for all" in text
     assert "Measured with another teacher of the same recipe" in text
     assert "not in the panel with the same teacher for all: DSA." in text
@@ -145,7 +145,7 @@ def test_beside_the_oracle_stands_the_window_that_held_out_images_choose(house):
     assert "98.0 ± 2.5" in lines[at] and "91.0 ± 2.5" in lines[at + 1]
     assert "chosen on held-out training images" in lines[at + 1]
     assert "95.5" in lines[at + 1]
-    text = report.table1.answer(read).markdown
+    text = report.ranking.answer(read).markdown
     assert ", chosen by the test split" in text and "98.0" in text
 
 
@@ -211,7 +211,7 @@ def test_the_terminal_has_both_panels(read):
 
 def test_panels_without_random_or_without_rows_are_said(house):
     empty = Read(preset(), NAMES)
-    assert "No row of the paper's" in report.table1.answer(empty).markdown
+    assert "No row of the paper's" in report.ranking.answer(empty).markdown
     assert "not measured" in report.table1.gains(empty).markdown
     rows = [{"seed": s, "last": 60.0 + s, "best": 70, "images": 200} for s in range(3)]
     config = preset().hashed()
@@ -222,7 +222,7 @@ def test_panels_without_random_or_without_rows_are_said(house):
         provenance={},
     )
     alone = Read(preset(), NAMES)
-    text = report.table1.answer(alone).markdown
+    text = report.ranking.answer(alone).markdown
     assert "Of 1\N{NO-BREAK SPACE}set measured as published" in text
     assert "after the paper" not in report.table1.panel(alone).markdown
 
