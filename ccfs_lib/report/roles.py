@@ -190,7 +190,8 @@ def answer(roles: Sequence[Roles]) -> str:
     ]
     return (
         f"Distilled images in either role, against none {TITLES['filter']} and random "
-        f"images {TITLES['set']}: {'; '.join(each)}."
+        f"images {TITLES['set']}, each the mean of its effects with and without the "
+        f"other: {'; '.join(each)}."
         if each
         else ""
     )
