@@ -69,6 +69,11 @@ class Column:
         return forest.network(str(self.rows.iloc[0].get("network")))
 
     @property
+    def teacher(self) -> str:
+        """Which teacher it has, of several of one recipe: ", teacher 2"."""
+        return forest.teacher(self.rows.iloc[0])
+
+    @property
     def files(self) -> list[tuple[str, str]]:
         """(run, cell) of every results file that the column shows."""
         used = [(r, c) for rows in self.cells.values() for r, c in _files(rows)]
@@ -80,7 +85,8 @@ class Column:
         seeds = max(rows.seed.nunique() for rows in self.cells.values())
         network = f"{first.get('network')}, {first.scale} scale, {count(seeds, 'seed')}"
         run = min(self.rows.run.unique(), key=len)  # the others name their setting, too
-        return f"- *{self.head}, {self.network}*: {first.dataset}, {network}; `{run}`"
+        name = f"{self.head}, {self.network}{self.teacher}"
+        return f"- *{name}*: {first.dataset}, {network}; `{run}`"
 
     def __str__(self) -> str:
         """Describe in a few words what it is of."""
@@ -192,10 +198,11 @@ def ccfs(column: str, *values) -> dict[str, tuple]:
 
 
 def heads(columns: list[Column]) -> list[str]:
-    """Return the heads of our columns; of equal ones the network tells them apart."""
+    """Return the heads of our columns; network and teacher tell equal ones apart."""
     result = [f"ours, {column.head}" for column in columns]
-    if len(set(result)) < len(result):
-        result = [f"{h}, {c.network}" for h, c in zip(result, columns, strict=True)]
+    for more in ([f", {c.network}" for c in columns], [c.teacher for c in columns]):
+        if len(set(result)) < len(result):
+            result = [head + name for head, name in zip(result, more, strict=True)]
     return result
 
 

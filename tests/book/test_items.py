@@ -114,6 +114,19 @@ def test_equal_sizes_are_told_apart_by_the_network(tmp_path):
     assert f"| portion | {' | '.join(names)} |" in portions.body
 
 
+def test_equal_networks_are_told_apart_by_the_teacher(tmp_path):
+    where = {"dataset": "cifar100", "ipc": 50, "scale": "laptop", "network": "convnet"}
+    where["distillation"] = {"method": "cda"}
+    for seed in (0, 1):
+        for cell in ("simple-misclassified", "distilled"):
+            own = where | {"teacher_seed": seed, "teacher_last": 70.0 + seed}
+            measure(tmp_path, f"a{seed}", cell, [60], **own)
+    table = paper_tables.main_results(results.load(tmp_path))
+    ours = "ours, IPC 50, ConvNet"
+    assert f"| {ours} | {ours}, teacher 2 |" in table.body
+    assert "*IPC 50, ConvNet, teacher 2*: cifar100" in table.body
+
+
 def test_selmatch_of_table_1_is_shown_there_and_that_of_section_3_is_not(tmp_path):
     where = {"dataset": "cifar100", "ipc": 50, "image_size": 16, "scale": "laptop"}
     measure(tmp_path, "d", "selmatch", [90.0], dataset="digits", ipc=20)
