@@ -41,6 +41,8 @@ PAIRED = "paired by seed"  # named beside the intervals, wherever they are shown
 # What arms must share to be compared. The strategy is the arm, and seeds are paired.
 SETTINGS = {f.name for f in fields(Experiment)} - {"seeds", "data_root"}
 SETTINGS = SETTINGS - {"coarse", "fine"} | {"train", "test", "teacher_last"}
+# Settings whose files are hashed; those of sets differ from arm to arm.
+FILES = ("score", "ccfs_score", "teacher_from")
 # Of runs of Section 3.
 SETTINGS |= {"beta", "start", "matcher", "experts", "expert", "matching"}
 
@@ -149,10 +151,10 @@ def contradiction(
         if len(distinct) > 1 or len(gaps) > 1:
             distinct |= {"absent"} if True in gaps else set()
             return f"{column} ({', '.join(sorted(distinct))})"
-    # Of the user's files: an arm may be measured without one.
-    for column in [c for c in one if c.startswith("given.") and c in other]:
-        if len(found := {*one[column].dropna(), *other[column].dropna()}) > 1:
-            return f"the file of {column[6:]} (of {len(found)} contents)"
+    for name in {*FILES} - {*apart}:  # an arm may be measured without the file
+        found = {v for p in (one, other) for v in p.get(f"given.{name}", ()) if v == v}
+        if len(found - {None}) > 1:
+            return f"the file of {name} (of {len(found)} contents)"
     return ""
 
 

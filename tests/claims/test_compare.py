@@ -86,6 +86,8 @@ def test_other_contents_of_a_file_are_another_setting():
     one, other = (rows.assign(**{"given.score": name}) for name in ("a1", "b2"))
     assert contradiction(one, one) == contradiction(one, rows) == ""
     assert contradiction(one, other) == "the file of score (of 2 contents)"
+    sets = [rows.assign(**{"given.selected_from": name}) for name in ("a1", "b2")]
+    assert contradiction(*sets) == ""  # each arm has a set of its own
 
 
 def test_detectable_is_what_the_test_detects():
