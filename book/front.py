@@ -180,10 +180,9 @@ def elsewhere(runs: list[pandas.DataFrame], others: list[pandas.DataFrame]) -> s
     """Say how the same comparison ends with other teachers, and other learners."""
     sentences = []
     if runs:
-        data = [f"on {_place(some)} {_tally(some, PAIR)}" for _, some in _by_data(runs)]
         sentences.append(
             f"In {count(len(runs), 'other run')}, each with a teacher of its own, CCFS "
-            f"against random images is {'; '.join(data)}."
+            f"against random images is {_tally(runs, PAIR)}."
         )
     if others:
         each = listed([_learned(run) for run in others])
@@ -200,12 +199,6 @@ def _by_data(runs: list[pandas.DataFrame]) -> list[tuple[str, list[pandas.DataFr
     for run in runs:
         groups.setdefault(forest.data(run.iloc[0], pixels=False), []).append(run)
     return list(groups.items())
-
-
-def _place(runs: list[pandas.DataFrame]) -> str:
-    """Name the data of runs, with IPC and pixels where these are equal in all."""
-    places = {forest.place(run.iloc[0]) for run in runs}
-    return places.pop() if len(places) == 1 else forest.data(runs[0].iloc[0], False)
 
 
 def _learned(run: pandas.DataFrame) -> str:
@@ -226,15 +219,14 @@ def together(runs: list[pandas.DataFrame], again=()) -> str:
     pairs = forest.alike(m for run in several for m in ladder.measured(run, [alone]))
     if len(pairs) < FEW:
         return ""
-    words = {
-        step: [f"{name} {_valued(some, step)}" for name, some in _by_data(several)]
-        for step in (alone, added)
-    }
+    groups = _by_data(several)
+    first = [f"{name} {_valued(some, alone)}" for name, some in groups]
+    second = [_valued(some, added, False) for _, some in groups]
+    order = ", in this order," * (len(groups) > 1)
     return (
         f"**All {len(pairs)} pairs of data and network with alpha 0**, each with a "
-        "teacher of its own, points by data set: selection alone "
-        f"{listed(words[alone])}; distilled images "
-        f"{listed(words[added])}.{_further(again)}"
+        f"teacher of its own, points by data set: selection alone {listed(first)}; "
+        f"distilled images{order} {listed(second)}.{_further(again)}"
     )
 
 
@@ -255,20 +247,29 @@ def acting(rows: pandas.DataFrame) -> str:
     told = [r for r in roles.decompose(rows) if r.dataset not in SHOWN_ONLY]
     if not told:
         return ""
-    parts = [f"{r.name}: {bracketed(r.filter)} and {bracketed(r.set)}" for r in told]
+    names = [r.name.split(", ") for r in told]
+    alike = [part for part in names[0] if all(part in name for name in names[1:])]
+    alike = alike if len(told) > 1 else []  # the network, where all have the same
+    parts = [
+        f"{', '.join(part for part in name if part not in alike)}: "
+        f"{bracketed(r.filter)} and {bracketed(r.set)}"
+        for name, r in zip(names, told, strict=True)
+    ]
     seeds = " or ".join(map(str, sorted({r.filter.n_a for r in told})))
     return (
         "**What distilled images do** in the filters and in the final set, each the "
         "mean of its effects with and without the other, "
-        f"{seeds}{SPACE}seeds: {'; '.join(parts)} points."
+        f"{', '.join([*alike, f'{seeds}{SPACE}seeds'])}: {'; '.join(parts)} points."
     )
 
 
-def _valued(runs: list[pandas.DataFrame], step: ladder.Contrast) -> str:
+def _valued(
+    runs: list[pandas.DataFrame], step: ladder.Contrast, named: bool = True
+) -> str:
     """Average a step over pairs of data and network, or over the teachers of one pair.
 
     A pair with several teachers counts once; of one pair with one teacher, the interval
-    is over its seeds.
+    is over its seeds. named: say behind it over what the average is.
     """
     pairs = forest.alike(m for run in runs for m in ladder.measured(run, [step]))
     each = [m.difference for m in pairs[0]]
@@ -278,21 +279,18 @@ def _valued(runs: list[pandas.DataFrame], step: ladder.Contrast) -> str:
     else:
         d = between(each) if len(each) > 1 else each[0]
         of = count(len(each), "teacher") if len(each) > 1 else ""
-    return f"{bracketed(d)}{f' ({of})' if of else ''}"
+    return f"{bracketed(d)}{f' ({of})' * bool(of and named)}"
 
 
 def _tally(runs: list[pandas.DataFrame], pair: tuple[str, str]) -> str:
-    """Count verdicts on an arm against another: ahead in 2, behind in 1."""
-    words = _words(runs, pair)
-    ahead, behind, unclear = (words.count(word) for word in (HOLDS, FAILS, OPEN))
-    parts = [f"ahead in {ahead}"] * bool(ahead)
-    parts += [f"behind in {behind}"] * bool(behind)
-    parts += [f"too close to call in {unclear}"] * bool(unclear)
-    return listed(parts)
-
-
-def _words(runs: list[pandas.DataFrame], pair: tuple[str, str]) -> list[str]:
-    return [verdict(compare(run, *pair)) for run in runs]
+    """Say on which data an arm is ahead of another, and in how many runs each."""
+    said = {HOLDS: "ahead on", FAILS: "behind on", OPEN: "too close to call on"}
+    parts = []
+    for word, how in said.items():
+        alike = [run for run in runs if verdict(compare(run, *pair)) == word]
+        names = [f"{n}{f' ({len(r)})' * (len(r) > 1)}" for n, r in _by_data(alike)]
+        parts += [f"{how} {listed(names)}"] * bool(names)
+    return "; ".join(parts)
 
 
 def figure(folder: Path, to: Path) -> str:

@@ -85,9 +85,10 @@ def test_other_teachers_and_other_learners_are_counted_apart(tmp_path):
     assert (
         "In 4 other runs, each with a teacher of its own, CCFS against random" in line
     )
-    assert "images is on CIFAR-10 (16 px), IPC 50 ahead in 1; on" in line
-    assert "on CIFAR-100, IPC 50 ahead in 1 and behind in 1" in line
-    assert "on Tiny-ImageNet (20 classes), IPC 50 ahead in 1" in line
+    assert (
+        "images is ahead on CIFAR-10, Tiny-ImageNet (20 classes) and CIFAR-100;" in line
+    )
+    assert "; behind on CIFAR-100. For" in line
     assert line.endswith("images, 0.0 [\u22125.0, +5.0] (ConvNet) points.")
     # Its selection alone is another run, learnt by the same network.
     other = {"evaluation_network": "convnet", "alpha": 0.0}
@@ -143,7 +144,7 @@ def test_all_networks_with_alpha_0_are_averaged_from_three_on(tmp_path):
     # Means 4, 4, 5 and -3, -1, -3: 4.33 +- 4.303 * 0.577 / sqrt(3), -2.33 +- 2.87.
     line = line.replace("\xa0", " ")
     assert "selection alone CIFAR-100 +4.3 [+2.9, +5.8] (3 pairs); distilled" in line
-    assert line.endswith("CIFAR-100 \u22122.3 [\u22125.2, +0.5] (3 pairs).")
+    assert line.endswith("; distilled images \u22122.3 [\u22125.2, +0.5].")
 
 
 def test_a_data_set_of_one_pair_has_its_teachers_or_its_seeds(tmp_path):
@@ -164,7 +165,8 @@ def test_a_data_set_of_one_pair_has_its_teachers_or_its_seeds(tmp_path):
     # Of two pairs no interval; three teachers 3, 4, 5: 4 +- 4.303 / sqrt(3).
     three, two = "CIFAR-10 +4.0 [+1.5, +6.5] (3 teachers)", "CIFAR-100 +4.0 (2 pairs)"
     assert f"selection alone {three}, {two} and Tiny-ImageNet +5.0 [" in line
-    assert line.endswith("and Tiny-ImageNet +1.0 [+1.0, +1.0].")
+    assert ", in this order, \u22123.0 [" in line
+    assert line.endswith(" and +1.0 [+1.0, +1.0].")
     # Another size of a teacher that counts already stands beside the averages.
     more = {"dataset": "tiny-imagenet", "network": "one", "teacher_network": "one"}
     more |= {"scale": "laptop", "train": "tiny-imagenet", "ipc": 100}
