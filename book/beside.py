@@ -90,7 +90,9 @@ class Column:
 
     def __str__(self) -> str:
         """Describe in a few words what it is of."""
-        return f"{self.rows.dataset.iloc[0]}, {self.size}, {self.network}"
+        data = str(self.rows.dataset.iloc[0]).removesuffix("-jpeg")
+        name = DATASETS.get(data, data)
+        return f"{name}, {self.size}, {self.network}{self.teacher}"
 
     def share(self, noun: str) -> str:
         """Say how many of the paper's rows it has, and what it is of."""

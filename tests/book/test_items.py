@@ -97,7 +97,7 @@ def test_ours_stands_beside_the_papers_cell(tmp_path):
     assert found["Table 12"].columns and not found["Table 11"].columns
     (column,) = found["Table 12"].columns
     share = column.share(found["Table 12"].noun)
-    assert share == "1 of 6 strategies (cifar100, IPC 50, ResNet-18)"
+    assert share == "1 of 6 strategies (CIFAR-100, IPC 50, ResNet-18)"
     assert "standard deviation of five" in found["Table 1"].body
     assert "standard deviation" not in found["Table 3"].body  # it prints none
 
@@ -110,7 +110,7 @@ def test_equal_sizes_are_told_apart_by_the_network(tmp_path):
             measure(tmp_path, f"{run}{alpha}", "simple-misclassified", [60], **own)
     portions = paper_figures.portions(results.load(tmp_path))
     names = [str(column) for column in portions.columns]
-    assert names == ["cifar100, IPC 50, ResNet-18", "cifar100, IPC 50, ConvNet"]
+    assert names == ["CIFAR-100, IPC 50, ResNet-18", "CIFAR-100, IPC 50, ConvNet"]
     assert f"| portion | {' | '.join(names)} |" in portions.body
 
 
@@ -140,7 +140,7 @@ def test_selmatch_of_table_1_is_shown_there_and_that_of_section_3_is_not(tmp_pat
         measure(tmp_path, "a", cell, [40.0], **where)
     table = paper_tables.main_results(results.load(tmp_path))
     assert cells(table.body, "CIFAR-100")["SelMatch"][-1] == "40.0"
-    assert table.columns[0].share("rows").startswith("2 of 15 rows (cifar100")
+    assert table.columns[0].share("rows").startswith("2 of 15 rows (CIFAR-100")
 
 
 def test_a_method_with_a_budget_is_shown_if_it_got_enough_of_its_work(tmp_path):
