@@ -177,7 +177,8 @@ def stamped(
     """
     usual = usual or {}
     # HTML in one block, which every Markdown reader passes on.
-    head = "<tr><th>setting</th><th>here</th><th>the paper</th></tr>" if usual else ""
+    names = "<th>setting</th><th>here</th><th>the paper or its code</th>"
+    head = f"<tr>{names}</tr>" if usual else ""
     body = "".join(
         f"<tr><td><code>{k}</code></td><td>{html.escape(v)}</td>"
         + f"<td>{html.escape(usual.get(k, ''))}</td>" * bool(usual)
