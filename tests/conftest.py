@@ -2,7 +2,7 @@
 
 import os
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 # Processes that a test starts inherit both: the machine may have one core to spare,
@@ -20,6 +20,7 @@ import torch
 from ccfs_lib import data, networks
 from ccfs_lib.experiment import Experiment, Recipe, preset
 from ccfs_lib.runtime import plugins
+from ccfs_lib.runtime.checkpoint import Checkpoint
 from ccfs_lib.train import fit
 
 torch.set_num_threads(1)
@@ -63,6 +64,13 @@ def workshop(tmp_path, monkeypatch):
     for name, module in list(sys.modules.items()):
         if folder in Path(getattr(module, "__file__", None) or "/").parents:
             del sys.modules[name]
+
+
+@dataclass
+class EachEpoch(Checkpoint):
+    """A checkpoint that is written after every epoch."""
+
+    every: float = 0.0
 
 
 def small(**changes) -> Experiment:

@@ -13,18 +13,16 @@ import os
 import random
 import signal
 from collections import Counter
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import small
+from conftest import EachEpoch, small
 
 import ccfs_lib.pipeline.trainings
 from ccfs_lib import curriculum, results, step, train
 from ccfs_lib.distill import sre2l
 from ccfs_lib.pipeline import EVALUATION, Pipeline
-from ccfs_lib.runtime.checkpoint import Checkpoint
 from ccfs_lib.store import Store
 
 ARMS = ("simple-misclassified", "hard-classified", "random-hard")
@@ -120,7 +118,7 @@ def measure_all(folder: str, target: list | None = None) -> None:
     os.environ["CCFS_CACHE"] = folder + "/cache"
     os.environ["CCFS_RESULTS"] = folder + "/results"
     torch.set_num_threads(1)
-    ccfs_lib.pipeline.trainings.Checkpoint = partial(Checkpoint, every=0)
+    ccfs_lib.pipeline.trainings.Checkpoint = EachEpoch
     places = Places(target)
     places.watch()
     for arm in ARMS:

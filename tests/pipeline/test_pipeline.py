@@ -8,13 +8,12 @@ import signal
 import time
 from collections import Counter
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import small
+from conftest import EachEpoch, small
 from PIL import Image
 
 import ccfs_lib.pipeline.trainings
@@ -33,7 +32,6 @@ from ccfs_lib.pipeline import (
 from ccfs_lib.pipeline.table1 import Table1Pipeline
 from ccfs_lib.pipeline.trainings import Trainings
 from ccfs_lib.runtime import paths
-from ccfs_lib.runtime.checkpoint import Checkpoint
 from ccfs_lib.runtime.device import arithmetic
 from ccfs_lib.store import Store, StoreWarning
 from ccfs_lib.table1 import Choices, parse
@@ -525,14 +523,11 @@ def test_a_folder_of_images_end_to_end(house, digits):
 # -- interrupted -----------------------------------------------------------------------
 
 
-EACH_EPOCH = partial(Checkpoint, every=0)
-
-
 # 66 batches of the teacher, 5 iterations, filters of 2 and 2 batches, then 4.
 @pytest.mark.parametrize("steps", [3, 50, 68, 72, 74, 78])
 def test_ctrl_c_anywhere_then_the_same_rows(undisturbed, tmp_path, monkeypatch, steps):
     """Stop after some batches or iterations of whatever stage that is in."""
-    monkeypatch.setattr(ccfs_lib.pipeline.trainings, "Checkpoint", EACH_EPOCH)
+    monkeypatch.setattr(ccfs_lib.pipeline.trainings, "Checkpoint", EachEpoch)
     left, augment, views = [steps], step.augment, sre2l.views
 
     def tick():
@@ -566,7 +561,7 @@ def measure_some(folder: str) -> None:
     """A process of its own, to be killed: measures the arms one after the other."""
     os.environ["CCFS_CACHE"] = folder + "/cache"
     os.environ["CCFS_RESULTS"] = folder + "/results"
-    ccfs_lib.pipeline.trainings.Checkpoint = EACH_EPOCH
+    ccfs_lib.pipeline.trainings.Checkpoint = EachEpoch
     torch.set_num_threads(1)
     for arm in SOME:
         Pipeline(small()).measure(arm)
