@@ -224,9 +224,9 @@ def together(runs: list[pandas.DataFrame], again=()) -> str:
     second = [_valued(some, added, False) for _, some in groups]
     order = ", in this order," * (len(groups) > 1)
     return (
-        f"**All {len(pairs)} pairs of data and network with alpha 0**, each with a "
-        f"teacher of its own, points by data set: selection alone {listed(first)}; "
-        f"distilled images{order} {listed(second)}.{_further(again)}"
+        f"**All {len(pairs)} pairs of data and network with alpha 0**, points by data "
+        f"set: selection alone {listed(first)}; distilled images{order} "
+        f"{listed(second)}.{_further(again)}"
     )
 
 

@@ -199,11 +199,11 @@ def panel(read: Read, shared: bool = False) -> Text:
     caption = (
         f"{how} Test accuracy after the last epoch, percent, mean ± half of the 95 % t "
         "interval. Passes: millions of images through a network to build one set; "
-        "share: of the work with the published settings; here: wall time on this "
-        "machine, other work beside it included; MB: size of the set. Difficulty "
-        "scores that others published are free here. Grey: less than "
-        f"a tenth of the published work. {DASH}: no epoch before the last was better "
-        "or tested, not printed, or not known."
+        "share: of the work with the published settings, none where nothing is built; "
+        "here: wall time on this machine, other work beside it included; MB: size of "
+        "the set. Difficulty scores that others published are free here. Grey: less "
+        f"than a tenth of the published work. {DASH}: no epoch before the last was "
+        "better or tested, not printed, or not known."
     )
     return table(caption, _head(read), body)
 
@@ -273,7 +273,7 @@ def _cost(read: Read, row: Row, spent: Work, rows: pandas.DataFrame) -> list[str
         passes, share = DASH, DASH
     else:
         passes = _millions(spent.passes)
-        share = _percent(100 * spent.share) if spent.published else "nothing to build"
+        share = _percent(100 * spent.share) if spent.published else "none"
     took = read.minutes(row) if spent.stages or row.function else DASH
     side = read.table.train.image_size
     sizes = rows["images"].astype(float) * 3 * side**2
