@@ -150,8 +150,8 @@ def teacher(run: pandas.DataFrame) -> str:
     theirs = f" (the paper's, trained otherwise, {percent(printed)})" if printed else ""
     return (
         f"**The teacher.** With hard labels and else the same recipe, random images "
-        f"reach {alone}{theirs}. With this recipe the teacher is worth "
-        f"{bracketed(d)} points on them, and the choice of the set {bracketed(chosen)}."
+        f"reach {alone}{theirs}. Here the teacher is worth {bracketed(d)} points on "
+        f"them, the choice of the set {signed(chosen.mean)}."
     )
 
 
