@@ -61,7 +61,7 @@ def test_the_teacher_and_the_parts_are_said_where_they_were_measured(tmp_path):
     measure(tmp_path, CCFS, shifted(2.5, 1.5), run="c-alpha0", alpha=0.0)
     text = front.abstract(tmp_path)
     teacher = sentence(text, "The teacher")
-    assert "41.0" in teacher and "worth +20.0 [" in teacher and "set +3.0 [" in teacher
+    assert "41.0" in teacher and "worth +20.0 [" in teacher and "set +3.0." in teacher
     parts = sentence(text, "The parts")
     assert "+2.5" in parts and "too close to call" in parts and "is open" in parts
     measure(tmp_path, CCFS, shifted(4.0), run="c-alpha0", alpha=0.0)
