@@ -187,7 +187,7 @@ def elsewhere(runs: list[pandas.DataFrame], others: list[pandas.DataFrame]) -> s
     if others:
         each = listed([_learned(run) for run in others])
         sentences.append(
-            "For networks that took no part in the selection its sets are worth, "
+            "For networks without a part in the selection its sets are worth, "
             f"against random images, {each} points."
         )
     return f"**Elsewhere.** {' '.join(sentences)}" if sentences else ""
@@ -258,7 +258,7 @@ def acting(rows: pandas.DataFrame) -> str:
     seeds = " or ".join(map(str, sorted({r.filter.n_a for r in told})))
     return (
         "**What distilled images do** in the filters and in the final set, each the "
-        "mean of its effects with and without the other, "
+        "mean with and without the other, "
         f"{', '.join([*alike, f'{seeds}{SPACE}seeds'])}: {'; '.join(parts)} points."
     )
 

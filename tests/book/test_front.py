@@ -190,7 +190,7 @@ def test_both_roles_of_distilled_images_are_told_where_they_are_apart(tmp_path):
     line = sentence(front.abstract(tmp_path), "What distilled images do")
     # Filters: (3 - 2.5 + 1 - 0) / 2; set: (3 - 1 + 2.5 - 0) / 2.
     where = "CIFAR-100, IPC 50, ResNet-18"
-    assert "each the mean of its effects with and without the other, 3" in line
+    assert "each the mean with and without the other, 3" in line
     assert f"seeds: {where}: +0.7 [+0.6, +0.9] and +2.2 [" in line
     digits = {"dataset": "digits", "train": "d", "run": "d"}
     for arm in (CCFS, "ccfs-filters", "ccfs-set", "ccfs-neither"):
