@@ -186,8 +186,8 @@ def _put_aside(path: Path, old: dict, config: dict) -> dict:
         return {}
     folder = path.parent / "replaced"
     folder.mkdir(exist_ok=True)
-    names = (folder / f"{path.stem}-{number}.json" for number in itertools.count(1))
-    kept = next(name for name in names if not name.exists())
+    free = (folder / f"{path.stem}-{number}.json" for number in itertools.count(1))
+    kept = next(name for name in free if not name.exists())
     os.replace(path, kept)
     names = [k for k in {**known, **config} if known.get(k) != config.get(k)]
     odd = next((n for n in names if n not in ("seeds", "dataset")), "")

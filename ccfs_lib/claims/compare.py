@@ -151,7 +151,7 @@ def contradiction(
         if len(distinct) > 1 or len(gaps) > 1:
             distinct |= {"absent"} if True in gaps else set()
             return f"{column} ({', '.join(sorted(distinct))})"
-    for name in {*FILES} - {*apart}:  # an arm may be measured without the file
+    for name in [n for n in FILES if n not in apart]:  # an arm may do without one
         found = {v for p in (one, other) for v in p.get(f"given.{name}", ()) if v == v}
         if len(found - {None}) > 1:
             return f"the file of {name} (of {len(found)} contents)"

@@ -26,6 +26,7 @@ from ccfs_lib.train import Fit, fit, predict
 if TYPE_CHECKING:
     from ccfs_lib.pipeline.squeeze import Teacher
 
+DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 FIGURES = ("last", "best", "losses", "images", "seconds")  # of a training, kept
 
 
@@ -289,9 +290,8 @@ def _figures(done: Fit) -> dict:
 
 def _warn_dropout(network: nn.Module, name: str) -> None:
     """Tell of dropout: its draws come from PyTorch's generator, which no seed sets."""
-    kind = torch.nn.modules.dropout._DropoutNd
     if parent_process() is None and any(
-        isinstance(part, kind) and part.p > 0 for part in network.modules()
+        isinstance(part, DROPOUT) and part.p > 0 for part in network.modules()
     ):
         warnings.warn(
             f"network {name!r} has dropout, whose draws the seed does not fix: equal "
