@@ -17,6 +17,7 @@ from ccfs_lib.cost import Stage
 from ccfs_lib.experiment import Experiment, datasets
 from ccfs_lib.pipeline.table1 import Table1Pipeline
 from ccfs_lib.pipeline.work import Work, work
+from ccfs_lib.report.arms import SHOWN
 from ccfs_lib.report.charts import Line, beside, intervals
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend
 from ccfs_lib.report.text import (
@@ -368,7 +369,7 @@ def scatter(read: Read):
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     ax.xaxis.set_major_formatter(lambda passes, _: f"{passes / 1e6:g}")
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.margins(x=0.06, y=0.06)
+    ax.margins(x=0.06, y=0.12)
     ax.grid()
     beside(ax, marks)
     legend(ax, columns=4)
@@ -388,7 +389,7 @@ def gains(read: Read):
         both = zip(*by_seed(rows, panel["random"]), strict=True)
         points = [one - other for one, other in both]
         colour = "grey" if read.grey(name) else COLOURS[row.family]
-        aside = "" if math.isnan(d.half) else verdict(d)
+        aside = "" if math.isnan(d.half) else SHOWN[verdict(d)][1]
         title = f"{row.title} {MINUS} random"
         lines.append(Line(title, d.mean, d.half, points, colour, aside))
     return intervals(lines, "difference (points)", {"as random": 0.0})
