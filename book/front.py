@@ -1,4 +1,4 @@
-"""The front page: an abstract and one figure, both computed from results.
+"""The front page: an abstract, one figure and two tables, computed from results.
 
 The largest run comes first. No word is chosen here that an interval could contradict:
 each sentence has a form for a difference above zero, below zero, and for an open one.
@@ -75,7 +75,6 @@ def abstract(folder: Path) -> str:
     if rows.empty:
         return NOTHING
     runs, others = ladder.runs(rows), ladder.elsewhere(rows)
-    again = ladder.dependent(rows)
     if not runs:
         return "No run on photographs has both CCFS and a random set yet.\n"
     sentences = [
@@ -83,11 +82,20 @@ def abstract(folder: Path) -> str:
         teacher(runs[0]),
         parts(runs[0]),
         elsewhere(runs[1:], others),
-        together(runs, again),
-        acting(rows),
         verdicts.counted(folder),
     ]
     return "".join(f"- {sentence}\n" for sentence in sentences if sentence)
+
+
+def averages(folder: Path) -> str:
+    """Write what the parts are worth on every data set, in two tables (MyST)."""
+    try:
+        rows = load(folder)
+    except InputError:
+        return ""
+    if rows.empty:
+        return ""
+    return together(ladder.runs(rows), ladder.dependent(rows)) + acting(rows)
 
 
 def control(run: pandas.DataFrame) -> str:
@@ -210,76 +218,81 @@ def _learned(run: pandas.DataFrame) -> str:
 
 
 def together(runs: list[pandas.DataFrame], again=()) -> str:
-    """Say what both parts are worth by data set; from three pairs with networks on.
+    """Tabulate what both parts are worth by data set; none below three pairs.
 
     again: further runs of the same teachers, which the averages leave out.
     """
-    alone, added = ladder.STEPS[1:3]  # selection alone, distilled images
+    steps = ladder.STEPS[1:3]  # selection alone, distilled images
     several = [run for run in runs if ALPHA0 in set(run["cell"])]
-    pairs = forest.alike(m for run in several for m in ladder.measured(run, [alone]))
+    measured = [m for run in several for m in ladder.measured(run, steps[:1])]
+    pairs = forest.alike(measured)
     if len(pairs) < FEW:
         return ""
-    groups = _by_data(several)
-    first = [f"{name} {_valued(some, alone)}" for name, some in groups]
-    second = [_valued(some, added, False) for _, some in groups]
-    order = ", in this order," * (len(groups) > 1)
-    return (
-        f"**All {len(pairs)} pairs of data and network with alpha 0**, points by data "
-        f"set: selection alone {listed(first)}; distilled images{order} "
-        f"{listed(second)}.{_further(again)}"
+    lines = []
+    for name, some in _by_data(several):
+        values, over = zip(*(_average(some, step) for step in steps), strict=True)
+        lines.append((f"{name}, {over[0]}", *map(bracketed, values)))
+    for run in again:
+        if ALPHA0 in set(run["cell"]):
+            name = f"{forest.place(run.iloc[0])} (teacher counted above)"
+            lines.append(
+                (name, *(bracketed(compare(run, s.left, s.right)) for s in steps))
+            )
+    return _table(
+        f"**By data set**, all {len(pairs)} pairs of data and network with alpha 0, in "
+        "points; intervals are over pairs, over teachers or over seeds, as named:",
+        ("", "selection alone", "distilled images"),
+        lines,
     )
 
 
-def _further(again: Sequence[pandas.DataFrame]) -> str:
-    """Say what runs give that are not averaged, as their teacher counts already."""
-    parts = [
-        f"{forest.place(run.iloc[0])}, {bracketed(compare(run, ALPHA0, 'random'))} and "
-        f"{bracketed(compare(run, CCFS, ALPHA0))}"
-        for run in again
-        if ALPHA0 in set(run["cell"])
-    ]
-    text = f" Not averaged, since its teacher counts already: {'; '.join(parts)}."
-    return text * bool(parts)
-
-
 def acting(rows: pandas.DataFrame) -> str:
-    """Say what distilled images are worth in the filters, and in the final set."""
+    """Tabulate what distilled images are worth in the filters, and in the final set."""
     told = [r for r in roles.decompose(rows) if r.dataset not in SHOWN_ONLY]
     if not told:
         return ""
     names = [r.name.split(", ") for r in told]
     alike = [part for part in names[0] if all(part in name for name in names[1:])]
     alike = alike if len(told) > 1 else []  # the network, where all have the same
-    parts = [
-        f"{', '.join(part for part in name if part not in alike)}: "
-        f"{bracketed(r.filter)} and {bracketed(r.set)}"
+    lines = [
+        (
+            ", ".join(part for part in name if part not in alike),
+            bracketed(r.filter),
+            bracketed(r.set),
+        )
         for name, r in zip(names, told, strict=True)
     ]
     seeds = " or ".join(map(str, sorted({r.filter.n_a for r in told})))
-    return (
-        "**What distilled images do** in the filters and in the final set, each the "
-        "mean with and without the other, "
-        f"{', '.join([*alike, f'{seeds}{SPACE}seeds'])}: {'; '.join(parts)} points."
+    about = ", ".join([*alike, f"{seeds}{SPACE}seeds"])
+    return _table(
+        f"**Where distilled images act** ({about}): what they are worth in the filters "
+        "and in the final set, each the mean with and without the other, in points:",
+        ("", *roles.TITLES.values()),
+        lines,
     )
 
 
-def _valued(
-    runs: list[pandas.DataFrame], step: ladder.Contrast, named: bool = True
-) -> str:
-    """Average a step over pairs of data and network, or over the teachers of one pair.
+def _table(lead: str, head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Write a sentence and a small table without a caption (MyST)."""
+    rows = [head, ["---", *["--:"] * (len(head) - 1)], *lines]
+    return "\n".join([lead, "", *(f"| {' | '.join(r)} |" for r in rows), "", ""])
 
-    A pair with several teachers counts once; of one pair with one teacher, the interval
-    is over its seeds. named: say behind it over what the average is.
+
+def _average(
+    runs: list[pandas.DataFrame], step: ladder.Contrast
+) -> tuple[Difference, str]:
+    """Average a step over pairs of data and network, teachers of one pair, or seeds.
+
+    A pair with several teachers counts once. Returns the average and what it is over.
     """
     pairs = forest.alike(m for run in runs for m in ladder.measured(run, [step]))
     each = [m.difference for m in pairs[0]]
     if len(pairs) > 1:
         d = between([pooled([m.difference for m in pair]) for pair in pairs])
-        of = count(len(pairs), "pair")
-    else:
-        d = between(each) if len(each) > 1 else each[0]
-        of = count(len(each), "teacher") if len(each) > 1 else ""
-    return f"{bracketed(d)}{f' ({of})' * bool(of and named)}"
+        return d, count(len(pairs), "pair")
+    if len(each) > 1:
+        return between(each), count(len(each), "teacher")
+    return each[0], count(each[0].n_a, "seed")
 
 
 def _tally(runs: list[pandas.DataFrame], pair: tuple[str, str]) -> str:

@@ -46,6 +46,7 @@ def write(root: Path = ROOT) -> None:
     texts = {
         "abstract": front.abstract(root / "data" / "results"),
         "forest": front.figure(root / "data" / "results", folder),
+        "averages": front.averages(root / "data" / "results"),
         "steps": front.others(root / "data" / "results", folder),
         "short": verdicts.short(root / "data" / "results"),
         "summary": findings.write_up(

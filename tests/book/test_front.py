@@ -126,6 +126,14 @@ def test_the_first_sentence_has_the_scale_and_an_unequal_batch(tmp_path):
     assert parts.endswith("(with equal batches, in the other 2 seeds, +2.0).")
 
 
+def lines(text: str, name: str) -> dict[str, list[str]]:
+    """Read the table below a bold name: the cells of every line by its first one."""
+    _, found, rest = text.replace("\xa0", " ").partition(f"**{name}")
+    table = [s for s in rest.split("\n\n")[1].splitlines() if found]
+    cells = [[c.strip() for c in s.strip("|").split("|")] for s in table[2:]]
+    return {first: others for first, *others in cells}
+
+
 def test_all_networks_with_alpha_0_are_averaged_from_three_on(tmp_path):
     """Two teachers of one network are one value, their mean."""
     # CCFS, alpha 0; minus random.
@@ -135,16 +143,16 @@ def test_all_networks_with_alpha_0_are_averaged_from_three_on(tmp_path):
         other["scale"] = "laptop"
         other["teacher_seed"] = int(run == "c-again")
         enough = run == "c-again"  # three are there before it
-        assert ("pairs of data and network" in front.abstract(tmp_path)) == enough
+        assert ("pairs of data and network" in front.averages(tmp_path)) == enough
         both = zip((run, f"{run}-alpha0"), gains, (0.2, 0.0), strict=True)
         for name, gain, alpha in both:
             measure(tmp_path, CCFS, shifted(gain), name, **other | {"alpha": alpha})
         measure(tmp_path, "random", NEAR, run, **other)
-    line = sentence(front.abstract(tmp_path), "All 3 pairs of data and network")
+    text = front.averages(tmp_path)
+    assert "all 3 pairs of data and network" in text
     # Means 4, 4, 5 and -3, -1, -3: 4.33 +- 4.303 * 0.577 / sqrt(3), -2.33 +- 2.87.
-    line = line.replace("\xa0", " ")
-    assert "selection alone CIFAR-100 +4.3 [+2.9, +5.8] (3 pairs); distilled" in line
-    assert line.endswith("; distilled images \u22122.3 [\u22125.2, +0.5].")
+    both = ["+4.3 [+2.9, +5.8]", "\u22122.3 [\u22125.2, +0.5]"]
+    assert lines(text, "By data set") == {"CIFAR-100, 3 pairs": both}
 
 
 def test_a_data_set_of_one_pair_has_its_teachers_or_its_seeds(tmp_path):
@@ -161,41 +169,42 @@ def test_a_data_set_of_one_pair_has_its_teachers_or_its_seeds(tmp_path):
     for seed, gain in enumerate((3, 4, 5)):
         pair("cifar10", "one", (1, gain), teacher_seed=seed)
     pair("tiny-imagenet", "one", (6, 5))
-    line = sentence(front.abstract(tmp_path), "All 4 pairs").replace("\xa0", " ")
-    # Of two pairs no interval; three teachers 3, 4, 5: 4 +- 4.303 / sqrt(3).
-    three, two = "CIFAR-10 +4.0 [+1.5, +6.5] (3 teachers)", "CIFAR-100 +4.0 (2 pairs)"
-    assert f"selection alone {three}, {two} and Tiny-ImageNet +5.0 [" in line
-    assert ", in this order, \u22123.0 [" in line
-    assert line.endswith(" and +1.0 [+1.0, +1.0].")
-    # Another size of a teacher that counts already stands beside the averages.
+    found = lines(front.averages(tmp_path), "By data set")
+    # Three teachers 3, 4, 5: 4 +- 4.303 / sqrt(3); of two pairs no interval.
+    three = ["+4.0 [+1.5, +6.5]", "\u22123.0 [\u22125.5, \u22120.5]"]
+    assert found["CIFAR-10, 3 teachers"] == three
+    assert found["CIFAR-100, 2 pairs"] == ["+4.0", "\u22123.0"]
+    seeds = ["+5.0 [+4.8, +5.2]", "+1.0 [+1.0, +1.0]"]
+    assert found["Tiny-ImageNet, 3 seeds"] == seeds and len(found) == 3
+    # Another size of a teacher that counts already stands below the averages.
     more = {"dataset": "tiny-imagenet", "network": "one", "teacher_network": "one"}
     more |= {"scale": "laptop", "train": "tiny-imagenet", "ipc": 100}
     for run, gain, alpha in ("z", 3, 0.2), ("z-0", 1, 0.0):
         measure(tmp_path, CCFS, shifted(gain), run, **more | {"alpha": alpha})
     measure(tmp_path, "random", NEAR, "z", **more)
-    again = sentence(front.abstract(tmp_path), "All 4 pairs").replace("\xa0", " ")
-    assert again.startswith(line)
-    assert again.endswith(
-        "Not averaged, since its teacher counts already: Tiny-ImageNet, IPC 100, +1.0 "
-        "[+0.8, +1.2] and +2.0 [+2.0, +2.0]."
-    )
+    again = lines(front.averages(tmp_path), "By data set")
+    added = ["+1.0 [+0.8, +1.2]", "+2.0 [+2.0, +2.0]"]
+    assert again == found | {"Tiny-ImageNet, IPC 100 (teacher counted above)": added}
 
 
 def test_both_roles_of_distilled_images_are_told_where_they_are_apart(tmp_path):
+    assert front.averages(tmp_path) == ""
     for arm, gain in ((CCFS, 3), ("ccfs-filters", 1), ("ccfs-set", 2.5)):
         measure(tmp_path, arm, shifted(gain))
     measure(tmp_path, "random", NEAR)
-    assert "What distilled images do" not in front.abstract(tmp_path)
+    assert front.averages(tmp_path) == ""
     measure(tmp_path, "ccfs-neither", NEAR)
-    line = sentence(front.abstract(tmp_path), "What distilled images do")
+    text = front.averages(tmp_path)
+    assert "each the mean with and without the other" in text
+    assert "(3\xa0seeds)" in text
     # Filters: (3 - 2.5 + 1 - 0) / 2; set: (3 - 1 + 2.5 - 0) / 2.
-    where = "CIFAR-100, IPC 50, ResNet-18"
-    assert "each the mean with and without the other, 3" in line
-    assert f"seeds: {where}: +0.7 [+0.6, +0.9] and +2.2 [" in line
+    ((where, found),) = lines(text, "Where distilled images act").items()
+    assert where == "CIFAR-100, IPC 50, ResNet-18"
+    assert found[0] == "+0.7 [+0.6, +0.9]" and found[1].startswith("+2.2 [")
     digits = {"dataset": "digits", "train": "d", "run": "d"}
     for arm in (CCFS, "ccfs-filters", "ccfs-set", "ccfs-neither"):
         measure(tmp_path, arm, NEAR, **digits)
-    assert sentence(front.abstract(tmp_path), "What distilled images do") == line
+    assert front.averages(tmp_path) == text
 
 
 def test_nothing_measured_is_said_and_drawn_as_nothing(tmp_path):
