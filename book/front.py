@@ -1,4 +1,4 @@
-"""The front page: an abstract, one figure and two tables, computed from results.
+"""The front page: an abstract, a figure and a small table, computed from results.
 
 The largest run comes first. No word is chosen here that an interval could contradict:
 each sentence has a form for a difference above zero, below zero, and for an open one.
@@ -68,10 +68,7 @@ DIAMONDS = (
 
 def abstract(folder: Path) -> str:
     """Write the abstract as a list; folder: data/results (MyST)."""
-    try:
-        rows = load(folder)
-    except InputError:
-        return NOTHING
+    rows = _read(folder)
     if rows.empty:
         return NOTHING
     runs, others = ladder.runs(rows), ladder.elsewhere(rows)
@@ -88,14 +85,22 @@ def abstract(folder: Path) -> str:
 
 
 def averages(folder: Path) -> str:
-    """Write what the parts are worth on every data set, in two tables (MyST)."""
+    """Tabulate what both parts are worth on every data set (MyST); "" where unknown."""
+    rows = _read(folder)
+    return together(ladder.runs(rows), ladder.dependent(rows)) if len(rows) else ""
+
+
+def acts(folder: Path) -> str:
+    """Tabulate where distilled images act (MyST); "" where it was not measured."""
+    rows = _read(folder)
+    return acting(rows) if len(rows) else ""
+
+
+def _read(folder: Path) -> pandas.DataFrame:
     try:
-        rows = load(folder)
-    except InputError:
-        return ""
-    if rows.empty:
-        return ""
-    return together(ladder.runs(rows), ladder.dependent(rows)) + acting(rows)
+        return load(folder)
+    except InputError:  # nothing measured yet
+        return pandas.DataFrame()
 
 
 def control(run: pandas.DataFrame) -> str:
@@ -239,8 +244,8 @@ def together(runs: list[pandas.DataFrame], again=()) -> str:
                 (name, *(bracketed(compare(run, s.left, s.right)) for s in steps))
             )
     return _table(
-        f"**By data set**, all {len(pairs)} pairs of data and network with alpha 0, in "
-        "points; intervals are over pairs, over teachers or over seeds, as named:",
+        f"All {len(pairs)} pairs of data and network with alpha 0, in points. "
+        "Intervals are over pairs, over teachers or over seeds, as named.",
         ("", "selection alone", "distilled images"),
         lines,
     )
@@ -265,8 +270,8 @@ def acting(rows: pandas.DataFrame) -> str:
     seeds = " or ".join(map(str, sorted({r.filter.n_a for r in told})))
     about = ", ".join([*alike, f"{seeds}{SPACE}seeds"])
     return _table(
-        f"**Where distilled images act** ({about}): what they are worth in the filters "
-        "and in the final set, each the mean with and without the other, in points:",
+        f"**Where distilled images act** ({about}): points of accuracy in the filters "
+        "and in the final set, each the mean with and without the other.",
         ("", *roles.TITLES.values()),
         lines,
     )
@@ -321,10 +326,8 @@ def others(folder: Path, to: Path) -> str:
 
 
 def _figure(folder: Path, to: Path, name: str, steps, caption: str) -> str:
-    try:
-        runs = ladder.runs(load(folder))
-    except InputError:
-        runs = []
+    rows = _read(folder)
+    runs = ladder.runs(rows) if len(rows) else []
     measured = {
         step.name: [found for run in runs for found in ladder.measured(run, [step])]
         for step in steps

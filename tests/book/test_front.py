@@ -127,8 +127,8 @@ def test_the_first_sentence_has_the_scale_and_an_unequal_batch(tmp_path):
 
 
 def lines(text: str, name: str) -> dict[str, list[str]]:
-    """Read the table below a bold name: the cells of every line by its first one."""
-    _, found, rest = text.replace("\xa0", " ").partition(f"**{name}")
+    """Read the table below a sentence: the cells of every line by its first one."""
+    _, found, rest = text.replace("\xa0", " ").partition(name)
     table = [s for s in rest.split("\n\n")[1].splitlines() if found]
     cells = [[c.strip() for c in s.strip("|").split("|")] for s in table[2:]]
     return {first: others for first, *others in cells}
@@ -149,10 +149,10 @@ def test_all_networks_with_alpha_0_are_averaged_from_three_on(tmp_path):
             measure(tmp_path, CCFS, shifted(gain), name, **other | {"alpha": alpha})
         measure(tmp_path, "random", NEAR, run, **other)
     text = front.averages(tmp_path)
-    assert "all 3 pairs of data and network" in text
+    assert "All 3 pairs of data and network" in text
     # Means 4, 4, 5 and -3, -1, -3: 4.33 +- 4.303 * 0.577 / sqrt(3), -2.33 +- 2.87.
     both = ["+4.3 [+2.9, +5.8]", "\u22122.3 [\u22125.2, +0.5]"]
-    assert lines(text, "By data set") == {"CIFAR-100, 3 pairs": both}
+    assert lines(text, "All") == {"CIFAR-100, 3 pairs": both}
 
 
 def test_a_data_set_of_one_pair_has_its_teachers_or_its_seeds(tmp_path):
@@ -169,7 +169,7 @@ def test_a_data_set_of_one_pair_has_its_teachers_or_its_seeds(tmp_path):
     for seed, gain in enumerate((3, 4, 5)):
         pair("cifar10", "one", (1, gain), teacher_seed=seed)
     pair("tiny-imagenet", "one", (6, 5))
-    found = lines(front.averages(tmp_path), "By data set")
+    found = lines(front.averages(tmp_path), "All")
     # Three teachers 3, 4, 5: 4 +- 4.303 / sqrt(3); of two pairs no interval.
     three = ["+4.0 [+1.5, +6.5]", "\u22123.0 [\u22125.5, \u22120.5]"]
     assert found["CIFAR-10, 3 teachers"] == three
@@ -182,19 +182,19 @@ def test_a_data_set_of_one_pair_has_its_teachers_or_its_seeds(tmp_path):
     for run, gain, alpha in ("z", 3, 0.2), ("z-0", 1, 0.0):
         measure(tmp_path, CCFS, shifted(gain), run, **more | {"alpha": alpha})
     measure(tmp_path, "random", NEAR, "z", **more)
-    again = lines(front.averages(tmp_path), "By data set")
+    again = lines(front.averages(tmp_path), "All")
     added = ["+1.0 [+0.8, +1.2]", "+2.0 [+2.0, +2.0]"]
     assert again == found | {"Tiny-ImageNet, IPC 100 (teacher counted above)": added}
 
 
 def test_both_roles_of_distilled_images_are_told_where_they_are_apart(tmp_path):
-    assert front.averages(tmp_path) == ""
+    assert front.acts(tmp_path) == ""
     for arm, gain in ((CCFS, 3), ("ccfs-filters", 1), ("ccfs-set", 2.5)):
         measure(tmp_path, arm, shifted(gain))
     measure(tmp_path, "random", NEAR)
-    assert front.averages(tmp_path) == ""
+    assert front.acts(tmp_path) == ""
     measure(tmp_path, "ccfs-neither", NEAR)
-    text = front.averages(tmp_path)
+    text = front.acts(tmp_path)
     assert "each the mean with and without the other" in text
     assert "(3\xa0seeds)" in text
     # Filters: (3 - 2.5 + 1 - 0) / 2; set: (3 - 1 + 2.5 - 0) / 2.
@@ -204,7 +204,7 @@ def test_both_roles_of_distilled_images_are_told_where_they_are_apart(tmp_path):
     digits = {"dataset": "digits", "train": "d", "run": "d"}
     for arm in (CCFS, "ccfs-filters", "ccfs-set", "ccfs-neither"):
         measure(tmp_path, arm, NEAR, **digits)
-    assert front.averages(tmp_path) == text
+    assert front.acts(tmp_path) == text
 
 
 def test_nothing_measured_is_said_and_drawn_as_nothing(tmp_path):
