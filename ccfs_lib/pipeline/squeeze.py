@@ -59,6 +59,11 @@ class Teacher:
         return key | {"teacher": f"{self.key}-{self.mark}"}
 
 
+# Given weights that name a teacher are asked about so many images; in half precision
+# they answer a few otherwise.
+CHECKED, SAME = 1000, 0.95
+
+
 class Squeeze:
     """Teacher and difficulty of an experiment, computed or read when asked for.
 
@@ -159,6 +164,7 @@ class Squeeze:
         seed, named = self.seeds[0], card.get("key", "")
         if named and named == store_key(self._key(seed)) and self.has(seed):
             artefact = self.run(seed)  # its answers, from the weights as trained
+            self._check_answers(network, artefact)
         else:
             key = {"weights": weights.digest(network.state_dict())}
             key |= {"network": self.network, "images": t.train.fingerprint}
@@ -181,6 +187,20 @@ class Squeeze:
             raise InputError(
                 "normalisation is given, but the weights of teacher_from have their "
                 "own: leave it out"
+            )
+
+    def _check_answers(self, network: nn.Module, artefact: Artefact) -> None:
+        """Raise InputError for weights that are not those of the teacher they name."""
+        t, count = self.trainings, len(self.trainings.train)
+        some = torch.arange(0, count, max(1, count // CHECKED))
+        with arithmetic(self.experiment.portable):
+            answers = predict(network, t.train.images[some], t.device).argmax(1)
+        same = float((answers == artefact.tensors["predictions"][some]).float().mean())
+        if same < SAME:
+            raise InputError(
+                f"teacher_from names teacher {artefact.key}, but only {100 * same:.0f} "
+                f"% of its answers on {len(some)} training images are that teacher's: "
+                "leave out the key of its card, or give that teacher's weights"
             )
 
     def _warn_guessing(self, teacher: Teacher) -> None:

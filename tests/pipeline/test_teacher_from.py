@@ -48,6 +48,18 @@ def test_what_is_computed_now_says_what_the_weights_went_through(squeezed, monke
     ] == [True]
 
 
+def test_weights_that_name_another_teacher_are_a_sentence(squeezed):
+    """They were trained on after they were written, with their card kept."""
+    run, _, folder = squeezed
+    state, card = weights.load(folder / "out")
+    state = {k: v.float() for k, v in state.items()}
+    name = next(k for k in reversed(list(state)) if k.endswith("weight"))
+    weights.write(state | {name: -state[name]}, folder / "other", card)
+    e = replace(run.experiment, teacher_from=str(folder / "other"))
+    with pytest.raises(InputError, match=f"names teacher {run.teacher.key}, but only"):
+        _ = Pipeline(e, run.store).teacher
+
+
 def test_a_checkpoint_without_a_card_is_known_by_its_weights(squeezed):
     run, _, folder = squeezed
     body = run.teacher.network.body.state_dict()
