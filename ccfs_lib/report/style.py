@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure as Base
-from PIL import Image
+from PIL import Image, ImageColor
 
 from ccfs_lib.report import marks
 
@@ -60,6 +60,9 @@ VECTOR = {
     "font.sans-serif": ["DejaVu Sans"],  # not a list of ten at every number
 }
 
+# Of photographs: each of 256 values of a channel, rounded to one of 64.
+LEVELS = (np.round(np.arange(256) * 63 / 255) * 255 / 63).round().astype(np.uint8)
+
 
 class Figure(Base):
     """A matplotlib figure that shows itself in a notebook as a small, sharp PNG.
@@ -78,6 +81,8 @@ class Figure(Base):
         if not self.photographs:
             # Drawings have few colours and lose nothing; executed pages are in git.
             picture = picture.quantize(128, dither=Image.Dither.NONE)
+        else:
+            picture = rounded(picture)
         file = io.BytesIO()
         picture.save(file, "PNG", optimize=True)
         # Without a height the browser keeps the proportions on a narrow screen.
@@ -100,6 +105,18 @@ class Figure(Base):
         # The numbers travel with the drawing; the book takes its CSV files from there.
         numbers = f"<metadata>{escape(marks.table(self))}</metadata>"
         return drawing.replace(">", f">{numbers}", 1)
+
+
+def rounded(picture: Image.Image) -> Image.Image:
+    """Round a gallery to 64 levels a channel: a third smaller, and looks the same.
+
+    The ground keeps its colour, by which a dark page knows it.
+    """
+    exact = np.asarray(picture)
+    coarse = LEVELS[exact]
+    ground = (exact == ImageColor.getrgb(PALETTE["card"])).all(2)
+    coarse[ground] = exact[ground]
+    return Image.fromarray(coarse)
 
 
 def _brief(tag: str) -> str:

@@ -102,6 +102,18 @@ def test_numbers_of_bars_matrices_and_long_lines_keep_their_names():
     }
 
 
+def test_a_gallery_is_rounded_but_for_its_ground():
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    card = (252, 252, 250)
+    pixels[:8], pixels[8, 0] = card, 255
+    coarse = np.asarray(style.rounded(Image.fromarray(pixels)))
+    assert np.abs(coarse.astype(int) - pixels).max() == 2
+    assert len(np.unique(coarse[8:])) == 64
+    # No photograph has the ground's colour, by which a dark page tells them apart.
+    assert (coarse[:8] == card).all() and not (coarse[8:] == card).all(2).any()
+    assert (coarse[8, 0] == 255).all()
+
+
 def marks(figure, gid: str, axes: int = 0) -> list:
     return [line for line in figure.axes[axes].lines if line.get_gid() == gid]
 
