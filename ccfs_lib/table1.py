@@ -183,10 +183,12 @@ def parse(name: str) -> Row:
 def _check_title(title: str) -> None:
     """Raise InputError for a title of a user's that cannot name results files."""
     filed = {cell for row in ROWS for cell in cells(row).values()}
-    if title in {*BY_NAME, *ARMS} | filed:
+    taken = {*BY_NAME, *ARMS, *(row.title for row in ROWS)} | filed
+    # Some file systems do not tell a from A.
+    if title.casefold() in {name.casefold() for name in taken}:
         raise InputError(
-            f"rows has {title!r} as the title of a function of yours, but results of "
-            "other rows have that name: take another title"
+            f"rows has {title!r} as the title of a function of yours, but other rows "
+            "or their results have that name: take another title"
         )
     _check_letters(title)
 
@@ -301,12 +303,18 @@ class _Run:
             try:
                 self.cells(row)
                 self.table.check(row)
+                if row.function and not self._known(row):
+                    self.table.built(row, 0)  # a wrong answer is told before trainings
             except FAILED as error:
                 self.fail(row, str(error))
 
     def cells(self, row: Row) -> dict[str, str]:
         """List what is asked for of a row, protocol -> cell."""
         return cells(row, self.table.choices, self.panels)
+
+    def _known(self, row: Row) -> bool:
+        """Whether results of a row are there already."""
+        return any(self.table.filed(row, p) for p in self.cells(row))
 
     def fail(self, row: Row, sentence: str) -> None:
         """Leave a row out, and say so once."""
@@ -406,7 +414,7 @@ def chosen(chapter: dict) -> tuple[tuple[str, ...], Choices, tuple[Panel, ...]]:
     """Validate the chapter's own parameters: rows, choices and panels; no torch yet.
 
     chapter: of `experiment.from_notebook`, with `rows` and `panels` (spaces between;
-    empty: all) and `budget`.
+    empty: all) and the fields of `Choices`.
     """
     names = chapter.get("rows", "")
     if not isinstance(names, str):
@@ -416,5 +424,6 @@ def chosen(chapter: dict) -> tuple[tuple[str, ...], Choices, tuple[Panel, ...]]:
     panels = chapter.get("panels", "")
     if not isinstance(panels, str):
         raise InputError(f"panels is {panels!r}, but must be {' or '.join(PANELS)}")
-    choices = checked("", Choices, budget=chapter.get("budget"))
+    given = {f.name: chapter[f.name] for f in fields(Choices) if f.name in chapter}
+    choices = checked("", Choices, **given)
     return names, choices, panels_of(panels.split() or PANELS)

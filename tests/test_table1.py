@@ -1,7 +1,7 @@
 """Table 1 as rows: protocols, resumption, sentences for what is missing, prices."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from ccfs_lib.data import ImageSet
 from ccfs_lib.errors import InputError, TimeUp
 from ccfs_lib.experiment import motivation, preset
 from ccfs_lib.experiment import table1 as recipes
+from ccfs_lib.experiment.notebook import OF_TABLE1
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.pipeline import work as working
 from ccfs_lib.pipeline.table1 import Table1Pipeline
@@ -237,6 +238,35 @@ def test_seeds_that_choose_the_window_belong_to_its_rows(house, mini):
     assert results.same(*others)
 
 
+def test_a_look_with_fewer_seeds_keeps_the_window_of_more(house, mini):
+    one, row = Table1Pipeline(mini(seeds=1)), BY_NAME["oracle-window"]
+    three = Table1Pipeline(mini(seeds=3))
+    assert (one.judges("selmatch"), three.judges("selmatch")) == (1, 3)
+    config = three.experiment.hashed() | three._settings(row, "selmatch")
+    rows = [{"seed": 0, "last": 1.0, "best": 1.0, "images": 40, "wanted": 40}]
+    where = three.path(row, "selmatch")
+    place = where.parent.parent, where.parent.name, where.stem
+    results.write(*place, config=config, rows=rows, provenance={})
+    assert one.judges("selmatch") == 3 and one.judges(SHARED) == 1
+    assert results.same(*(t._settings(row, "selmatch") for t in (one, three)))
+
+
+def test_the_oracle_under_the_teacher_is_other_work(quick):
+    row, e = BY_NAME["oracle-window"], quick.experiment
+    own, taught = (working.work(quick, row, p) for p in ("selmatch", SHARED))
+    assert own == working.work(quick, row)
+    (windows,) = (s for s in taught.stages if s.name == "windows")
+    assert windows.passes == 5 * e.recipe.epochs * 40
+    assert [s.name for s in taught.stages] == ["scores", "teacher", "windows"]
+    assert taught.published == own.published
+
+
+def test_learned_pixels_are_bytes_under_the_teacher(quick):
+    own, taught = (quick.evaluate(BY_NAME["dm"], p, 0) for p in ("selmatch", SHARED))
+    assert taught["bytes"] == 40 * quick.train.images[0].numel()
+    assert own["bytes"] == 4 * taught["bytes"]
+
+
 def test_ties_at_random_change_self_evolved_selection_too(house, mini, monkeypatch):
     e = mini(score="forgetting", score_runs=1)
     tables = [Table1Pipeline(replace(e, ties=how)) for how in ("index", "random")]
@@ -412,6 +442,22 @@ def test_own_functions_that_return_too_much_are_a_sentence(quick, workshop):
         quick.evaluate(parse("mine:everything"), "selmatch", 0)
     with pytest.raises(InputError, match="no module yours"):
         parse("yours:rule")
+
+
+def test_own_functions_are_asked_before_anything_is_trained(house, mini, workshop):
+    (workshop / "mine.py").write_text(OWN)
+    _, failed = table1.run(mini(ipc=4), ("mine:everything",), say=lambda _: None)
+    assert "at most 4 of a class" in failed["mine.everything"]
+    assert not list((house / "cache").glob("train/*"))
+    assert not list((house / "cache").glob("squeeze/*"))
+
+
+def test_a_notebook_has_the_options_of_rows():
+    chapter = {"rows": "forgetting", "never_learned": "easiest", "evolved_size": 2}
+    names, choices, panels = table1.chosen(chapter)
+    assert (names, panels) == (("forgetting",), table1.PANELS)
+    assert choices == Choices(never_learned="easiest", evolved_size=2)
+    assert {f.name for f in fields(Choices)} == {*OF_TABLE1}
 
 
 # -- work and budget -------------------------------------------------------------------

@@ -95,7 +95,10 @@ def threads(monkeypatch):
 # -- names of a user's rows ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("title", ["distilled", "selected", "reverse", "cda", "dsa"])
+@pytest.mark.parametrize(
+    "title",
+    ["distilled", "selected", "reverse", "cda", "dsa", "Random", "CCFS", "Dsa"],
+)
 def test_a_title_that_other_results_have_is_refused(mine, title):
     with pytest.raises(InputError, match=f"'{title}'.*other rows.*another title"):
         table1.parse(f"{title}:mine.first")

@@ -8,6 +8,10 @@ from ccfs_lib.errors import InputError
 from ccfs_lib.experiment.settings import SHORTHANDS, Experiment, checked, preset
 from ccfs_lib.runtime.portable import settle
 
+# Fields of `table1.Choices`.
+OF_TABLE1 = ("budget", "never_learned", "glister_update")
+OF_TABLE1 += ("evolved_size", "evolved_beta")
+
 
 def from_notebook(namespace: dict) -> tuple[Experiment, dict]:
     """Validate a notebook's parameters: its plain values so far are nothing else.
@@ -16,10 +20,10 @@ def from_notebook(namespace: dict) -> tuple[Experiment, dict]:
     warns about an unknown parameter and checks no type; here both stop the notebook
     with one sentence. Returns the experiment and the parameters that are the
     chapter's own (`phase`; `networks`, `arms` and `alphas`, with spaces between them;
-    `rows`, `panels` and `budget`, which `table1.chosen` checks; `roles`, yes or no).
+    `rows`, `panels` and OF_TABLE1, which `table1.chosen` checks; `roles`, yes or no).
     """
     extra = {"phase", "networks", "arms", "alphas", "roles"}
-    extra |= {"rows", "panels", "budget"}
+    extra |= {"rows", "panels", *OF_TABLE1}
     known = {f.name for f in fields(Experiment)} | {*SHORTHANDS, "reading", *extra}
     values = given(namespace, known)
     chapter = {name: values.pop(name) for name in extra & set(values)}
@@ -103,8 +107,9 @@ def given(namespace: dict, known: set[str]) -> dict:
     values = {k: v for k, v in namespace.items() if _is_parameter(k, v)}
     if unknown := sorted(set(values) - known):
         raise InputError(
-            f"{unknown[0]} is not a parameter of this notebook; it knows "
-            f"{', '.join(sorted(set(values) & known | {'ipc'}))}"
+            f"{unknown[0]} is not a parameter of this notebook; it has "
+            f"{', '.join(sorted(set(values) & known | {'ipc'}))}, and takes the other "
+            "settings of `Experiment`, too, such as image_size, network or seeds"
         )
     return values
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ccfs_lib import arms, coresets, cost
+from ccfs_lib import arms, coresets, cost, results
 from ccfs_lib import table1 as rows
 from ccfs_lib.distill.pixels import Space
 from ccfs_lib.errors import InputError
@@ -32,7 +32,7 @@ from ccfs_lib.pipeline.pipeline import Pipeline
 from ccfs_lib.pipeline.section3 import Section3Pipeline
 from ccfs_lib.pipeline.sets import Built
 from ccfs_lib.pipeline.squeeze import Squeeze
-from ccfs_lib.runtime import plugins
+from ccfs_lib.runtime import paths, plugins
 from ccfs_lib.store import Artefact, Store
 from ccfs_lib.store import key as store_key
 from ccfs_lib.table1 import DEFAULT, SHARED, Choices, Row
@@ -213,13 +213,18 @@ class Table1Pipeline:
         if row.name == "oracle-window":
             return oracle_window(self, protocol, seed)
         built = self.built(row, seed)
-        return self.row(built, self.trained(built, protocol, seed), seed)
+        return self.row(built, protocol, self.trained(built, protocol, seed), seed)
 
-    def row(self, built: Built, done: Artefact, seed: int) -> dict:
-        """Describe a training on a set: `measure.row`, and the bytes of the set."""
+    def row(self, built: Built, protocol: str, done: Artefact, seed: int) -> dict:
+        """Describe a training on a set: `measure.row`, and the bytes it learned from.
+
+        Learned pixels and labels of a method's own are only SelMatch's evaluation's:
+        elsewhere it is the images as bytes that are learned.
+        """
         wanted = self.experiment.ipc * self.train.num_classes
         basic = measured(seed, done, built.images, wanted)
-        return basic | {"bytes": built.bytes}
+        plain = built.images.images.numel()
+        return basic | {"bytes": built.bytes if protocol == "selmatch" else plain}
 
     def trained(
         self, built: Built, protocol: str, seed: int, stages: Pipeline | None = None
@@ -317,11 +322,22 @@ class Table1Pipeline:
             spent = work(self, row)
             config |= {"passes": spent.passes, "share": round(spent.share, 8)}
         if row.name == "oracle-window":
-            config["judged_by"] = self.experiment.seeds  # their mean chooses beta
+            config["judged_by"] = self.judges(protocol)
         if row.function:
             source = plugins.source_hash(row.function)
             config |= {"rule": row.function, "rule_source": source}
         return config
+
+    def judges(self, protocol: str) -> int:
+        """Return over how many seeds the mean is taken that chooses the oracle window.
+
+        Not fewer than those of the rows that are filed: with a quick look at one seed
+        another window could take the place of theirs.
+        """
+        cell = rows.cells(rows.BY_NAME["oracle-window"], self.choices)[protocol]
+        run = self.experiment.run
+        filed = results.setting(paths.filed(run), run, cell, "judged_by")
+        return max(self.experiment.seeds, filed or 0)
 
     @property
     def evaluation(self):
@@ -359,6 +375,7 @@ def oracle_window(t: Table1Pipeline, protocol: str, seed: int) -> dict:
     e, labels = t.experiment, t.train.labels.numpy()
     difficulty = t.beside(Section3Pipeline, recipes.windowed(e)).difficulty
     step, (inside, out) = GRID.get(e.scale, 0.1), t.held
+    judges = range(t.judges(protocol))
     # Of what is left without the held-out images, the easiest window may not fit.
     every, fitting = (
         coresets.grid(labels, e.ipc, step=step, excluded=gone) for gone in (None, out)
@@ -369,7 +386,7 @@ def oracle_window(t: Table1Pipeline, protocol: str, seed: int) -> dict:
     def last(beta: float) -> list[float]:
         """Return test accuracies of the window at beta, percent, one per seed."""
         cut = t.real(whole[beta])
-        return [t.trained(cut, protocol, s).meta["last"] for s in range(e.seeds)]
+        return [t.trained(cut, protocol, s).meta["last"] for s in judges]
 
     def held(beta: float) -> float:
         """Return the accuracy of that window on held-out images, percent."""
@@ -384,7 +401,7 @@ def oracle_window(t: Table1Pipeline, protocol: str, seed: int) -> dict:
     aside = {"window_beta": best, "held_beta": chosen}
     figures = t.trained(other, protocol, seed).meta
     aside |= {f"held_{name}": figures[name] for name in ("last", "best")}
-    return t.row(built, t.trained(built, protocol, seed), seed) | aside
+    return t.row(built, protocol, t.trained(built, protocol, seed), seed) | aside
 
 
 def full(t: Table1Pipeline, protocol: str, seed: int) -> dict:

@@ -15,7 +15,7 @@ from ccfs_lib.experiment.budget import ENOUGH, EVALUATION_SWEEPS
 from ccfs_lib.pipeline.sets import CONDENSER, condenser, cudd_recipe
 from ccfs_lib.pipeline.table1 import GRID, Table1Pipeline
 from ccfs_lib.select import quotas
-from ccfs_lib.table1 import Row
+from ccfs_lib.table1 import SHARED, Row
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,19 @@ class Work:
         return self.share >= ENOUGH
 
 
-def work(t: Table1Pipeline, row: Row) -> Work:
-    """Count the work of one set of a row; of a user's function it is not known."""
+def work(t: Table1Pipeline, row: Row, protocol: str = "") -> Work:
+    """Count the work of one set of a row; of a user's function it is not known.
+
+    protocol: that of the row's own number by default. Only the oracle window, whose
+    trainings are evaluations, is another set with other work under the teacher.
+    """
     theirs = recipes.as_published(t.experiment)
     kind = KINDS.get(row.name)
     if row.function or kind is None:
         return Work([], 0)
     stages, published = kind(t, t.experiment), kind(t, theirs, True)
+    if row.name == "oracle-window" and protocol == SHARED:
+        stages = _taught_oracle(t, t.experiment)
     return Work(stages, sum(stage.passes for stage in published))
 
 
@@ -76,11 +82,23 @@ def _glister(t, e, published=False) -> list[Stage]:
 
 def _oracle(t, e, published=False) -> list[Stage]:
     """All windows of the grid, one training each; published: every tenth."""
-    step = 0.1 if published else GRID.get(e.scale, 0.1)
+    step = 0.1 if published else _step(e)
     betas = len(coresets.grid(t.train.labels.numpy(), e.ipc, step=step))
     each = t.evaluation.epochs * e.ipc * t.train.num_classes
     each = EVALUATION_SWEEPS * len(t.train) if published else each
     return [*_scores(t, e), Stage("windows", betas * each, 3, e.network)]
+
+
+def _taught_oracle(t, e) -> list[Stage]:
+    """All windows of the grid under the teacher, whose training is part of it."""
+    betas = len(coresets.grid(t.train.labels.numpy(), e.ipc, step=_step(e)))
+    each = e.recipe.epochs * e.ipc * t.train.num_classes
+    windows = Stage("windows", betas * each, 4, e.network, e.recipe.precision)
+    return [*_scores(t, e), teacher(t, e), windows]
+
+
+def _step(e: Experiment) -> float:
+    return GRID.get(e.scale, 0.1)
 
 
 def _self_evolved(t, e, published=False) -> list[Stage]:

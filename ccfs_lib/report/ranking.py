@@ -1,5 +1,7 @@
 """Chapter 16: the finding: which sets lead Table 1, and what the protocol changes."""
 
+from itertools import combinations
+
 import pandas
 
 from ccfs_lib.claims.compare import OPEN, VERDICTS
@@ -12,14 +14,17 @@ from ccfs_lib.report.text import (
     interval,
     listed,
     percent,
+    signed,
     verdict,
 )
+from ccfs_lib.statistics import FEW
 from ccfs_lib.table1 import ROWS
 
 OF_REAL = "as published, real images"
 TAUGHT = "with the same teacher, real images"
 ALIKE = "with the same teacher for all"
-LABELS = "as published without a teacher"
+LABELS = "as published and learned from labels alone"
+NONE = "few"  # in place of a verdict: too few seeds in common for an interval
 SAID = dict(
     zip(
         VERDICTS,
@@ -27,6 +32,7 @@ SAID = dict(
         strict=True,
     )
 )
+SAID[NONE] = f"with fewer than {FEW} seeds in common, and so no interval,"
 
 
 def answer(read: Read) -> Text:
@@ -37,6 +43,8 @@ def answer(read: Read) -> Text:
         _against(read, "ccfs", shared),
         _against(read, "self-evolved", *_coresets(read)),
         _moved(published, shared),
+        _order(read, published, shared),
+        _windows(read, published, shared),
         _full(published, shared),
         _bps(read),
         _missing(read),
@@ -46,8 +54,7 @@ def answer(read: Read) -> Text:
         else "",
     ]
     heads = [
-        f"of {count(len(_of(read, panel)), 'set')} measured {how}, "
-        f"{_first(read, panel)}"
+        _first(read, panel, how)
         for panel, how in ((shared, ALIKE), (_labels(read, published), LABELS))
         if _of(read, panel)
     ]
@@ -83,17 +90,27 @@ def _missing(read: Read) -> str:
     return text.strip()
 
 
-def _first(read: Read, panel: dict[str, pandas.DataFrame]) -> str:
+def _first(read: Read, panel: dict[str, pandas.DataFrame], how: str) -> str:
     """Say which set has the highest mean, full data and what came after apart."""
     means = {n: float(panel[n]["last"].astype(float).mean()) for n in _of(read, panel)}
     best = max(means, key=means.get)
     little = ", with less than a tenth of its published work" * read.grey(best)
     oracle = ", chosen by the test split" * (best == "oracle-window")
-    head = f"{read.row(best).title} has the highest mean ({percent(means[best])}"
+    if len(means) == 1:
+        only = f"only {read.row(best).title} is measured {how}"
+        return f"{only} ({percent(means[best])}{oracle}{little})"
+    head = (
+        f"of {count(len(means), 'set')} measured {how}, {read.row(best).title} has the "
+        f"highest mean ({percent(means[best])}"
+    )
     others = {n: panel[n] for n in means}
-    near = _tally(read, best, others)[OPEN]
-    close = f", too close to call with {listed(near, 15)}" if near else ""
-    return f"{head}{oracle}{little}){close}"
+    words = _tally(read, best, others)
+    close = [
+        f", {SAID[word]} {listed(words[word], 15)}"
+        for word in (OPEN, NONE)
+        if words[word]
+    ]
+    return f"{head}{oracle}{little}){'; '.join(close)}"
 
 
 def _labels(read: Read, published: dict) -> dict:
@@ -118,10 +135,12 @@ def _coresets(read: Read) -> tuple[dict, str]:
 
 def _tally(read: Read, name: str, panel: dict) -> dict[str, list[str]]:
     """Sort the other sets by what the interval of name minus them says."""
-    words: dict[str, list[str]] = {word: [] for word in VERDICTS}
+    words: dict[str, list[str]] = {word: [] for word in (*VERDICTS, NONE)}
     for other, rows in panel.items():
         if other not in (name, "full"):
-            words[verdict(apart(panel[name], rows))].append(_named(read, other))
+            d = apart(panel[name], rows)
+            word = verdict(d) if d.n_a >= FEW else NONE
+            words[word].append(_named(read, other))
     return words
 
 
@@ -166,16 +185,48 @@ def _moved(published: dict, shared: dict) -> str:
     return f"{text}: accuracies with and without the teacher cannot be compared."
 
 
+def _order(read: Read, published: dict, shared: dict) -> str:
+    """Say how far rows move from labels to the teacher, and how many change places."""
+    both = [n for n in _of(read, _labels(read, published)) if n in shared]
+    if len(both) < 2:
+        return ""
+    first, then = (
+        {n: float(panel[n]["last"].astype(float).mean()) for n in both}
+        for panel in (published, shared)
+    )
+    moved = {n: then[n] - first[n] for n in both}
+    least, most = min(moved, key=moved.get), max(moved, key=moved.get)
+    pairs = list(combinations(both, 2))
+    turned = sum((first[a] - first[b]) * (then[a] - then[b]) < 0 for a, b in pairs)
+    return (
+        f"From labels alone to the teacher, {read.row(least).title} moves by "
+        f"{signed(moved[least])} points and {read.row(most).title} by "
+        f"{signed(moved[most])}, the other sets by something between. "
+        f"{turned} of {count(len(pairs), 'pair')} of sets change their order, by means."
+    )
+
+
+def _windows(read: Read, published: dict, shared: dict) -> str:
+    """Say which windows the oracle took, one in each panel."""
+    name, found = "oracle-window", []
+    for panel, how in ((published, "as published"), (shared, "with the teacher")):
+        if name in panel and "window_beta" in panel[name]:
+            betas = sorted({f"{b:g}" for b in panel[name]["window_beta"].astype(float)})
+            found.append(f"at beta {listed(betas)} {how}")
+    text = f"The oracle's window begins {listed(found)}"
+    anew = ": it is chosen anew, another set in each panel" * (len(found) > 1)
+    return f"{text}{anew}." if found else ""
+
+
 def _full(published: dict, shared: dict) -> str:
-    """Say what all images reach under both protocols: what either panel can reach."""
+    """Say what all images reach under the teacher's training, and CCFS's."""
     if not ("full" in published and "full" in shared):
         return ""
     d = apart(shared["full"], published["full"])
-    so = "" if verdict(d) == OPEN else " So the two panels have different ceilings."
     return (
         f"All training images reach {_mean(published['full'])} by the teacher's own "
         f"training and {_mean(shared['full'])} under CCFS's distillation, "
-        f"{interval(d)}.{so}"
+        f"{interval(d)}."
     )
 
 

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 import pandas
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from ccfs_lib import cost, paper, results
+from ccfs_lib import cost, paper
 from ccfs_lib.claims.compare import by_seed
 from ccfs_lib.cost import Stage
 from ccfs_lib.experiment import Experiment, datasets
+from ccfs_lib.pipeline.measure import measured_rows
 from ccfs_lib.pipeline.table1 import Table1Pipeline
 from ccfs_lib.pipeline.work import Work, work
 from ccfs_lib.report.arms import SHOWN
@@ -23,13 +24,14 @@ from ccfs_lib.report.style import PALETTE, canvas, drawn, legend
 from ccfs_lib.report.text import (
     DASH,
     MINUS,
+    SPACE,
     Text,
+    listed,
     percent,
     plus_minus,
     table,
     verdict,
 )
-from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import Difference, difference
 from ccfs_lib.store import RECORD, Missing, ReadOnlyStore
 from ccfs_lib.table1 import (
@@ -43,6 +45,7 @@ from ccfs_lib.table1 import (
     parse,
 )
 
+OWN = ("self-evolved", "cudd")  # rows with settings of ours, not of a publication
 GREY = '<span style="color:#6B747C">{}</span>'
 COLOURS = {"real": "green", "distilled": "orange", "both": "blue", "all": "grey"}
 FAMILIES = {"real": "real images", "distilled": "distilled", "both": "both"}
@@ -83,7 +86,7 @@ class Read:
         self.rows: list[Row] = []
         for row in map(parse, names):
             for protocol, cell in cells(row, choices, panels).items():
-                part = _load(self.table.stages(row).experiment.run, cell)
+                part = _load(self.table.stages(row).experiment, cell)
                 if len(part):
                     self.found[row.name, protocol] = part
                     self.rows += [row] if row not in self.rows else []
@@ -134,6 +137,12 @@ class Read:
         """Whether a row got too little of the published work to speak for a method."""
         return not self.work[name].enough
 
+    def spent(self, name: str, shared: bool) -> Work:
+        """Return the work of a row's set in a panel; the oracle has a set in each."""
+        if shared and name == "oracle-window":
+            return work(self.table, self.row(name), SHARED)
+        return self.work[name]
+
     def minutes(self, row: Row) -> str:
         """Return how long the set of the first seed took here, from the store.
 
@@ -151,9 +160,9 @@ class Read:
         return f"{spent:.0f} s" if spent < 600 else cost.duration(spent)
 
 
-def _load(run: str, cell: str) -> pandas.DataFrame:
+def _load(experiment: Experiment, cell: str) -> pandas.DataFrame:
     try:
-        rows = results.load(paths.filed(run), run)
+        rows = measured_rows(experiment)
     except ValueError:  # nothing of this run yet
         return pandas.DataFrame()
     return rows[rows["cell"] == cell]
@@ -178,7 +187,7 @@ def printed(row: Row, experiment: Experiment) -> float | None:
         return None
 
 
-HEAD = ["row", "accuracy", "best epoch", "{theirs}", "seeds", "images"]
+HEAD = ["row", "accuracy", "at best epoch", "{theirs}", "seeds", "images"]
 COST = ["passes (M)", "share", "here", "MB"]
 
 
@@ -199,14 +208,45 @@ def panel(read: Read, shared: bool = False) -> Text:
     )
     caption = (
         f"{how} Test accuracy after the last epoch, percent, mean ± half of the 95 % t "
-        "interval. Passes: millions of images through a network to build one set; "
-        "share: of the work with the published settings, none where nothing is built; "
+        "interval; at best epoch: the mean of the best, which the test split chooses. "
+        "Passes: millions of images through a network to build one set; "
+        "share: of the work with the published settings, none where nothing is built"
+        f"{_ours(read, shared)}; "
         "here: wall time on this machine, other work beside it included; MB: size of "
-        "the set. Difficulty scores that others published are free here. Grey: less "
+        f"the set{_kept(read, shared)}.{_limit(read, shared)} "
+        "Difficulty scores that others published are free here. Grey: less "
         f"than a tenth of the published work. {DASH}: no epoch before the last was "
         "better or tested, not printed, or not known."
     )
     return table(caption, _head(read), body)
+
+
+def _ours(read: Read, shared: bool) -> str:
+    """Say of which rows the settings are our own, so that their share is of ours."""
+    names = [
+        read.row(n).title.partition(" (")[0] for n in OWN if n in read.panel(shared)
+    ]
+    return f"; {listed(names)}: of our own settings" * bool(names)
+
+
+def _kept(read: Read, shared: bool) -> str:
+    """Say what becomes of learned pixels and labels where the teacher gives answers."""
+    rows = map(read.row, read.panel(shared))
+    learned = [r for r in rows if "budget" in r.options and r.protocol != SHARED]
+    said = ", its learned pixels rounded to bytes and without labels of its own"
+    return said * bool(shared and learned)
+
+
+def _limit(read: Read, shared: bool) -> str:
+    """Say how many minutes the distillation of a set may take, if that is limited."""
+    limited = any("budget" in read.row(n).options for n in read.panel(shared))
+    if read.table.minutes is None or not limited:
+        return ""
+    minutes = f"{read.table.minutes:g}{SPACE}minutes"
+    return (
+        f" The distillation of a set may take {minutes} of a core; what it begins "
+        "from, such as experts, comes on top."
+    )
 
 
 def _head(read: Read) -> list[str]:
@@ -241,10 +281,11 @@ def _lines(
     theirs = None
     if not shared or read.row(name).protocol == SHARED:
         theirs = printed(read.row(name), read.table.experiment)
-    lines = [_line(read, name, rows, theirs)]
+    lines = [_line(read, name, rows, theirs, shared)]
     if name == "oracle-window" and "held_last" in rows:
         held = rows.assign(last=rows["held_last"], best=rows["held_best"])
-        line = _line(read, name, held, None, "chosen on held-out training images")
+        title = "chosen on held-out training images"
+        line = _line(read, name, held, None, shared, title)
         lines.append(line)
     return lines
 
@@ -254,9 +295,10 @@ def _line(
     name: str,
     rows: pandas.DataFrame,
     theirs: float | None,
+    shared: bool,
     title: str = "",
 ) -> list[str]:
-    row, spent = read.row(name), read.work[name]
+    row = read.row(name)
     last, best = rows["last"].astype(float), rows["best"].astype(float)
     return [
         title or row.title,
@@ -265,20 +307,23 @@ def _line(
         DASH if theirs is None else f"{theirs:.1f}",
         str(len(rows)),
         f"{rows['images'].astype(float).mean():,.0f}",
-        *_cost(read, row, spent, rows),
+        *_cost(read, row, rows, shared),
     ]
 
 
-def _cost(read: Read, row: Row, spent: Work, rows: pandas.DataFrame) -> list[str]:
+def _cost(read: Read, row: Row, rows: pandas.DataFrame, shared: bool) -> list[str]:
+    spent = read.spent(row.name, shared)
     if row.function:  # what a user's function did, nobody counted
         passes, share = DASH, DASH
     else:
         passes = _millions(spent.passes)
         share = _percent(100 * spent.share) if spent.published else "none"
+        if shared and row.name == "oracle-window":  # nobody published that
+            share = DASH
     took = read.minutes(row) if spent.stages or row.function else DASH
     side = read.table.train.image_size
     sizes = rows["images"].astype(float) * 3 * side**2
-    if "bytes" in rows:
+    if "bytes" in rows and not shared:
         sizes = rows["bytes"].astype(float).fillna(sizes)
     return [passes, share, took, f"{sizes.mean() / 1e6:,.2f}"]
 
@@ -344,7 +389,7 @@ def scatter(read: Read):
     figure, ax = canvas(4.8)
     marks, named = [], set()
     for name, rows in read.panel(True).items():
-        row, spent = read.row(name), read.work[name]
+        row, spent = read.row(name), read.spent(name, True)
         mean = float(rows["last"].astype(float).mean())
         if name == "random":
             ax.axhline(
