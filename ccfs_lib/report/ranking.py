@@ -208,14 +208,16 @@ def _order(read: Read, published: dict, shared: dict) -> str:
 
 def _windows(read: Read, published: dict, shared: dict) -> str:
     """Say which windows the oracle took, one in each panel."""
-    name, found = "oracle-window", []
+    name, found = "oracle-window", {}
     for panel, how in ((published, "as published"), (shared, "with the teacher")):
         if name in panel and "window_beta" in panel[name]:
             betas = sorted({f"{b:g}" for b in panel[name]["window_beta"].astype(float)})
-            found.append(f"at beta {listed(betas)} {how}")
-    text = f"The oracle's window begins {listed(found)}"
-    anew = ": it is chosen anew, another set in each panel" * (len(found) > 1)
-    return f"{text}{anew}." if found else ""
+            found[how] = f"beta {listed(betas)}"
+    if not found:
+        return ""
+    said = [f"{window} {how}" for how, window in found.items()]
+    text = f"The oracle, which chooses anew in each panel, takes {listed(said)}"
+    return f"{text}: another set." if len(set(found.values())) > 1 else f"{text}."
 
 
 def _full(published: dict, shared: dict) -> str:

@@ -9,7 +9,7 @@ from ccfs_lib.experiment import preset
 from ccfs_lib.report.charts import apart
 from ccfs_lib.report.table1 import Read, printed
 from ccfs_lib.runtime import paths
-from ccfs_lib.table1 import BY_NAME, Choices, cells
+from ccfs_lib.table1 import BY_NAME, SHARED, Choices, cells
 
 NAMES = ("random", "forgetting", "dsa", "ccfs", "mtt", "random-bps")
 MEASURED = {
@@ -119,16 +119,16 @@ def test_the_finding_says_how_rows_move_and_which_window_the_oracle_took(read):
     # Random 80 to 90, Forgetting 60 to 88, DSA 82 to 91.5: DSA stays first.
     assert "DSA moves by +9.5 points and Forgetting by +28.0" in text
     assert "0 of 3 pairs of sets change their order" in text
-    assert "The oracle's window" not in text
+    assert "The oracle, which" not in text
     for protocol, beta in zip(cells(BY_NAME["oracle-window"]), (0.7, 0.8), strict=True):
         rows = read.found["random", protocol].assign(window_beta=beta)
         read.found["oracle-window", protocol] = rows
     read.rows.append(BY_NAME["oracle-window"])
     read.work["oracle-window"] = read.work["random"]
     text = report.ranking.answer(read).markdown
-    assert (
-        "begins at beta 0.7 as published and at beta 0.8 with the teacher: it" in text
-    )
+    assert "takes beta 0.7 as published and beta 0.8 with the teacher: another" in text
+    read.found["oracle-window", SHARED] = rows.assign(window_beta=0.7)
+    assert "beta 0.7 with the teacher." in report.ranking.answer(read).markdown
 
 
 def test_one_seed_has_no_interval_and_more_seeds_are_left_out(read):
