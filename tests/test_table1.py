@@ -23,7 +23,7 @@ from ccfs_lib.pipeline.table1 import Table1Pipeline
 from ccfs_lib.report.table1 import Clock, Read
 from ccfs_lib.runtime import paths
 from ccfs_lib.runtime.workers import executor
-from ccfs_lib.store import Store
+from ccfs_lib.store import ReadOnlyStore, Store
 from ccfs_lib.table1 import BY_NAME, ROWS, SHARED, Choices, cells, parse
 
 # From PROTOCOL.md: what the printed numbers of Table 1 come from.
@@ -518,6 +518,18 @@ def test_matching_takes_the_published_iterations_unless_a_budget_cuts_them(
     minutes = 5.5 * each / 1000 / 60  # of five iterations
     cut = Table1Pipeline(mini(), Choices(budget=minutes)).section3("mtt")
     assert digits.iterations > cut.motivation.matching.iterations == 5
+
+
+def test_the_oracle_is_priced_by_its_windows_in_each_panel(quick, monkeypatch):
+    monkeypatch.setattr(table1_price, "_seconds", lambda t, stage: stage.passes)
+    row, known = BY_NAME["oracle-window"], {"selmatch": set(), SHARED: set()}
+    nothing = ReadOnlyStore(quick.store.root)
+    table = Table1Pipeline(quick.experiment, store=nothing)
+    lines = table1_price._row(table, row, working.work(quick, row), {}, known)
+    epochs = quick.evaluation.epochs, quick.experiment.recipe.epochs
+    # Five windows of 40 images; held-out images ask for one seed more.
+    seeds = quick.experiment.seeds + 1
+    assert [line.seconds for line in lines] == [5 * 40 * n * seeds for n in epochs]
 
 
 def test_dry_run_prices_each_row_and_trains_nothing(house, mini):
