@@ -209,8 +209,8 @@ def panel(read: Read, shared: bool = False) -> Text:
     caption = (
         f"{how} Test accuracy after the last epoch, percent, mean ± half of the 95 % t "
         "interval; at best epoch: the mean of the best, which the test split chooses. "
-        "Passes: millions of images through a network to build one set; "
-        "share: of the work with the published settings, none where nothing is built"
+        "Passes: millions of images through a network to build one set"
+        f"{_each_window(read, shared)}; share: of the work with the published settings, none where nothing is built"
         f"{_ours(read, shared)}; "
         "here: wall time on this machine, other work beside it included; MB: size of "
         f"the set{_kept(read, shared)}.{_limit(read, shared)} "
@@ -219,6 +219,12 @@ def panel(read: Read, shared: bool = False) -> Text:
         "better or tested, not printed, or not known."
     )
     return table(caption, _head(read), body)
+
+
+def _each_window(read: Read, shared: bool) -> str:
+    """Say that an oracle's seeds and held-out images are not counted."""
+    there = "oracle-window" in read.panel(shared)
+    return " (of the oracle: each window learned once)" * there
 
 
 def _ours(read: Read, shared: bool) -> str:
