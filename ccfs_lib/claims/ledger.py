@@ -242,7 +242,7 @@ def _fair(verdict: str, pairs: Pairs) -> tuple[str, str]:
         names = ", ".join(map(_title, few))
         return OPEN, f"{names}: less than a tenth of the published work"
     part = [f"{_title(c)}: {100 * s:.0f} %" for c, s in sorted(least.items()) if s < 1]
-    return verdict, f"of the published work, {', '.join(part)}" if part else ""
+    return verdict, f"of the work of full settings, {', '.join(part)}" if part else ""
 
 
 def _title(cell: str) -> str:
