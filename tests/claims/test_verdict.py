@@ -59,14 +59,14 @@ def test_a_row_with_little_of_its_published_work_loses_no_claim():
         line = one("sota-cifar100", ours, arm("cudd", LOW, share=share, **at))
         assert line.verdict == word
         assert (f"{title}: less than a tenth" in line.note) == (share < 0.1)
-        assert (f"settings, {title}: 10 %" in line.note) == (share == 0.1)
+        assert (f"full settings, {title}: 10 %" in line.note) == (share == 0.1)
     # It may win all the same.
     line = one("sota-cifar100", ours, arm("cudd", [70.0, 71, 72], share=0.01, **at))
     assert line.verdict == "does not hold" and "tenth" not in line.note
     # Where nobody is ahead, either side's share belongs to the line.
     line = one("sota-cifar100", ours, arm("cudd", HIGH[::-1], share=0.38, **at))
     assert line.verdict == "too close to call"
-    assert f"work, {title}: 38 %" in line.note
+    assert f"full settings, {title}: 38 %" in line.note
 
 
 def test_a_row_is_its_methods_whatever_budget_it_had():
