@@ -239,10 +239,10 @@ def together(runs: list[pandas.DataFrame], again=()) -> str:
         lines.append((f"{name}, {over[0]}", *map(bracketed, values)))
     for run in again:
         if ALPHA0 in set(run["cell"]):
-            name = f"{forest.place(run.iloc[0])} (teacher counted above)"
-            lines.append(
-                (name, *(bracketed(compare(run, s.left, s.right)) for s in steps))
-            )
+            each = [compare(run, step.left, step.right) for step in steps]
+            seeds = count(each[0].n_a, "seed")
+            name = f"{forest.place(run.iloc[0])}, {seeds} (teacher counted above)"
+            lines.append((name, *map(bracketed, each)))
     return _table(
         f"All {len(pairs)} pairs of data and network with alpha 0, in points. "
         "Intervals are over pairs, over teachers or over seeds, as named.",
@@ -268,7 +268,7 @@ def acting(rows: pandas.DataFrame) -> str:
         for name, r in zip(names, told, strict=True)
     ]
     seeds = " or ".join(map(str, sorted({r.filter.n_a for r in told})))
-    about = ", ".join([*alike, f"{seeds}{SPACE}seeds"])
+    about = ", ".join([*alike, f"{seeds}{SPACE}seed{'s' * (seeds != '1')}"])
     return _table(
         f"**Where distilled images act** ({about}): points of accuracy in the filters "
         "and in the final set, each the mean with and without the other.",

@@ -128,6 +128,18 @@ class Store:
             except _Damaged as damage:
                 _warn(f"cache entry {record.parent} is skipped: {damage}.")
 
+    def find(self, kind: str, name: str) -> tuple[Artefact, dict] | None:
+        """Return the artefact with this key and its recipe, or None for none."""
+        if not re.fullmatch(r"[0-9a-f]{20}", name):
+            return None
+        for root in filter(None, (self.root, self.shipped)):
+            with suppress(_Damaged):
+                path = root / self._folder(kind).name / name
+                if (path / RECORD).is_file():
+                    recipe = _read_record(path)["recipe"]
+                    return _read(path, recipe), recipe
+        return None
+
     def get(self, kind: str, recipe: dict, compute: Callable[[], tuple]) -> Artefact:
         """Return the artefact of a recipe, computing it only if nobody has yet.
 

@@ -208,8 +208,9 @@ def parse_all(names: Iterable[str]) -> list[Row]:
     """
     found: dict[str, Row] = {}
     for row in map(parse, names):
-        if found.setdefault(row.name, row) != row:
-            both = f"{found[row.name].function} and {row.function}"
+        name = row.name.casefold()  # some file systems do not tell a from A
+        if found.setdefault(name, row) != row:
+            both = f"{found[name].function} and {row.function}"
             raise InputError(
                 f"rows has two functions titled {row.name!r}, {both}, but each needs a "
                 "title of its own, title:module.function"
@@ -272,9 +273,14 @@ def run(
         return list(job.paths), job.failed
     threads = is_shared(table.device)
     with executor(worker_count(workers, threads), threads) as pool:
+        # Own functions first: a wrong answer is told before anything trains.
+        own = {row.name: row for _, row, *_ in tasks if row.function}
+        job.work(pool, [(_built, row) for row in own.values()])
+        tasks = [task for task in tasks if task[1].name not in job.failed]
         names = {row.name for _, row, *_ in tasks}
         left = [row for row in job.rows() if row.name in names]
-        job.work(pool, [(_share, *task) for task in table.shared(left)])
+        if left:
+            job.work(pool, [(_share, *task) for task in table.shared(left)])
         job.work(pool, tasks)
     return list(job.paths), job.failed
 
@@ -303,18 +309,12 @@ class _Run:
             try:
                 self.cells(row)
                 self.table.check(row)
-                if row.function and not self._known(row):
-                    self.table.built(row, 0)  # a wrong answer is told before trainings
             except FAILED as error:
                 self.fail(row, str(error))
 
     def cells(self, row: Row) -> dict[str, str]:
         """List what is asked for of a row, protocol -> cell."""
         return cells(row, self.table.choices, self.panels)
-
-    def _known(self, row: Row) -> bool:
-        """Whether results of a row are there already."""
-        return any(self.table.filed(row, p) for p in self.cells(row))
 
     def fail(self, row: Row, sentence: str) -> None:
         """Leave a row out, and say so once."""
@@ -359,6 +359,8 @@ class _Run:
             for (function, *what), sentence in done:
                 if function is _cell:
                     self.file(*what, sentence)
+                elif function is _built and sentence:
+                    self.fail(*what, sentence)
         except BaseException:  # Ctrl-C, or what cannot be filed: the rest never begins
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -382,6 +384,14 @@ def _share(experiment, choices, deadline, stage: str, *which: int) -> str:
 
     table = Table1Pipeline(experiment, choices, deadline=deadline)
     return _sentence(lambda: table.share(stage, *which))
+
+
+def _built(experiment, choices, deadline, row: Row) -> str:
+    """Build the first set of a user's function; "", or a sentence why there is none."""
+    from ccfs_lib.pipeline.table1 import Table1Pipeline
+
+    table = Table1Pipeline(experiment, choices, deadline=deadline)
+    return _sentence(lambda: table.built(row, 0))
 
 
 def _cell(experiment, choices, deadline, row: Row, protocol: str, seed: int) -> str:

@@ -117,6 +117,8 @@ def test_a_title_that_can_name_no_file_is_refused(mine):
 def test_two_functions_of_one_title_are_refused(mine):
     with pytest.raises(InputError, match="'a', mine:first and mine:last"):
         table1.parse_all(["a:mine.first", "a:mine.last"])
+    with pytest.raises(InputError, match="two functions titled 'A'"):
+        table1.parse_all(["a:mine.first", "A:mine.last"])
 
 
 def test_a_row_that_is_named_twice_counts_once(mine):

@@ -230,9 +230,9 @@ def _fair(verdict: str, pairs: Pairs) -> tuple[str, str]:
     """Withhold a verdict that a method loses which got too little of its own work.
 
     Returns the verdict, and a note on a loser without all of its work; on either side
-    where there is none. Rows of Table 1 file `share`, their part of the published image
-    passes; below `budget.ENOUGH` a row shows what little work gives, not what its
-    method can do.
+    where there is none. Rows of Table 1 file `share`, their part of the image passes
+    of full settings, published or ours; below `budget.ENOUGH` a row shows what little
+    work gives, not what its method can do.
     """
     sides = {HOLDS: (1,), FAILS: (0,)}.get(verdict, (0, 1))
     both = [pair[side] for row in pairs for pair in row for side in sides]
@@ -240,7 +240,7 @@ def _fair(verdict: str, pairs: Pairs) -> tuple[str, str]:
     least = {str(r["cell"].iloc[0]): pandas.to_numeric(r["share"]).min() for r in rows}
     if few := sorted(cell for cell, share in least.items() if share < ENOUGH):
         names = ", ".join(map(_title, few))
-        return OPEN, f"{names}: less than a tenth of the published work"
+        return OPEN, f"{names}: less than a tenth of the work of full settings"
     part = [f"{_title(c)}: {100 * s:.0f} %" for c, s in sorted(least.items()) if s < 1]
     return verdict, f"of the work of full settings, {', '.join(part)}" if part else ""
 

@@ -110,8 +110,8 @@ def _row(
 def _oracle(t, row: Row, protocol: str, known: set[int]) -> Line:
     """Count the seeds of an oracle's cell; of windows that are stored nothing is known.
 
-    A window is trained with every seed, and once for held-out images; the evaluation is
-    one of these.
+    A window is trained with every seed that judges, and once for held-out images; the
+    evaluation is one of these.
     """
     seeds = t.experiment.seeds
     done = sum(
@@ -123,7 +123,7 @@ def _oracle(t, row: Row, protocol: str, known: set[int]) -> Line:
         for stage in work(t, row, protocol).stages
         if stage.name not in SHARED_STAGES
     )
-    left = (seeds - done + 1) * each if done < seeds else 0
+    left = (t.judges(protocol) + 1) * each if done < seeds else 0
     name = f"{row.name} {protocol}"
     return Line(name, done, seeds, left, filed=len(known) == seeds)
 

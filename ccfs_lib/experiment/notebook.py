@@ -23,7 +23,8 @@ def from_notebook(namespace: dict) -> tuple[Experiment, dict]:
     `rows`, `panels` and OF_TABLE1, which `table1.chosen` checks; `roles`, yes or no).
     """
     extra = {"phase", "networks", "arms", "alphas", "roles"}
-    extra |= {"rows", "panels", *OF_TABLE1}
+    if "rows" in namespace:  # chapter 16
+        extra |= {"rows", "panels", *OF_TABLE1}
     known = {f.name for f in fields(Experiment)} | {*SHORTHANDS, "reading", *extra}
     values = given(namespace, known)
     chapter = {name: values.pop(name) for name in extra & set(values)}

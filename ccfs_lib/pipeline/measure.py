@@ -22,6 +22,7 @@ NAMES += ("matcher", "score", "ccfs_score")
 TEACHERS = ("teacher_last", "teacher_best", "teacher_train", "evaluator_last")
 # Work that a budget in minutes bought, at the rate of the machine: Table 1's rows.
 WORK = ("passes", "share")
+CHOSEN = ("judged_by",)  # how many seeds choose the oracle's window
 # Training seeds are 1000 * seed + phase, and this "phase" is the test. A teacher's seed
 # is its own number: of one network, it begins with the weights of seed 0's phase.
 EVALUATION = 999
@@ -74,9 +75,10 @@ def measure(
     todo = [seed for seed in seeds or range(e.seeds) if seed not in known]
     if todo:
         # Another machine trained their teacher, to other bits, or did other work in as
-        # many minutes: no file mixes the two, and none has fewer seeds than the one it
-        # replaces.
-        others = results.seeds(*place, config, aside=TEACHERS + WORK) - same
+        # many minutes, or more seeds choose a window: no file mixes the two, and none
+        # has fewer seeds than the one it replaces.
+        aside = TEACHERS + WORK + CHOSEN
+        others = results.seeds(*place, config, aside=aside) - same
         todo += sorted(others - set(todo))
     done = beside(lambda seed: pipeline.evaluate(arm, seed), todo, t.device)
     done = (row for _, row in progress(done, arm, "seed", total=len(todo)))

@@ -213,18 +213,13 @@ class Table1Pipeline:
         if row.name == "oracle-window":
             return oracle_window(self, protocol, seed)
         built = self.built(row, seed)
-        return self.row(built, protocol, self.trained(built, protocol, seed), seed)
+        return self.row(built, self.trained(built, protocol, seed), seed)
 
-    def row(self, built: Built, protocol: str, done: Artefact, seed: int) -> dict:
-        """Describe a training on a set: `measure.row`, and the bytes it learned from.
-
-        Learned pixels and labels of a method's own are only SelMatch's evaluation's:
-        elsewhere it is the images as bytes that are learned.
-        """
+    def row(self, built: Built, done: Artefact, seed: int) -> dict:
+        """Describe a training on a set: `measure.row`, and the bytes of the set."""
         wanted = self.experiment.ipc * self.train.num_classes
         basic = measured(seed, done, built.images, wanted)
-        plain = built.images.images.numel()
-        return basic | {"bytes": built.bytes if protocol == "selmatch" else plain}
+        return basic | {"bytes": built.bytes}
 
     def trained(
         self, built: Built, protocol: str, seed: int, stages: Pipeline | None = None
@@ -401,7 +396,7 @@ def oracle_window(t: Table1Pipeline, protocol: str, seed: int) -> dict:
     aside = {"window_beta": best, "held_beta": chosen}
     figures = t.trained(other, protocol, seed).meta
     aside |= {f"held_{name}": figures[name] for name in ("last", "best")}
-    return t.row(built, protocol, t.trained(built, protocol, seed), seed) | aside
+    return t.row(built, t.trained(built, protocol, seed), seed) | aside
 
 
 def full(t: Table1Pipeline, protocol: str, seed: int) -> dict:

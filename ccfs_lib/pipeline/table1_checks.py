@@ -37,7 +37,7 @@ def check(t: "Table1Pipeline", row: Row) -> None:
 
 
 def own(row: Row) -> None:
-    """Import a user's function; `table1.run` calls it, for its first seed."""
+    """Import a user's function; it is not called."""
     with plugins.told(row.function, "rows"):
         plugins.resolve(row.function, "rows", ("training images", "ipc", "seed"))
         plugins.source_hash(row.function)

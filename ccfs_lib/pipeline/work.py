@@ -86,14 +86,16 @@ def _oracle(t, e, published=False) -> list[Stage]:
     betas = len(coresets.grid(t.train.labels.numpy(), e.ipc, step=step))
     each = t.evaluation.epochs * e.ipc * t.train.num_classes
     each = EVALUATION_SWEEPS * len(t.train) if published else each
-    return [*_scores(t, e), Stage("windows", betas * each, 3, e.network)]
+    network = e.evaluation_network or e.network
+    return [*_scores(t, e), Stage("windows", betas * each, 3, network)]
 
 
 def _taught_oracle(t, e) -> list[Stage]:
     """All windows of the grid under the teacher, whose training is part of it."""
     betas = len(coresets.grid(t.train.labels.numpy(), e.ipc, step=_step(e)))
     each = e.recipe.epochs * e.ipc * t.train.num_classes
-    windows = Stage("windows", betas * each, 4, e.network, e.recipe.precision)
+    network = e.evaluation_network or e.network
+    windows = Stage("windows", betas * each, 4, network, e.recipe.precision)
     return [*_scores(t, e), teacher(t, e), windows]
 
 

@@ -32,13 +32,13 @@ SAID = dict(
         strict=True,
     )
 )
-SAID[NONE] = f"with fewer than {FEW} seeds in common, and so no interval,"
+SAID[NONE] = f"not compared, for fewer than {FEW} seeds in common, with"
 
 
 def answer(read: Read) -> Text:
     """Return the finding: who is ahead, who of random images, and at what cost."""
     e, published, shared = read.table.experiment, read.panel(False), read.panel(True)
-    grey = [read.row(n).title for n in shared if read.grey(n)]
+    grey = [read.row(n).title for n in {**published, **shared} if read.grey(n)]
     lines = [
         _against(read, "ccfs", shared),
         _against(read, "self-evolved", *_coresets(read)),
@@ -105,12 +105,8 @@ def _first(read: Read, panel: dict[str, pandas.DataFrame], how: str) -> str:
     )
     others = {n: panel[n] for n in means}
     words = _tally(read, best, others)
-    close = [
-        f", {SAID[word]} {listed(words[word], 15)}"
-        for word in (OPEN, NONE)
-        if words[word]
-    ]
-    return f"{head}{oracle}{little}){'; '.join(close)}"
+    close = [f"{SAID[w]} {listed(words[w], 15)}" for w in (OPEN, NONE) if words[w]]
+    return ", ".join([f"{head}{oracle}{little})", *close])
 
 
 def _labels(read: Read, published: dict) -> dict:
@@ -156,11 +152,13 @@ def _against(read: Read, name: str, panel: dict, how="under the same teacher") -
     texts = [
         f"{SAID[word]} {listed(names, 15)}" for word, names in words.items() if names
     ]
-    return f"{read.row(name).title}, {how}: {'; '.join(texts)}."
+    return f"{read.row(name).title}, {how}: {'; '.join(texts)}." if texts else ""
 
 
 def _random(read: Read, panel: dict) -> str:
     if "random" not in panel:
+        return ""
+    if len(panel["random"]) < FEW:
         return ""
     above = {n: verdict(apart(r, panel["random"])) for n, r in panel.items()}
     sets = [n for n in above if n not in ("random", "full")]
@@ -180,6 +178,8 @@ def _moved(published: dict, shared: dict) -> str:
         return ""
     moved = apart(shared["random"], published["random"])
     text = f"The protocol alone changes random images' accuracy by {interval(moved)}"
+    if moved.n_a < FEW:
+        return f"{text}."
     if verdict(moved) == OPEN:
         return f"{text}: too close to call."
     return f"{text}: accuracies with and without the teacher cannot be compared."
@@ -201,8 +201,8 @@ def _order(read: Read, published: dict, shared: dict) -> str:
     return (
         f"From labels alone to the teacher, {read.row(least).title} moves by "
         f"{signed(moved[least])} points and {read.row(most).title} by "
-        f"{signed(moved[most])}, the other sets by something between. "
-        f"{turned} of {count(len(pairs), 'pair')} of sets change their order, by means."
+        f"{signed(moved[most])}{', the others by less' * (len(both) > 2)}. Pairs of "
+        f"sets whose means change their order: {turned} of {len(pairs)}."
     )
 
 

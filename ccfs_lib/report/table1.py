@@ -69,8 +69,8 @@ class Clock(ReadOnlyStore):
 class Read:
     """What was measured of Table 1: rows of results by row and protocol.
 
-    names: rows, in the order of the table; those without results are left out.
-    panels: only these are read.
+    names: rows, in the order of the table; those without results are left out, as are
+    seeds that the experiment does not ask for. panels: only these are read.
     """
 
     def __init__(
@@ -244,14 +244,15 @@ def _kept(read: Read, shared: bool) -> str:
 
 
 def _limit(read: Read, shared: bool) -> str:
-    """Say how many minutes the distillation of a set may take, if that is limited."""
+    """Say how many minutes the distillation of a set may take, if they are given."""
+    minutes = read.table.choices.budget
     limited = any("budget" in read.row(n).options for n in read.panel(shared))
-    if read.table.minutes is None or not limited:
+    if minutes is None or not limited:
         return ""
-    minutes = f"{read.table.minutes:g}{SPACE}minutes"
+    some = f"{minutes:g}{SPACE}minute{'s' * (minutes != 1)}"
     return (
-        f" The distillation of a set may take {minutes} of a core; what it begins "
-        "from, such as experts, comes on top."
+        f" The distillation of a set may take {some} of a core; what it begins from, "
+        "such as experts, comes on top."
     )
 
 

@@ -184,7 +184,9 @@ def test_a_data_set_of_one_pair_has_its_teachers_or_its_seeds(tmp_path):
     measure(tmp_path, "random", NEAR, "z", **more)
     again = lines(front.averages(tmp_path), "All")
     added = ["+1.0 [+0.8, +1.2]", "+2.0 [+2.0, +2.0]"]
-    assert again == found | {"Tiny-ImageNet, IPC 100 (teacher counted above)": added}
+    assert again == found | {
+        "Tiny-ImageNet, IPC 100, 3 seeds (teacher counted above)": added
+    }
 
 
 def test_both_roles_of_distilled_images_are_told_where_they_are_apart(tmp_path):

@@ -36,10 +36,18 @@ def test_what_was_computed_from_that_teacher_is_found(squeezed, monkeypatch):
 def test_what_is_computed_now_says_what_the_weights_went_through(squeezed, monkeypatch):
     run, _, folder = squeezed
     e = replace(run.experiment, teacher_from=str(folder / "out"), score="logits")
-    new = Pipeline(e, Store(folder / "other"))
+    new = Pipeline(e, run.store)
     new.evaluate("simple-misclassified", 0)
     teachers = {entry["recipe"]["teacher"] for entry in new.store.entries("train")}
-    assert teachers == {f"{run.teacher.key}-float16"}
+    assert teachers == {run.teacher.key, f"{run.teacher.key}-float16"}
+
+
+def test_a_name_that_nobody_can_check_is_not_taken(squeezed):
+    """Where that teacher is not kept, other weights could have its card."""
+    run, _, folder = squeezed
+    e = replace(run.experiment, teacher_from=str(folder / "out"))
+    new = Pipeline(e, Store(folder / "other"))
+    assert new.teacher.key != run.teacher.key and new.teacher.mark == ""
     # Its accuracy is measured, not read from the card.
     assert abs(new.teacher.last - run.teacher.last) < 1
     assert [
@@ -56,8 +64,10 @@ def test_weights_that_name_another_teacher_are_a_sentence(squeezed):
     name = next(k for k in reversed(list(state)) if k.endswith("weight"))
     weights.write(state | {name: -state[name]}, folder / "other", card)
     e = replace(run.experiment, teacher_from=str(folder / "other"))
-    with pytest.raises(InputError, match=f"names teacher {run.teacher.key}, but only"):
-        _ = Pipeline(e, run.store).teacher
+    other = replace(e, teacher=replace(e.teacher, epochs=e.teacher.epochs + 1))
+    for asked in (e, other):  # whatever recipe is asked for beside the weights
+        with pytest.raises(InputError, match=f"names teacher {run.teacher.key}, but"):
+            _ = Pipeline(asked, run.store).teacher
 
 
 def test_a_checkpoint_without_a_card_is_known_by_its_weights(squeezed):

@@ -117,8 +117,11 @@ def test_all_images_are_told_by_both_trainings(read):
 def test_the_finding_says_how_rows_move_and_which_window_the_oracle_took(read):
     text = report.ranking.answer(read).markdown.replace("\N{NO-BREAK SPACE}", " ")
     # Random 80 to 90, Forgetting 60 to 88, DSA 82 to 91.5: DSA stays first.
-    assert "DSA moves by +9.5 points and Forgetting by +28.0" in text
-    assert "0 of 3 pairs of sets change their order" in text
+    moves = "DSA moves by +9.5 points and Forgetting by +28.0, the others by less."
+    assert f"{moves} Pairs of sets whose means change their order: 0 of 3." in text
+    two = Read(preset(), ("random", "forgetting"))
+    text = report.ranking.answer(two).markdown
+    assert "the others" not in text and "order: 0 of 1." in text
     assert "The oracle, which" not in text
     for protocol, beta in zip(cells(BY_NAME["oracle-window"]), (0.7, 0.8), strict=True):
         rows = read.found["random", protocol].assign(window_beta=beta)
@@ -135,8 +138,9 @@ def test_one_seed_has_no_interval_and_more_seeds_are_left_out(read):
     one = Read(preset(seeds=1), NAMES)
     assert {len(rows) for rows in one.found.values()} == {1}
     text = report.ranking.answer(one).markdown.replace("\N{NO-BREAK SPACE}", " ")
-    few = "with fewer than 3 seeds in common, and so no interval, Random, Forgetting"
-    assert few in text and "too close to call with" not in text.splitlines()[0]
+    few = "not compared, for fewer than 3 seeds in common, with Random, Forgetting"
+    assert few in text and "too close to call" not in text
+    assert "clearly" not in text
 
 
 def test_a_caption_says_budget_rounding_and_whose_settings(read, house):
@@ -152,6 +156,12 @@ def test_a_caption_says_budget_rounding_and_whose_settings(read, house):
     limited.work["cudd"] = read.work["dsa"]
     limited.found["cudd", "teacher"] = read.found["ccfs", "teacher"]
     assert "CUDD: of our own settings" in report.table1.panel(limited).markdown
+
+
+def test_one_row_alone_is_compared_with_nothing(read):
+    text = report.ranking.answer(Read(preset(), ("ccfs",))).markdown
+    assert "Only CCFS is measured with the same teacher" in text
+    assert "under the same teacher: ." not in text and "change their order" not in text
 
 
 def test_the_panel_with_one_teacher_leaves_out_rows_of_another(read):
