@@ -201,7 +201,7 @@ def _order(read: Read, published: dict, shared: dict) -> str:
     return (
         f"From labels alone to the teacher, {read.row(least).title} moves by "
         f"{signed(moved[least])} points and {read.row(most).title} by "
-        f"{signed(moved[most])}{', the others by less' * (len(both) > 2)}. Pairs of "
+        f"{signed(moved[most])}{', the others in between' * (len(both) > 2)}. Pairs of "
         f"sets whose means change their order: {turned} of {len(pairs)}."
     )
 
