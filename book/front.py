@@ -278,8 +278,12 @@ def acting(rows: pandas.DataFrame) -> str:
 
 
 def _table(lead: str, head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Write a sentence and a small table without a caption (MyST)."""
-    rows = [head, ["---", *["--:"] * (len(head) - 1)], *lines]
+    """Write a sentence and a small table without a caption (MyST).
+
+    On a phone a cell may break between a number and its interval, not inside it.
+    """
+    whole = [(name, *(v.replace(", ", f",{SPACE}") for v in vs)) for name, *vs in lines]
+    rows = [head, ["---", *["--:"] * (len(head) - 1)], *whole]
     return "\n".join([lead, "", *(f"| {' | '.join(r)} |" for r in rows), "", ""])
 
 
