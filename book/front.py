@@ -84,18 +84,6 @@ def abstract(folder: Path) -> str:
     return "".join(f"- {sentence}\n" for sentence in sentences if sentence)
 
 
-def averages(folder: Path) -> str:
-    """Tabulate what both parts are worth on every data set (MyST); "" where unknown."""
-    rows = _read(folder)
-    return together(ladder.runs(rows), ladder.dependent(rows)) if len(rows) else ""
-
-
-def acts(folder: Path) -> str:
-    """Tabulate where distilled images act (MyST); "" where it was not measured."""
-    rows = _read(folder)
-    return acting(rows) if len(rows) else ""
-
-
 def _read(folder: Path) -> pandas.DataFrame:
     try:
         return load(folder)
@@ -222,24 +210,25 @@ def _learned(run: pandas.DataFrame) -> str:
     return f"{bracketed(compare(run, *PAIR))} ({'; '.join(about)})"
 
 
-def together(runs: list[pandas.DataFrame], again=()) -> str:
-    """Tabulate what both parts are worth by data set; none below three pairs.
+def averages(folder: Path) -> str:
+    """Tabulate what both parts are worth by data set (MyST); "" below three pairs.
 
-    again: further runs of the same teachers, which the averages leave out.
+    Further runs of the same teachers stand below: the averages leave them out.
     """
-    steps = ladder.STEPS[1:3]  # selection alone, distilled images
-    several = [run for run in runs if ALPHA0 in set(run["cell"])]
-    measured = [m for run in several for m in ladder.measured(run, steps[:1])]
-    pairs = forest.alike(measured)
+    rows = _read(folder)
+    if rows.empty:
+        return ""
+    several = [run for run in ladder.runs(rows) if ALPHA0 in set(run["cell"])]
+    pairs = forest.alike(m for run in several for m in ladder.measured(run, FIRST[:1]))
     if len(pairs) < FEW:
         return ""
     lines = []
     for name, some in _by_data(several):
-        values, over = zip(*(_average(some, step) for step in steps), strict=True)
+        values, over = zip(*(_average(some, step) for step in FIRST), strict=True)
         lines.append((f"{name}, {over[0]}", *map(bracketed, values)))
-    for run in again:
+    for run in ladder.dependent(rows):
         if ALPHA0 in set(run["cell"]):
-            each = [compare(run, step.left, step.right) for step in steps]
+            each = [compare(run, step.left, step.right) for step in FIRST]
             seeds = count(each[0].n_a, "seed")
             name = f"{forest.place(run.iloc[0])}, {seeds} (teacher counted above)"
             lines.append((name, *map(bracketed, each)))
@@ -251,9 +240,11 @@ def together(runs: list[pandas.DataFrame], again=()) -> str:
     )
 
 
-def acting(rows: pandas.DataFrame) -> str:
-    """Tabulate what distilled images are worth in the filters, and in the final set."""
-    told = [r for r in roles.decompose(rows) if r.dataset not in SHOWN_ONLY]
+def acting(folder: Path) -> str:
+    """Tabulate where distilled images act (MyST); "" where it was not measured."""
+    rows = _read(folder)
+    every = roles.decompose(rows) if len(rows) else []
+    told = [r for r in every if r.dataset not in SHOWN_ONLY]
     if not told:
         return ""
     names = [r.name.split(", ") for r in told]

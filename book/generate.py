@@ -47,7 +47,7 @@ def write(root: Path = ROOT) -> None:
         "abstract": front.abstract(root / "data" / "results"),
         "forest": front.figure(root / "data" / "results", folder),
         "averages": front.averages(root / "data" / "results"),
-        "acting": front.acts(root / "data" / "results"),
+        "acting": front.acting(root / "data" / "results"),
         "steps": front.others(root / "data" / "results", folder),
         "short": verdicts.short(root / "data" / "results"),
         "summary": findings.write_up(

@@ -190,13 +190,13 @@ def test_a_data_set_of_one_pair_has_its_teachers_or_its_seeds(tmp_path):
 
 
 def test_both_roles_of_distilled_images_are_told_where_they_are_apart(tmp_path):
-    assert front.acts(tmp_path) == ""
+    assert front.acting(tmp_path) == ""
     for arm, gain in ((CCFS, 3), ("ccfs-filters", 1), ("ccfs-set", 2.5)):
         measure(tmp_path, arm, shifted(gain))
     measure(tmp_path, "random", NEAR)
-    assert front.acts(tmp_path) == ""
+    assert front.acting(tmp_path) == ""
     measure(tmp_path, "ccfs-neither", NEAR)
-    text = front.acts(tmp_path)
+    text = front.acting(tmp_path)
     assert "each the mean with and without the other" in text
     assert "(3\xa0seeds)" in text
     # Filters: (3 - 2.5 + 1 - 0) / 2; set: (3 - 1 + 2.5 - 0) / 2.
@@ -206,7 +206,7 @@ def test_both_roles_of_distilled_images_are_told_where_they_are_apart(tmp_path):
     digits = {"dataset": "digits", "train": "d", "run": "d"}
     for arm in (CCFS, "ccfs-filters", "ccfs-set", "ccfs-neither"):
         measure(tmp_path, arm, NEAR, **digits)
-    assert front.acts(tmp_path) == text
+    assert front.acting(tmp_path) == text
 
 
 def test_nothing_measured_is_said_and_drawn_as_nothing(tmp_path):
