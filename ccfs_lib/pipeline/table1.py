@@ -360,6 +360,11 @@ class _OneCell:
         return self.table.evaluate(self.row, self.protocol, seed)
 
 
+def grid_step(experiment: Experiment) -> float:
+    """Return the step of beta between two windows of the oracle."""
+    return GRID.get(experiment.scale, 0.1)
+
+
 def oracle_window(t: Table1Pipeline, protocol: str, seed: int) -> dict:
     """The best window by the test split, and beside it by held-out training images.
 
@@ -369,7 +374,7 @@ def oracle_window(t: Table1Pipeline, protocol: str, seed: int) -> dict:
     """
     e, labels = t.experiment, t.train.labels.numpy()
     difficulty = t.beside(Section3Pipeline, recipes.windowed(e)).difficulty
-    step, (inside, out) = GRID.get(e.scale, 0.1), t.held
+    step, (inside, out) = grid_step(e), t.held
     judges = range(t.judges(protocol))
     # Of what is left without the held-out images, the easiest window may not fit.
     every, fitting = (

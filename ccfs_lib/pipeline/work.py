@@ -13,7 +13,7 @@ from ccfs_lib.experiment import Experiment, condense, cudd
 from ccfs_lib.experiment import table1 as recipes
 from ccfs_lib.experiment.budget import ENOUGH, EVALUATION_SWEEPS
 from ccfs_lib.pipeline.sets import CONDENSER, condenser, cudd_recipe
-from ccfs_lib.pipeline.table1 import GRID, Table1Pipeline
+from ccfs_lib.pipeline.table1 import Table1Pipeline, grid_step
 from ccfs_lib.select import quotas
 from ccfs_lib.table1 import SHARED, Row
 
@@ -53,7 +53,7 @@ def work(t: Table1Pipeline, row: Row, protocol: str = "") -> Work:
         return Work([], 0)
     stages, published = kind(t, t.experiment), kind(t, theirs, True)
     if row.name == "oracle-window" and protocol == SHARED:
-        stages = _taught_oracle(t, t.experiment)
+        stages = _oracle(t, t.experiment, taught=True)
     return Work(stages, sum(stage.passes for stage in published))
 
 
@@ -80,27 +80,20 @@ def _glister(t, e, published=False) -> list[Stage]:
     return [Stage("selection", len(t.train) * epochs, 3, e.network)]
 
 
-def _oracle(t, e, published=False) -> list[Stage]:
-    """All windows of the grid, one training each; published: every tenth."""
-    step = 0.1 if published else _step(e)
+def _oracle(t, e, published=False, taught=False) -> list[Stage]:
+    """All windows of the grid, one training each; published: every tenth.
+
+    taught: under the teacher, whose training is then part of the work.
+    """
+    step = 0.1 if published else grid_step(e)
     betas = len(coresets.grid(t.train.labels.numpy(), e.ipc, step=step))
-    each = t.evaluation.epochs * e.ipc * t.train.num_classes
+    epochs = e.recipe.epochs if taught else t.evaluation.epochs
+    each = epochs * e.ipc * t.train.num_classes
     each = EVALUATION_SWEEPS * len(t.train) if published else each
+    how = (4, e.recipe.precision) if taught else (3, "fp32")
     network = e.evaluation_network or e.network
-    return [*_scores(t, e), Stage("windows", betas * each, 3, network)]
-
-
-def _taught_oracle(t, e) -> list[Stage]:
-    """All windows of the grid under the teacher, whose training is part of it."""
-    betas = len(coresets.grid(t.train.labels.numpy(), e.ipc, step=_step(e)))
-    each = e.recipe.epochs * e.ipc * t.train.num_classes
-    network = e.evaluation_network or e.network
-    windows = Stage("windows", betas * each, 4, network, e.recipe.precision)
-    return [*_scores(t, e), teacher(t, e), windows]
-
-
-def _step(e: Experiment) -> float:
-    return GRID.get(e.scale, 0.1)
+    windows = Stage("windows", betas * each, how[0], network, how[1])
+    return [*_scores(t, e), *([teacher(t, e)] if taught else []), windows]
 
 
 def _self_evolved(t, e, published=False) -> list[Stage]:

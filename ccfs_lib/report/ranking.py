@@ -134,10 +134,14 @@ def _tally(read: Read, name: str, panel: dict) -> dict[str, list[str]]:
     words: dict[str, list[str]] = {word: [] for word in (*VERDICTS, NONE)}
     for other, rows in panel.items():
         if other not in (name, "full"):
-            d = apart(panel[name], rows)
-            word = verdict(d) if d.n_a >= FEW else NONE
-            words[word].append(_named(read, other))
+            words[_verdict(panel[name], rows)].append(_named(read, other))
     return words
+
+
+def _verdict(left: pandas.DataFrame, right: pandas.DataFrame) -> str:
+    """Return what the interval of left minus right says, or NONE for too few seeds."""
+    common = {*left["seed"]} & {*right["seed"]}
+    return verdict(apart(left, right)) if len(common) >= FEW else NONE
 
 
 def _named(read: Read, name: str) -> str:
@@ -156,11 +160,9 @@ def _against(read: Read, name: str, panel: dict, how="under the same teacher") -
 
 
 def _random(read: Read, panel: dict) -> str:
-    if "random" not in panel:
+    if "random" not in panel or len(panel["random"]) < FEW:
         return ""
-    if len(panel["random"]) < FEW:
-        return ""
-    above = {n: verdict(apart(r, panel["random"])) for n, r in panel.items()}
+    above = {n: _verdict(r, panel["random"]) for n, r in panel.items()}
     sets = [n for n in above if n not in ("random", "full")]
     clear = [_named(read, n) for n in sets if above[n] == VERDICTS[0]]
     behind = [_named(read, n) for n in sets if above[n] == VERDICTS[1]]

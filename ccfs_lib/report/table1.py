@@ -435,7 +435,7 @@ def gains(read: Read):
         return Text("The random row is not measured with this teacher.")
     lines = []
     for name, rows in panel.items():
-        if name in ("random", "full"):
+        if name in ("random", "full") or not by_seed(rows, panel["random"])[0]:
             continue
         d, row = apart(rows, panel["random"]), read.row(name)
         both = zip(*by_seed(rows, panel["random"]), strict=True)

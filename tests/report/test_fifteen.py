@@ -143,6 +143,16 @@ def test_one_seed_has_no_interval_and_more_seeds_are_left_out(read):
     assert "clearly" not in text
 
 
+def test_rows_without_a_common_seed_are_not_compared(read):
+    """As an interrupted run leaves them."""
+    for cell, rows in read.found.items():
+        if cell[0] == "dsa":
+            read.found[cell] = rows.assign(seed=rows["seed"] + 5)
+    text = report.ranking.answer(read).markdown
+    assert "seeds in common, with DSA (grey)" in text.replace("\N{NO-BREAK SPACE}", " ")
+    assert len(report.table1.gains(read).axes) == 1
+
+
 def test_a_caption_says_budget_rounding_and_whose_settings(read, house):
     own, shared = (report.table1.panel(read, shared=s).markdown for s in (False, True))
     assert "rounded to bytes" in shared and "rounded to bytes" not in own
