@@ -281,7 +281,7 @@ def run(
         left = [row for row in job.rows() if row.name in names]
         if left:
             job.work(pool, [(_share, *task) for task in table.shared(left)])
-        job.work(pool, tasks)
+        job.work(pool, _windows(table, tasks))
     return list(job.paths), job.failed
 
 
@@ -392,6 +392,31 @@ def _built(experiment, choices, deadline, row: Row) -> str:
 
     table = Table1Pipeline(experiment, choices, deadline=deadline)
     return _sentence(lambda: table.built(row, 0))
+
+
+def _windows(table, tasks: list[tuple]) -> list[tuple]:
+    """Put each training of the oracle window before its rows, and these last.
+
+    A row asks for the windows of all seeds; asked for first, it would wait for others.
+    """
+    from ccfs_lib.pipeline.oracle import Oracle
+
+    rows = [task for task in tasks if task[1].name == "oracle-window"]
+    windows = [
+        (_window, protocol, *training)
+        for protocol in dict.fromkeys(protocol for _, _, protocol, _ in rows)
+        for training in Oracle(table, protocol).trainings()
+    ]
+    return windows + [task for task in tasks if task not in rows] + rows
+
+
+def _window(experiment, choices, deadline, protocol: str, beta, seed) -> str:
+    """Train on a window of the oracle; its row tells what it lacks."""
+    from ccfs_lib.pipeline.oracle import Oracle
+    from ccfs_lib.pipeline.table1 import Table1Pipeline
+
+    table = Table1Pipeline(experiment, choices, deadline=deadline)
+    return _sentence(lambda: Oracle(table, protocol).trained(beta, seed))
 
 
 def _cell(experiment, choices, deadline, row: Row, protocol: str, seed: int) -> str:

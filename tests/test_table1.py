@@ -19,6 +19,7 @@ from ccfs_lib.experiment import table1 as recipes
 from ccfs_lib.experiment.notebook import OF_TABLE1
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.pipeline import work as working
+from ccfs_lib.pipeline.oracle import Oracle
 from ccfs_lib.pipeline.table1 import Table1Pipeline
 from ccfs_lib.report.table1 import Clock, Read
 from ccfs_lib.runtime import paths
@@ -261,6 +262,38 @@ def test_a_window_of_more_seeds_never_leaves_fewer_rows(house, mini, portable):
         content = json.loads(path.read_text())
         assert [r["seed"] for r in content["rows"]] == [0, 1]
         assert content["config"]["judged_by"] == seeds
+
+
+def test_after_the_trainings_of_the_oracle_its_rows_train_nothing(quick):
+    """So `run` can do all of them side by side, and no worker waits for another."""
+    oracle = Oracle(quick, "selmatch")
+    every = oracle.trainings()
+    seeds = [*range(quick.experiment.seeds), None]
+    assert every == [(b, s) for s in seeds for b in oracle.betas]
+    for beta, seed in every:
+        oracle.trained(beta, seed)
+    before = len(quick.store.computed)
+    rows = [oracle.row(seed) for seed in range(quick.experiment.seeds)]
+    assert len(quick.store.computed) == before
+    assert len({row["window_beta"] for row in rows}) == 1  # of the mean over seeds
+    nothing = Table1Pipeline(quick.experiment, store=ReadOnlyStore(quick.store.root))
+    row = BY_NAME["oracle-window"]
+    (line, _) = table1_price._row(
+        nothing, row, working.work(nothing, row), {}, {"selmatch": set(), SHARED: set()}
+    )
+    assert (line.done, line.seconds) == (quick.experiment.seeds, 0)
+
+
+def test_windows_are_trained_first_and_their_rows_are_asked_last(quick):
+    row, other = BY_NAME["oracle-window"], BY_NAME["glister"]
+    cell = table1._cell
+    asked = [(cell, row, "selmatch", 0), (cell, row, "selmatch", 1)]
+    given = [*asked, (cell, other, "selmatch", 0)]
+    windows = [
+        (table1._window, "selmatch", *t) for t in Oracle(quick, "selmatch").trainings()
+    ]
+    assert table1._windows(quick, given) == [*windows, given[-1], *asked]
+    assert table1._windows(quick, given[-1:]) == given[-1:]
 
 
 def test_the_oracle_under_the_teacher_is_other_work(quick):

@@ -11,6 +11,7 @@ from ccfs_lib import cost
 from ccfs_lib.commands.forecast import Line, text
 from ccfs_lib.cost import Stage
 from ccfs_lib.experiment import Experiment
+from ccfs_lib.pipeline.oracle import Oracle
 from ccfs_lib.pipeline.table1 import Table1Pipeline
 from ccfs_lib.pipeline.work import Work, teacher, work
 from ccfs_lib.runtime import paths
@@ -108,11 +109,12 @@ def _row(
 
 
 def _oracle(t, row: Row, protocol: str, known: set[int]) -> Line:
-    """Count the seeds of an oracle's cell; of windows that are stored nothing is known.
+    """Count the seeds of an oracle's cell, and the trainings on windows that are left.
 
     A window is trained with every seed that judges, and once for held-out images; the
     evaluation is one of these.
     """
+    oracle = Oracle(t, protocol)
     seeds = t.experiment.seeds
     done = sum(
         seed in known or _stored(t.evaluate, row, protocol, seed)
@@ -123,9 +125,11 @@ def _oracle(t, row: Row, protocol: str, known: set[int]) -> Line:
         for stage in work(t, row, protocol).stages
         if stage.name not in SHARED_STAGES
     )
-    left = (t.judges(protocol) + 1) * each if done < seeds else 0
-    name = f"{row.name} {protocol}"
-    return Line(name, done, seeds, left, filed=len(known) == seeds)
+    left = 0
+    if done < seeds:
+        left = sum(not _stored(oracle.trained, *which) for which in oracle.trainings())
+    seconds, name = left * each / len(oracle.betas), f"{row.name} {protocol}"
+    return Line(name, done, seeds, seconds, filed=len(known) == seeds)
 
 
 def _of(t, row: Row, stage: Stage) -> str:

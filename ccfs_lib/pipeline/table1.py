@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ccfs_lib import arms, coresets, cost, results
+from ccfs_lib import arms, cost, results
 from ccfs_lib import table1 as rows
 from ccfs_lib.distill.pixels import Space
 from ccfs_lib.errors import InputError
@@ -28,6 +28,7 @@ from ccfs_lib.pipeline.measure import (
     with_more_work,
 )
 from ccfs_lib.pipeline.measure import row as measured
+from ccfs_lib.pipeline.oracle import Oracle
 from ccfs_lib.pipeline.pipeline import Pipeline
 from ccfs_lib.pipeline.section3 import Section3Pipeline
 from ccfs_lib.pipeline.sets import Built
@@ -38,7 +39,6 @@ from ccfs_lib.store import key as store_key
 from ccfs_lib.table1 import DEFAULT, SHARED, Choices, Row
 
 MINUTES = 30.0  # of a core, for one set, off a GPU
-GRID = {"digits": 0.2}  # steps of beta, by scale; 0.1 elsewhere, as SelMatch has it
 
 
 class Table1Pipeline:
@@ -211,7 +211,7 @@ class Table1Pipeline:
         if row.name == "full":
             return full(self, protocol, seed)
         if row.name == "oracle-window":
-            return oracle_window(self, protocol, seed)
+            return Oracle(self, protocol).row(seed)
         built = self.built(row, seed)
         return self.row(built, self.trained(built, protocol, seed), seed)
 
@@ -358,50 +358,6 @@ class _OneCell:
     def evaluate(self, _cell: str, seed: int) -> dict:
         """Evaluate the cell with a seed: one row of results."""
         return self.table.evaluate(self.row, self.protocol, seed)
-
-
-def grid_step(experiment: Experiment) -> float:
-    """Return the step of beta between two windows of the oracle."""
-    return GRID.get(experiment.scale, 0.1)
-
-
-def oracle_window(t: Table1Pipeline, protocol: str, seed: int) -> dict:
-    """The best window by the test split, and beside it by held-out training images.
-
-    A row of results with window_beta, and held_beta, held_last, held_best: the same
-    seed at the beta that held-out images choose. Ours: these are asked with the first
-    seed alone; difficulty and teacher have seen them, as all training images.
-    """
-    e, labels = t.experiment, t.train.labels.numpy()
-    difficulty = t.beside(Section3Pipeline, recipes.windowed(e)).difficulty
-    step, (inside, out) = grid_step(e), t.held
-    judges = range(t.judges(protocol))
-    # Of what is left without the held-out images, the easiest window may not fit.
-    every, fitting = (
-        coresets.grid(labels, e.ipc, step=step, excluded=gone) for gone in (None, out)
-    )
-    whole = coresets.windows(labels, difficulty, e.ipc, every)
-    apart = coresets.windows(labels, difficulty, e.ipc, fitting, excluded=out)
-
-    def last(beta: float) -> list[float]:
-        """Return test accuracies of the window at beta, percent, one per seed."""
-        cut = t.real(whole[beta])
-        return [t.trained(cut, protocol, s).meta["last"] for s in judges]
-
-    def held(beta: float) -> float:
-        """Return the accuracy of that window on held-out images, percent."""
-        return t.trained(t.real(apart[beta]), protocol, 0, inside).meta["last"]
-
-    for beta in every:  # side by side, seeds wait for each other only afterwards
-        t.trained(t.real(whole[beta]), protocol, seed)
-    by_test = {b: last(b) for b in every}
-    chosen = coresets.best_beta({b: held(b) for b in fitting})
-    best = coresets.best_beta(by_test)
-    built, other = t.real(whole[best]), t.real(whole[chosen])
-    aside = {"window_beta": best, "held_beta": chosen}
-    figures = t.trained(other, protocol, seed).meta
-    aside |= {f"held_{name}": figures[name] for name in ("last", "best")}
-    return t.row(built, t.trained(built, protocol, seed), seed) | aside
 
 
 def full(t: Table1Pipeline, protocol: str, seed: int) -> dict:

@@ -12,8 +12,9 @@ from ccfs_lib.cost import Size, Stage
 from ccfs_lib.experiment import Experiment, condense, cudd
 from ccfs_lib.experiment import table1 as recipes
 from ccfs_lib.experiment.budget import ENOUGH, EVALUATION_SWEEPS
+from ccfs_lib.pipeline.oracle import grid_step
 from ccfs_lib.pipeline.sets import CONDENSER, condenser, cudd_recipe
-from ccfs_lib.pipeline.table1 import Table1Pipeline, grid_step
+from ccfs_lib.pipeline.table1 import Table1Pipeline
 from ccfs_lib.select import quotas
 from ccfs_lib.table1 import SHARED, Row
 
