@@ -22,6 +22,7 @@ from ccfs_lib.claims.compare import (
     between,
     compare,
     equal_steps,
+    over_teachers,
     pooled,
     printed_as,
     unequal_steps,
@@ -55,9 +56,10 @@ NAMES = (
 )
 OTHERS = "CCFS minus random images, minus distilled images alone, and its two stages, "
 CAPTION = (
-    "in every run with a teacher of its own: dots are means, "
+    "in every run with a teacher of its own and these sets: dots are means, "
     "ticks seeds (in a line over several teachers, each teacher's mean), bars 95 % t "
-    "intervals over them, paired by seed. Blue: above zero; orange: below; grey: too "
+    "intervals over them, paired by seed (over several teachers the wider of that over "
+    "teachers and that over seeds). Blue: above zero; orange: below; grey: too "
     "close to call. Arrows: the interval goes on beyond the axis."
 )
 DIAMONDS = (
@@ -151,8 +153,9 @@ def teacher(run: pandas.DataFrame) -> str:
     theirs = f" (the paper's, trained otherwise, {percent(printed)})" if printed else ""
     return (
         f"**The teacher.** With hard labels and else the same recipe, random images "
-        f"reach {alone}{theirs}. Here the teacher is worth {bracketed(d)} points on "
-        f"them, the choice of the set {signed(chosen.mean)}."
+        f"reach {alone}{theirs}. Under this recipe, made for soft labels, the teacher "
+        f"is worth {bracketed(d)} points on them, the choice of the set "
+        f"{signed(chosen.mean)}."
     )
 
 
@@ -182,8 +185,8 @@ def elsewhere(runs: list[pandas.DataFrame], others: list[pandas.DataFrame]) -> s
     sentences = []
     if runs:
         sentences.append(
-            f"In {count(len(runs), 'other run')}, each with a teacher of its own, CCFS "
-            f"against random images is {_tally(runs, PAIR)}."
+            f"In {count(len(runs), 'other run')}{_small(runs)}, each with a teacher of "
+            f"its own, CCFS against random images is {_tally(runs, PAIR)}."
         )
     if others:
         each = listed([_learned(run) for run in others])
@@ -192,6 +195,12 @@ def elsewhere(runs: list[pandas.DataFrame], others: list[pandas.DataFrame]) -> s
             f"against random images, {each} points."
         )
     return f"**Elsewhere.** {' '.join(sentences)}" if sentences else ""
+
+
+def _small(runs: list[pandas.DataFrame]) -> str:
+    """Say how many runs have images that were shrunk; "" of none."""
+    shrunk = sum(run.iloc[0].get("image_size", 0) > 0 for run in runs)
+    return f" ({shrunk} of them on images shrunk to fewer pixels)" if shrunk else ""
 
 
 def _by_data(runs: list[pandas.DataFrame]) -> list[tuple[str, list[pandas.DataFrame]]]:
@@ -234,7 +243,8 @@ def averages(folder: Path) -> str:
             lines.append((name, *map(bracketed, each)))
     return _table(
         f"All {len(pairs)} pairs of data and network with alpha 0, in points. "
-        "Intervals are over pairs, over teachers or over seeds, as named.",
+        "Intervals are over pairs, over teachers or over seeds, as named, and not "
+        "corrected for their number; pairs of one data set share its images.",
         ("", "selection alone", "distilled images"),
         lines,
     )
@@ -262,7 +272,8 @@ def acting(folder: Path) -> str:
     about = ", ".join([*alike, f"{seeds}{SPACE}seed{'s' * (seeds != '1')}"])
     return _table(
         f"**Where distilled images act** ({about}): points of accuracy in the filters "
-        "and in the final set, each the mean with and without the other.",
+        "and in the final set, each the mean with and without the other. "
+        "Chapter 17 has the two apart.",
         ("", *roles.TITLES.values()),
         lines,
     )
@@ -291,7 +302,7 @@ def _average(
         d = between([pooled([m.difference for m in pair]) for pair in pairs])
         return d, count(len(pairs), "pair")
     if len(each) > 1:
-        return between(each), count(len(each), "teacher")
+        return over_teachers(each), count(len(each), "teacher")
     return each[0], count(each[0].n_a, "seed")
 
 

@@ -12,6 +12,7 @@ from ccfs_lib.claims.written import decimals, first_digit, written
 from ccfs_lib.report import forest
 from ccfs_lib.report.text import count, listed, percent, signed
 
+RATE = 0.05  # of false discoveries among those that are kept
 # Of a difficulty, by the score that the images were selected with.
 UNITS = dict.fromkeys(
     ("forgetting", "published-forgetting"), "forgetting events an image"
@@ -66,7 +67,7 @@ def _further(row: pandas.Series) -> str:
 
 def _reached(row: pandas.Series) -> str:
     accuracy = row.get("teacher_last", math.nan)
-    return "an unknown part" if pandas.isna(accuracy) else percent(accuracy)
+    return "an unknown part" if pandas.isna(accuracy) else percent(accuracy, 2)
 
 
 def data(line) -> str:
@@ -133,7 +134,10 @@ def _detectable(line, unit: str) -> str:
 
 
 def _p(value: float) -> str:
-    return "below 0.001" if value < 0.001 else f"{value:.3f}"
+    if value < 0.001:
+        return "below 0.001"
+    # On which side of 5 % it is has to be seen.
+    return f"{value:.3f}" if round(value, 3) != RATE else f"{value:.5f}"
 
 
 def _budget(line) -> str:

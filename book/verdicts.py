@@ -12,6 +12,7 @@ import findings
 import pandas
 import tested
 from findings import BADGES, NOTHING
+from tested import RATE
 
 from ccfs_lib import paper
 from ccfs_lib.claims import arms, compare, ladder
@@ -74,7 +75,6 @@ TEACHERS = (
     "Every line below names data, network and teacher; lines that agree in these share "
     "the teacher. The first of a data set and network has no number. The teachers:"
 )
-RATE = 0.05  # of false discoveries among those that are kept
 HOW = dict(zip(VERDICTS, ("for", "against", "too close"), strict=True))
 # What the paper does not compare with: claim, and the arms or portions.
 TEACHER = "CCFS beats random real images that learn from the same teacher"
@@ -98,9 +98,13 @@ def short(folder: Path) -> str:
     further = tested.further(tested.sources(rows))
     text = [f"{_counted(badges, table)} {{doc}}`verdict` has them all.", ""]
     text += [_multiplicity(table), "", _split(rows, table), ""]
-    for name, b in badges.items():
-        if b.verdict not in (UNTESTED, OPEN):
-            text.append(_short(known[name], b, lines[name], further))
+    told = {name: b for name, b in badges.items() if b.verdict != UNTESTED}
+    clear = [name for name, b in told.items() if b.verdict != OPEN]
+    unclear = [name for name in told if name not in clear]
+    text += [_short(known[name], told[name], lines[name], further) for name in clear]
+    if unclear:
+        text += ["", "Too close to call in every test:", ""]
+    text += [_short(known[name], told[name], lines[name], further) for name in unclear]
     if controls := _controls(rows):
         text += ["", f"{CONTROLS}:", "", *controls]
     return "\n".join(text) + "\n"
@@ -206,7 +210,7 @@ def _multiplicity(lines: pandas.DataFrame) -> str:
     )
     return (
         f"There are {count(tests, 'test')}. If there were no effect at all, "
-        f"about {0.05 * tests:.0f} would look clear by chance. Of the "
+        f"at most about {0.05 * tests:.0f} would look clear by chance. Of the "
         f"{len(clear)} clear results {int(_kept(clear).sum())} remain at a false "
         "discovery rate of 5 % (Benjamini and Hochberg), and "
         f"{_whatever(evidence)} however the tests depend on each other (Benjamini and "

@@ -8,7 +8,7 @@ from scipy import stats
 
 from ccfs_lib.errors import InputError
 from ccfs_lib.statistics import (
-    change,
+    crossed,
     difference,
     extreme,
     false_discovery,
@@ -130,16 +130,34 @@ def test_minimum_detectable_against_scipy_where_it_has_a_value():
     assert power == pytest.approx(0.7, abs=1e-4)
 
 
-def test_a_change_of_two_differences_is_welchs_test_of_them():
-    rng = np.random.default_rng(1)
-    a, b = rng.normal(3, 1, (2, 5)), rng.normal(1, 4, (2, 3))
-    ours = change(*(difference(*pair, paired=True) for pair in (a, b)))
-    theirs = difference(a[0] - a[1], b[0] - b[1])
-    assert ours == pytest.approx(theirs)
-    one = difference([1.0], [0.0], paired=True)
-    assert math.isnan(change(ours, one).half) and math.isnan(change(one, ours).p)
-    flat = difference([1.0, 2.0], [0.0, 1.0], paired=True)
-    assert change(flat, flat)[:2] == (0.0, 0.0) and math.isnan(change(flat, flat).p)
+def test_over_teachers_and_seeds_the_wider_interval_counts():
+    rng = np.random.default_rng(2)
+    table = (
+        rng.normal(size=(3, 1)) + 5 * rng.normal(size=(4,)) + rng.normal(size=(3, 4))
+    )
+    found = crossed(table)
+    seeds = summary(table.mean(0))
+    assert found[:4] == pytest.approx((table.mean(), seeds.half, 3, 3))
+    assert found.p == pytest.approx(stats.ttest_1samp(table.mean(0), 0).pvalue)
+    assert crossed(table.T)[:2] == pytest.approx(found[:2])
+    assert math.isnan(crossed(table[:2]).half) and math.isnan(crossed(table[:, :2]).p)
+
+
+@pytest.mark.parametrize("teachers", [0.0, 1.0])
+@pytest.mark.parametrize("seeds", [0.0, 1.0])
+def test_an_interval_over_teachers_and_seeds_covers_whichever_varies(teachers, seeds):
+    """Simulate; over the teachers' means alone it would be 84 % where seeds vary."""
+    rng = np.random.default_rng(3)
+    inside = {"crossed": 0, "teachers": 0}
+    for _ in range(3000):
+        table = teachers * rng.normal(size=(3, 1)) + seeds * rng.normal(size=3)
+        table = table + rng.normal(size=(3, 3))
+        both = {"crossed": crossed(table), "teachers": summary(table.mean(1))}
+        for name, d in both.items():
+            inside[name] += abs(d.mean) <= d.half
+    assert inside["crossed"] >= 0.95 * 3000
+    if seeds > teachers:
+        assert inside["teachers"] < 0.88 * 3000
 
 
 def test_minimum_detectable_is_detected_that_often():

@@ -162,10 +162,15 @@ def _add_dark(app, image, docname: str, photographs: bool) -> None:
             dark.rendering(picture, photographs).save(file, optimize=True)
     up = "../" * docname.count("/")
     to, alt = f"{up}{FOLDER}/{file.name}", html.escape(image.get("alt", ""))
+    with Image.open(file) as picture:
+        width, height = picture.size
+    wanted = int(str(image.get("width", width)).removesuffix("px"))  # as the light one
+    # With its height the page keeps the place of a picture that is not loaded yet.
+    size = f'width="{wanted}" height="{round(height * wanted / width)}"'
     # The theme's class dark-light: "do not dim me". Its only-dark would hide captions.
     tag = (
         f'<a class="for-dark" href="{to}"><img class="dark-light" alt="{alt}" '
-        f'src="{to}" style="width: {image.get("width", "auto")}" loading="lazy" /></a>'
+        f'src="{to}" {size} loading="lazy" /></a>'
     )
     image["classes"].append("for-light")
     place = nodes.raw("", tag, format="html")

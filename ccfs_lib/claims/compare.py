@@ -11,7 +11,8 @@ is the wider one where little is shared, as between a strategy and random images
 used there too, because a test must not be chosen by its result.
 
 The seeds of a run share teacher and distilled images: an interval does not cover the
-variation over teachers.
+variation over teachers. Teachers share their seeds, which fix the random images: see
+`over_teachers`.
 """
 
 import math
@@ -19,12 +20,20 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ccfs_lib.arms import CCFS as CCFS
 from ccfs_lib.arms import SECTION3, TITLES
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment, Recipe
 from ccfs_lib.experiment.datasets import KNOWN
-from ccfs_lib.statistics import FEW, Difference, difference, minimum_detectable
+from ccfs_lib.statistics import (
+    FEW,
+    Difference,
+    crossed,
+    difference,
+    minimum_detectable,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -181,14 +190,42 @@ def compare(rows: "pandas.DataFrame", left: str, right: str) -> Difference:
 
     rows: those of one run, from `results.load`. Raises InputError as `matched`.
     """
-    return difference(*matched(rows, left, right), paired=True)
+    pair = matched(rows, left, right)
+    seeds = (set(rows.loc[rows["cell"] == arm, "seed"]) for arm in (left, right))
+    by_seed = zip(sorted(set.intersection(*seeds)), np.subtract(*pair), strict=True)
+    by_seed = tuple((int(seed), float(points)) for seed, points in by_seed)
+    return difference(*pair, paired=True)._replace(by_seed=by_seed)
+
+
+def change(a: Difference, b: Difference) -> Difference:
+    """Compare two differences of runs with the same seeds, a - b, paired by seed.
+
+    a, b: of `compare`. Raises InputError where they have no seed in common.
+    """
+    here, there = dict(a.by_seed), dict(b.by_seed)
+    if not (seeds := sorted({*here} & {*there})):
+        raise InputError("two differences have no seed in common")
+    pair = [here[seed] for seed in seeds], [there[seed] for seed in seeds]
+    return difference(*pair, paired=True)
+
+
+def over_teachers(runs: Sequence[Difference]) -> Difference:
+    """Average a difference over teachers, equal in all else, points: `crossed`.
+
+    runs: of `compare`, one a teacher; only the seeds that all of them have count.
+    Raises InputError where they have no seed in common.
+    """
+    each = [dict(d.by_seed) for d in runs]
+    if not (seeds := sorted(set.intersection(*map(set, each)))):
+        raise InputError("the runs of several teachers have no seed in common")
+    return crossed([[found[seed] for seed in seeds] for found in each])
 
 
 def between(runs: Sequence[Difference]) -> Difference:
-    """Average the differences of several runs: each run's mean is one value, points.
+    """Average the differences of several settings: each mean is one value, points.
 
-    The t interval is over these means, so it covers what seeds of one run share, such
-    as the teacher. It has a half width from three runs on, as `difference` of seeds.
+    The t interval is over these means; it has a half width from three on, as
+    `difference` of seeds. Of teachers of one setting: `over_teachers`.
     """
     means = [d.mean for d in runs]
     over = difference(means, [0.0] * len(means), paired=True)

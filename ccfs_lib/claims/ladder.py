@@ -16,7 +16,7 @@ from ccfs_lib.claims import compare
 from ccfs_lib.claims.compare import ALPHA0, CCFS
 from ccfs_lib.claims.evidence import SHOWN_ONLY, source
 from ccfs_lib.claims.trends import LEARNER
-from ccfs_lib.statistics import Difference, difference
+from ccfs_lib.statistics import Difference
 
 
 class Contrast(NamedTuple):
@@ -44,13 +44,8 @@ class Measured(NamedTuple):
 
     step: Contrast
     run: pandas.Series  # a row of the run, for its settings
-    seeds: tuple[list[float], list[float]]  # percent, by seed
+    difference: Difference  # left minus right, points, paired by seed
     printed: float | None  # the paper's difference in this very cell, points
-
-    @property
-    def difference(self) -> Difference:
-        """Left minus right, points, paired by seed."""
-        return difference(*self.seeds, paired=True)
 
 
 def without(rows: pandas.DataFrame, run: pandas.DataFrame) -> pandas.DataFrame:
@@ -221,5 +216,5 @@ def measured(run: pandas.DataFrame, steps=STEPS) -> Iterator[Measured]:
         if {step.left, step.right} <= set(run["cell"]):
             values = [paper.arm(arm, *where) for arm in (step.left, step.right)]
             printed = None if None in values else values[0] - values[1]
-            seeds = compare.matched(run, step.left, step.right)
-            yield Measured(step, first, seeds, printed)
+            d = compare.compare(run, step.left, step.right)
+            yield Measured(step, first, d, printed)

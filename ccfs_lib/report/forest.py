@@ -10,7 +10,7 @@ import numpy as np
 import pandas
 
 from ccfs_lib.claims import ladder
-from ccfs_lib.claims.compare import between, verdict
+from ccfs_lib.claims.compare import over_teachers, verdict
 from ccfs_lib.claims.ladder import Measured
 from ccfs_lib.report.arms import SHOWN
 from ccfs_lib.report.charts import OPEN, Line, bar, window
@@ -87,14 +87,14 @@ def lines(found: Sequence[Measured]) -> list[Line]:
 
 
 def _line(found: Measured) -> Line:
-    each = np.subtract(*found.seeds)
-    return _drawn_as(named(found.run), found.difference, each, found)
+    points = [points for _, points in found.difference.by_seed]
+    return _drawn_as(named(found.run), found.difference, points, found)
 
 
 def _over(group: Sequence[Measured]) -> Line:
     each, first = [one.difference for one in group], group[0]
     name = f"{place(first.run)}, {network(first.run['network'])}, {len(group)} teachers"
-    return _drawn_as(name, between(each), [d.mean for d in each], first)
+    return _drawn_as(name, over_teachers(each), [d.mean for d in each], first)
 
 
 def _drawn_as(name: str, d: Difference, points, found: Measured) -> Line:

@@ -125,19 +125,21 @@ def ledger(roles: Sequence[Roles]) -> Text:
     body = [
         [
             r.name,
+            r.set.n_a,
             *(bracketed(d) for d in (r.filter, r.set, r.together)),
             *(plain(np.mean(r.accuracy[arm])) for arm in ARMS),
         ]
         for r in roles
     ]
-    head = ["run", *TITLES.values(), "together", "CCFS", "filters", "set", "none"]
+    sets = ["CCFS", "filters", "set", "none"]
+    head = ["run", "seeds", *TITLES.values(), "together", *sets]
     caption = (
         "All runs of this book with four sets. What distilled images are worth in "
         f"either role, points with their 95 % t interval, {PAIRED}: the mean of with "
         "and without the other role; together: how much more it is with than without. "
         "Then the sets, named by where distilled images are (CCFS: in both; none: in "
-        "neither): test accuracy after the last epoch, percent, mean of "
-        f"{_seeds(roles)} with the same teacher."
+        "neither): test accuracy after the last epoch, percent, mean over these seeds "
+        "with the same teacher."
     )
     return table(caption, head, body)
 

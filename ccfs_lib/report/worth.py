@@ -19,6 +19,8 @@ from ccfs_lib.claims.compare import (
     OPEN,
     PAIRED,
     between,
+    change,
+    over_teachers,
     pooled,
     verdict,
 )
@@ -45,7 +47,7 @@ from ccfs_lib.report.text import (
     table,
 )
 from ccfs_lib.runtime import paths
-from ccfs_lib.statistics import FEW, Difference, change, difference
+from ccfs_lib.statistics import FEW, Difference, difference
 
 PARTS = {"selection": "green", "distilled": "orange"}
 TITLES = {"selection": "selection", "distilled": "distilled images"}
@@ -106,6 +108,7 @@ def ledger(worth: Sequence[Worth]) -> Text:
     body = [
         [
             w.name,
+            w.distilled.n_a,
             bracketed(w.selection),
             bracketed(w.distilled),
             *(
@@ -115,13 +118,12 @@ def ledger(worth: Sequence[Worth]) -> Text:
         ]
         for w in worth
     ]
-    head = ["learner", "selection", "distilled part"]
+    head = ["learner", "seeds", "selection", "distilled part"]
     head += ["ratio (%)", "first filter", "agreement", "on random"]
-    seeds = listed(sorted({count(w.distilled.n_a, "seed") for w in worth}))
     caption = (
         "All runs of this book. Selection: alpha 0 minus random. Distilled part: CCFS "
-        f"minus alpha 0. Points with the 95 % interval, {PAIRED}, of {seeds}; the same "
-        "teacher for all of a line. Ratio: images of the set per 100 training images. "
+        f"minus alpha 0. Points with the 95 % interval, {PAIRED}; the same teacher for "
+        "all of a line. Ratio: images of the set per 100 training images. "
         "First filter: test accuracy of the first filter of the network that selected. "
         "Agreement: distilled images that the learner's teacher classifies right, "
         f"percent; {DASH} not known. On random: test accuracy of the learner on random "
@@ -133,9 +135,8 @@ def ledger(worth: Sequence[Worth]) -> Text:
 def teachers(worth: Sequence[Worth]) -> Text:
     """Tabulate the parts of sets that several teachers made, equal in all else.
 
-    Between teachers: each teacher's mean over its seeds is one value, and the t
-    interval is over these values. It covers what the interval over seeds cannot, the
-    variation of the teacher and of the images recovered from it.
+    Over teachers: `compare.over_teachers`. Its interval covers what that over seeds
+    cannot, the variation of the teacher and of the images recovered from it.
     """
     body, groups = [], {}
     for w in worth:
@@ -149,14 +150,16 @@ def teachers(worth: Sequence[Worth]) -> Text:
     caption = (
         "All runs of this book with several teachers, equal in all else. Points: the "
         f"first teacher's, with the 95 % interval over its seeds ({PAIRED}); each "
-        "teacher's mean over its seeds; the 95 % interval over these means."
+        "teacher's mean over its seeds; the 95 % interval over these means, or, where "
+        "it is wider, over the means of the seeds, since teachers share their seeds "
+        "and so their random images."
     )
     return table(caption, head, body, left=2)
 
 
 def _between(name: str, part: str, group: Sequence[Worth]) -> list:
     each = [getattr(w, part) for w in sorted(group, key=lambda w: w.teacher)]
-    over, every = between(each), ", ".join(signed(d.mean) for d in each)
+    over, every = over_teachers(each), ", ".join(signed(d.mean) for d in each)
     return [name, TITLES[part], bracketed(each[0]), every, _shown(over)]
 
 
@@ -324,7 +327,7 @@ def _by_data(worth: Sequence[Worth]) -> str:
 
 def _on(group: Sequence[Worth]) -> str:
     each = [w.distilled for w in group]
-    over = between(each) if len(each) > 1 else each[0]
+    over = over_teachers(each) if len(each) > 1 else each[0]
     places = listed(list(dict.fromkeys(w.data for w in group)))
     whose = count(len(each), "teacher") + ", over its seeds" * (len(each) == 1)
     return f"{_shown(over)} on {places} ({whose})"
@@ -394,8 +397,7 @@ def _changed(small: Worth, large: Worth) -> str:
         for part in PARTS
     ]
     return (
-        "From the smallest to the largest of these sets, by Welch's test: "
-        f"{'; '.join(words)}."
+        f"From the smallest to the largest of these sets, {PAIRED}: {'; '.join(words)}."
     )
 
 
@@ -413,8 +415,7 @@ def _against_own(w: Worth, worth: Sequence[Worth]) -> Difference | None:
 
     None where its own images are not measured beside the same random and alpha 0 sets.
     """
-    # The selection's worth stands for the teacher, the seeds and both other sets.
-    alike = attrgetter("data", "learner", "maker", "epochs", "taught", "selection")
+    alike = attrgetter("data", "learner", "maker", "epochs", "taught", "source")
     own = [v for v in worth if w.images and not v.images and alike(v) == alike(w)]
     if not own:
         return None

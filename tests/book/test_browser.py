@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -190,6 +191,26 @@ def test_no_figure_is_brighter_than_its_page_in_the_dark(visits):
     ]
     assert not bright
     assert not [src for _, src, *_, card in shades if card]
+
+
+# Width and height of every figure that is shown, in pixels, loaded or not.
+BOXES = """all => all.filter(i => i.checkVisibility()).map(i => {
+  const {width, height} = i.getBoundingClientRect();
+  return [Math.round(width), Math.round(height)];
+})"""
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE])
+def test_figures_are_as_large_in_the_dark_and_keep_their_place(page, size):
+    page.set_viewport_size(size)
+    for name in ("index", "runs/digits/04_curriculum_phase_1"):
+        page.emulate_media(color_scheme="light")
+        open_page(page, f"/book/{name}.html")
+        light = page.eval_on_selector_all(".bd-article figure img", BOXES)
+        page.emulate_media(color_scheme="dark")
+        page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+        dark = page.eval_on_selector_all(".bd-article figure img", BOXES)
+        assert light and np.allclose(light, dark, atol=1), (name, light, dark)
 
 
 def test_titles_tell_pages_apart(visits):

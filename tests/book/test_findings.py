@@ -187,6 +187,29 @@ def test_a_badge_needs_every_test_that_counts(verdicts, tmp_path):
     assert verdicts.short(tmp_path / "absent") == verdicts.NOTHING
 
 
+def test_claims_that_are_open_in_every_test_are_listed_last(verdicts, tmp_path):
+    measure(tmp_path, CCFS, OURS)
+    measure(tmp_path, "random-misclassified", OTHER)
+    measure(tmp_path, "simple-classified", [61.0, 60.0, 62.5])
+    clear, unclear = verdicts.short(tmp_path).split("Too close to call in every test:")
+    assert "- [holds]{.verdict .yes}" in clear and "close]" not in clear
+    lines = [line for line in unclear.splitlines() if line.startswith("- ")]
+    assert lines and all("[too close to call]" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [
+        (0.05002, "0.05002"),
+        (0.04998, "0.04998"),
+        (0.0511, "0.051"),
+        (1e-5, "below 0.001"),
+    ],
+)
+def test_a_corrected_p_shows_on_which_side_of_5_percent_it_is(verdicts, p, text):
+    assert page("tested")._p(p) == text
+
+
 def test_claims_are_counted_by_what_their_tests_say_together(verdicts):
     words = ["holds", "holds", "fails in some", "not tested here"]
     assert verdicts._sums(words, " (1 after)") == (
@@ -334,7 +357,9 @@ def test_a_teacher_has_one_name_on_every_page(findings, verdicts, tmp_path):
     assert names["a-0"] == "CIFAR-10, IPC 20, ConvNet"
     assert names["a-1"] == "CIFAR-10, IPC 20, ConvNet, teacher 2"
     text = verdicts.claims(tmp_path)
-    assert "- CIFAR-10, ConvNet, teacher 2: 98.0\xa0% of the test images right." in text
+    assert (
+        "- CIFAR-10, ConvNet, teacher 2: 98.00\xa0% of the test images right." in text
+    )
     assert "*laptop scale, ConvNet, teacher 2, 3\xa0seeds" in text
     assert "teacher A" not in text and "teacher 1" not in text
     # Alone in its cell it is still not the first.
@@ -344,7 +369,7 @@ def test_a_teacher_has_one_name_on_every_page(findings, verdicts, tmp_path):
     for arm, last in ((CCFS, OURS), ("random-misclassified", OTHER)):
         measure(tmp_path, arm, last, run="b", teacher={"epochs": 9})
     text = verdicts.claims(tmp_path)
-    assert text.count("*laptop scale, ConvNet, teacher of 98.0\xa0%, 3\xa0seeds") == 2
+    assert text.count("*laptop scale, ConvNet, teacher of 98.00\xa0%, 3\xa0seeds") == 2
 
 
 def test_a_line_names_alpha_0_and_the_unit_of_difficulty():

@@ -31,7 +31,7 @@ def test_alpha_0_is_an_arm_beside_the_run_that_differs_in_nothing_else(tmp_path)
     found = {m.step[:2]: m for m in ladder.measured(run)}
     assert list(found) == [(CCFS, "random"), (ALPHA0, "random"), (CCFS, ALPHA0)]
     alone = found[ALPHA0, "random"]
-    assert alone.seeds == ([69.0, 68.0, 68.5], [60.0, 61.5, 62.0])
+    assert alone.difference.by_seed == ((0, 9.0), (1, 6.5), (2, 6.5))
     assert alone.difference.mean == pytest.approx(68.5 - 61.1666667)
     assert alone.printed is None  # the paper has no set without distilled images
 
@@ -76,9 +76,9 @@ def test_sets_from_a_runs_index_files_are_that_runs(tmp_path):
     measure(tmp_path, "r-3", "selected", [90.0, 91.0, 92.0], **own, **chosen)
     (away,) = ladder.elsewhere(results.load(tmp_path))
     assert (away["maker"] == "convnet").all() and (away["learner"] == "resnet18").all()
-    found = {m.step[:2]: m.seeds for m in ladder.measured(away)}
-    assert found[CCFS, "random"] == ([55.0, 56.0, 57.5], [50.0, 51.0, 52.0])
-    assert found[ALPHA0, "random"][0] == [54.0, 55.0, 55.5]
+    found = {m.step[:2]: m.difference.by_seed for m in ladder.measured(away)}
+    assert found[CCFS, "random"] == ((0, 5.0), (1, 5.0), (2, 5.5))
+    assert found[ALPHA0, "random"] == ((0, 4.0), (1, 4.0), (2, 3.5))
 
 
 def test_a_learner_of_given_sets_counts_once_and_with_a_teacher_of_its_own(tmp_path):

@@ -9,6 +9,7 @@ import pandas
 from ccfs_lib.claims.ladder import STEPS, Measured
 from ccfs_lib.report import forest, marks
 from ccfs_lib.report.text import bracketed
+from ccfs_lib.statistics import Difference
 
 RUN = pandas.Series(
     {
@@ -18,7 +19,7 @@ RUN = pandas.Series(
         "network": "convnet-8",
     }
 )
-SEEDS = [70.0, 71.0, 72.0], [68.0, 69.5, 69.0]
+SEEDS = Difference(2.167, 1.9, 3, 3, 0.04, ((0, 2.0), (1, 1.5), (2, 3.0)))
 
 
 def test_a_heading_for_each_step_and_a_line_for_each_run():
@@ -48,8 +49,8 @@ def test_a_heading_for_each_step_and_a_line_for_each_run():
 def test_three_teachers_of_a_network_are_one_line_over_their_means():
     def of(teacher: int, gain: float) -> Measured:
         run = pandas.Series({**RUN, "teacher_seed": teacher})
-        seeds = [70.0 + gain, 71.0 + gain, 72.0 + gain], [70.0, 71.0, 72.0]
-        return Measured(STEPS[0], run, seeds, None)
+        by_seed = tuple((seed, gain) for seed in range(3))
+        return Measured(STEPS[0], run, Difference(gain, 0, 3, 3, 0.1, by_seed), None)
 
     first, second, third = of(0, 1.0), of(1, 2.0), of(2, 3.0)
     (line,) = forest.lines([first, second, third])

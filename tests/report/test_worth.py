@@ -45,6 +45,15 @@ def test_ccfs_minus_random_is_the_sum_of_both_parts():
     assert one.random == pytest.approx(192.2 / 3)
 
 
+def test_both_parts_are_of_the_seeds_that_all_sets_have():
+    more = [
+        (c, a, [*x, 90.0] if c == "random" or a == 0 else x, o) for c, a, x, o in HOME
+    ]
+    (same,), (one,) = worth.decompose(rows(*HOME)), worth.decompose(rows(*more))
+    assert one.selection == same.selection and one.random == same.random
+    assert one.selection.mean + one.distilled.mean == pytest.approx(one.whole.mean)
+
+
 def test_sets_of_another_network_are_told_from_a_learners_own():
     elsewhere = [{"selected_from": f"data/selected/run-{a}"} for a in (0.2, 0.0)]
     theirs = rows(
@@ -199,6 +208,12 @@ def test_own_rows_may_be_of_sets_that_the_book_has():
     assert (one.maker, one.epochs, one.filter) == ("resnet18", 120, 22)
 
 
+def shifted(part, up: float):
+    """A difference that is larger in every seed."""
+    moved = tuple((seed, points + up) for seed, points in part.by_seed)
+    return part._replace(mean=part.mean + up, by_seed=moved)
+
+
 def test_several_teachers_are_one_line_between_them():
     runs = [rows(*HOME)]
     for seed, up in ((1, 1.0), (2, 2.0)):
@@ -250,17 +265,15 @@ def test_three_networks_with_sets_of_their_own_are_averaged():
 def test_a_larger_set_of_one_teacher_stands_beside_the_smaller_and_counts_once():
     (one,) = worth.decompose(rows(*HOME))
     part, place = one.distilled, one.data.removesuffix("50")
-    up = part._replace(mean=part.mean + 3 * part.half)
+    gains = dict(enumerate([1.0, 2.0, 6.0]))
+    moved = tuple((seed, points + gains[seed]) for seed, points in part.by_seed)
+    up = part._replace(mean=part.mean + 3, by_seed=moved)
     large = replace(one, data=f"{place}100", ratio=20.0, distilled=up)
     first, second, step = plain(worth.larger([large, one])).split("\n")
     assert first.startswith(f"- {one.name}: selection") and "IPC 100" in second
     assert "The set has 10.0 %" in first and "20.0 %" in second
-    # Twice the same spread: t has twice the degrees of freedom.
-    n, level = part.n_a - 1, 0.975
-    half = part.half / stats.t.ppf(level, n) * math.sqrt(2) * stats.t.ppf(level, 2 * n)
-    up = 3 * part.half
-    ends = f"[{up - half:+.1f}, {up + half:+.1f}]"
-    assert f"distilled images +{up:.1f} points, 95 % interval {ends}" in step
+    assert "paired by seed" in step  # 1, 2, 6: mean 3, sd 2.65, t 4.30
+    assert "distilled images +3.0 points, 95 % interval [\u22123.6, +9.6]" in step
     assert "selection 0.0 points" in step
     other = [replace(large, learner="b", maker="b"), replace(large, teacher=1)]
     for alone in ([one], [one, *other], [one, replace(one, epochs=120)]):
@@ -278,7 +291,7 @@ def test_one_network_on_two_data_sets_is_told_apart_a_value_a_teacher():
     part = one.distilled
     lines = [replace(one, source="first")]
     for n in range(3):  # -1, -2, -3: the interval is 2 * 4.303 / sqrt(3) wide
-        less = part._replace(mean=-1.0 - n)
+        less = shifted(part, -1.0 - n - part.mean)
         here = {"dataset": "cifar10", "data": "CIFAR-10, IPC 100", "source": f"t{n}"}
         lines.append(replace(one, teacher=n, distilled=less, **here))
     # A second size of a teacher that is there, and another learner, add nothing.
