@@ -198,27 +198,27 @@ def compare(rows: "pandas.DataFrame", left: str, right: str) -> Difference:
 
 
 def change(a: Difference, b: Difference) -> Difference:
-    """Compare two differences of runs with the same seeds, a - b, paired by seed.
+    """Compare two differences of `compare`, a - b, points, paired by seed.
 
-    a, b: of `compare`. Raises InputError where they have no seed in common.
+    Without a common seed there is no interval.
     """
     here, there = dict(a.by_seed), dict(b.by_seed)
-    if not (seeds := sorted({*here} & {*there})):
-        raise InputError("two differences have no seed in common")
+    seeds = sorted({*here} & {*there})
+    if not seeds:
+        return difference([a.mean], [b.mean], paired=True)
     pair = [here[seed] for seed in seeds], [there[seed] for seed in seeds]
     return difference(*pair, paired=True)
 
 
 def over_teachers(runs: Sequence[Difference]) -> Difference:
-    """Average a difference over teachers, equal in all else, points: `crossed`.
+    """Average differences of `compare` over teachers, equal in all else: `crossed`.
 
-    runs: of `compare`, one a teacher; only the seeds that all of them have count.
-    Raises InputError where they have no seed in common.
+    Only the seeds that all teachers have count; without one there is no interval.
     """
     each = [dict(d.by_seed) for d in runs]
-    if not (seeds := sorted(set.intersection(*map(set, each)))):
-        raise InputError("the runs of several teachers have no seed in common")
-    return crossed([[found[seed] for seed in seeds] for found in each])
+    if seeds := sorted(set.intersection(*map(set, each))):
+        return crossed([[found[seed] for seed in seeds] for found in each])
+    return crossed([[d.mean] for d in runs])
 
 
 def between(runs: Sequence[Difference]) -> Difference:

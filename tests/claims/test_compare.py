@@ -9,6 +9,7 @@ import pandas
 import pytest
 from scipy import stats
 
+from ccfs_lib.claims import compare as comparing
 from ccfs_lib.claims.compare import (
     ALPHA0,
     NAMES,
@@ -167,3 +168,21 @@ def test_a_column_of_another_arm_is_no_difference():
     beside = rows.assign(beta=float("nan"))  # an arm of that run has a beta
     assert contradiction(beside, rows) == contradiction(rows, beside) == ""
     assert contradiction(rows.assign(beta=0.4), rows).startswith("beta (0.4, absent")
+
+
+def test_teachers_and_sizes_are_compared_over_their_common_seeds():
+    def of(gains):
+        rows = [{"cell": "a", "seed": n, "last": 60 + g} for n, g in gains.items()]
+        rows += [{"cell": "b", "seed": n, "last": 60.0} for n in gains]
+        return compare(pandas.DataFrame(rows), "a", "b")
+
+    first, second = of({0: 1.0, 1: 2.0, 2: 3.0}), of({1: 4.0, 2: 4.0, 3: 9.0})
+    assert first.by_seed == ((0, 1.0), (1, 2.0), (2, 3.0))
+    d = comparing.change(second, first)
+    assert (d.mean, d.n_a) == (1.5, 2)  # of seeds 1 and 2
+    three = comparing.over_teachers([first, second, second])
+    assert three.mean == pytest.approx((2 + 3 + 4 * 4) / 6)
+    assert math.isnan(three.half)  # of two seeds
+    apart = of({7: 5.0, 8: 6.0, 9: 7.0})
+    for d in (comparing.change(apart, first), comparing.over_teachers([first, apart])):
+        assert d.mean == 4.0 and math.isnan(d.half)
