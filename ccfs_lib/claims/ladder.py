@@ -29,6 +29,7 @@ class Contrast(NamedTuple):
 
 # What made a set: in this the sets that one learner is given may differ.
 MADE = ("alpha", "selected_from", "distilled_from")
+MAKERS = ["maker", "begun", "alpha"]  # what tells frames of one learner apart
 STEPS = (
     Contrast(CCFS, "random", "CCFS minus random images, same teacher"),
     Contrast(ALPHA0, "random", "Selection alone: alpha 0 minus random"),
@@ -136,8 +137,8 @@ def sets(
     rows: of all runs; others: further runs, which may have selected the sets that
     those learn. A frame has these cells, the last one where it was measured,
     under settings that are equal but for MADE. Its CCFS may be what another run chose,
-    the arm "selected" with `selected_from` of that run's name; of several alphas it is
-    the one measured beside the random images. Further columns: learner; maker, the
+    the arm "selected" with `selected_from` of that run's name; there is a frame for
+    each alpha that has random images beside it. Further columns: learner; maker, the
     network that selected; origin, the run that selected; begun, the name of the folder
     of distilled images that its curriculum began with, "" for those of its own teacher;
     filter, the test accuracy of its first filter (percent).
@@ -151,21 +152,17 @@ def sets(
     )
     frames = []
     for _, group in groups:
-        random = group[group["cell"] == "random"].drop_duplicates("seed")
+        random = group[group["cell"] == "random"]
         chosen = group[group["cell"] != "random"].assign(cell=CCFS)
-        for (maker, begun), part in chosen.groupby(["maker", "begun"], sort=False):
-            beside = part[
-                (part["alpha"] > 0) & part["alpha"].isin(set(random["alpha"]))
-            ]
-            beside = beside[beside["alpha"] == beside["alpha"].min()]
-            if len(random) and len(beside):
-                # Without any distilled image it does not matter whose they would be.
-                none = (chosen["alpha"] == 0) & (chosen["maker"] == maker)
-                none = chosen[none].assign(cell=ALPHA0)
-                random = random.assign(maker=maker)
-                whole = pandas.concat([beside, random, none], ignore_index=True)
-                whole = whole.assign(begun=begun)
-                frames.append(whole.drop(columns=list(MADE[1:]), errors="ignore"))
+        beside = chosen[(chosen["alpha"] > 0) & chosen["alpha"].isin(random["alpha"])]
+        for (maker, begun, alpha), part in beside.groupby(MAKERS, sort=False):
+            # Without any distilled image it does not matter whose they would be.
+            none = (chosen["alpha"] == 0) & (chosen["maker"] == maker)
+            none = chosen[none].assign(cell=ALPHA0)
+            same = random[random["alpha"] == alpha].drop_duplicates("seed")
+            whole = pandas.concat([part, same.assign(maker=maker), none])
+            whole = whole.assign(begun=begun).drop(columns=[*MADE[1:]], errors="ignore")
+            frames.append(whole.reset_index(drop=True))
     return frames
 
 

@@ -1,6 +1,7 @@
 """Chapter 17: reading what selection and distilled images are worth, from all runs."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,6 +42,7 @@ class Worth:
     source: str = ""  # of its teacher, `claims.evidence.source`
     classes: float = math.nan  # of the data set; nan: not known
     ccfs: tuple[tuple[int, float], ...] = ()  # seed and accuracy of CCFS, percent
+    run: str = ""  # that of CCFS's sets, where the rest does not tell two lines apart
 
     @property
     def times_chance(self) -> float:
@@ -61,6 +63,7 @@ class Worth:
         by += f", teacher {forest.network(self.taught)}" if self.taught else ""
         by += f", teacher {self.teacher + 1}" if self.teacher else ""
         by += f", {self.epochs} epochs{' (your run)' * self.own}"
+        by += f", {self.run}" if self.run else ""
         return f"{self.data}: {learner}{by}"
 
     @property
@@ -78,6 +81,8 @@ def decompose(
     """
     frames = ladder.sets(rows, others)
     worths = [_worth(r) for r in frames if ALPHA0 in set(r["cell"])]
+    names = Counter(w.name for w in worths)
+    worths = [replace(w, run=w.origins[0]) if names[w.name] > 1 else w for w in worths]
     return sorted(worths, key=_order)
 
 

@@ -6,8 +6,9 @@ or random real ones in their place. CCFS has them in both roles. Each role is me
 twice, with and without the other, and both times count.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -93,10 +94,14 @@ def decompose(rows: pandas.DataFrame, own: bool = False) -> list[Roles]:
     """
     if not len(rows):
         return []
+    runs = rows[rows["cell"].isin(ARMS)].groupby("run")
+    found = {
+        name: _roles(run, own) for name, run in runs if set(run["cell"]) == {*ARMS}
+    }
+    names = Counter(r.name for r in found.values())  # alpha or J may differ
     found = [
-        _roles(run, own)
-        for _, run in rows[rows["cell"].isin(ARMS)].groupby("run")
-        if set(run["cell"]) == {*ARMS}
+        replace(r, name=f"{r.name}, {name}") if names[r.name] > 1 else r
+        for name, r in found.items()
     ]
     return sorted(found, key=lambda r: (r.dataset in SHOWN_ONLY, r.name))
 

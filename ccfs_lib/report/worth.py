@@ -142,7 +142,7 @@ def teachers(worth: Sequence[Worth]) -> Text:
     for w in worth:
         groups.setdefault(replace(w, teacher=0).name, []).append(w)
     for name, group in groups.items():
-        if len(group) > 1:
+        if len({w.teacher for w in group}) > 1:
             body += [_between(name, part, group) for part in PARTS]
     if not body:
         return Text("No set of this book was made with more than one teacher.")
@@ -201,8 +201,10 @@ def answer(worth: Sequence[Worth], *more: str) -> Text:
     more: further sentences of the chapter, which may be empty.
     """
     counted = [w for w in worth if not w.own and w.dataset not in SHOWN_ONLY]
+    yours = [_both(w) for w in worth if w.own]
     if not counted:
-        return finding("No run on photographs has random, alpha 0 and a further alpha.")
+        text = "No run on photographs has random, alpha 0 and a further alpha."
+        return finding(text, *yours)
     # These share sets, or random images and alpha 0, with a line that is counted.
     begun = [w for w in counted if w.images]
     late = [w for w in counted if not w.images and _earlier(w, counted)]
@@ -238,6 +240,7 @@ def answer(worth: Sequence[Worth], *more: str) -> Text:
         if len({(w.data, w.learner) for w in own}) < len(own)
         else "",
         *(f"{w.name}: {w.steps[0].lower()}{w.steps[1:]}" for w in counted if w.steps),
+        *yours,
     )
 
 

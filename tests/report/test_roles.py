@@ -134,3 +134,9 @@ def test_results_of_the_users_own_stand_beside_those_of_the_book(tmp_path, monke
     assert (first.own, second.own) == (False, True)
     assert second.name.endswith("(your run)")
     assert roles.answer([second]) == ""
+
+
+def test_two_runs_of_one_name_say_which_they_are():
+    both = [rows(accuracies(), run=f"run-{a}", alpha=a) for a in (0.2, 0.4)]
+    one, other = roles.decompose(pandas.concat(both))
+    assert one.name.endswith(", run-0.2") and other.name.endswith(", run-0.4")

@@ -54,6 +54,24 @@ def test_both_parts_are_of_the_seeds_that_all_sets_have():
     assert one.selection.mean + one.distilled.mean == pytest.approx(one.whole.mean)
 
 
+def test_each_alpha_beside_random_images_is_a_line_of_its_own():
+    """Seeds of one are not mixed with the others'; lines of one name say their run."""
+    more = ("random", 0.4, [64, 64, 64.2, 60.0], {})
+    one, other = worth.decompose(rows(*HOME, more))
+    assert one.name.endswith(", run-0.2") and other.name.endswith(", run-0.4")
+    assert one.distilled.mean == pytest.approx((201 - 199.1) / 3)
+    assert other.distilled.mean == pytest.approx((210 - 199.1) / 3)
+    assert "more than one teacher" in plain(worth.teachers([one, other]))
+
+
+def test_the_finding_ends_with_your_own_runs():
+    (one,) = worth.decompose(rows(*HOME))
+    yours = replace(one, own=True, dataset="digits")
+    for book in ([], [one]):
+        text = plain(worth.answer([*book, yours]))
+        assert f"{yours.name}: selection " in text and "(your run)" in yours.name
+
+
 def test_sets_of_another_network_are_told_from_a_learners_own():
     elsewhere = [{"selected_from": f"data/selected/run-{a}"} for a in (0.2, 0.0)]
     theirs = rows(
