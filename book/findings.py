@@ -186,7 +186,7 @@ def others(rows: pandas.DataFrame, every: pandas.DataFrame) -> str:
     )
     body = captioned(caption, "tab-summary-others", lines)
     title = f"{count(rows.run.nunique(), 'more run')}, with other settings"
-    return f"::::{{dropdown}} {title}\n{body}::::"
+    return f"### Further runs\n\n::::{{dropdown}} {title}\n{body}::::"
 
 
 def arms(name: str, rows: pandas.DataFrame, title: str = "") -> str:
