@@ -49,18 +49,17 @@ FIGURE = """```{{figure}} {file}
 """
 # On the front page the two parts of CCFS minus random; the rest beside the verdicts.
 FIRST = ladder.STEPS[1:3]
-PARTS = "The two parts that add up to CCFS minus random images, "
+PARTS = "The two parts of CCFS minus random images, "
 NAMES = (
     " resnet10-w16: a ResNet of 0.3 million parameters; ConvNet: three blocks; "
-    "CIFAR-100-20: with its 20 superclasses."
+    "CIFAR-100-20: its 20 superclasses."
 )
 OTHERS = "CCFS minus random images, minus distilled images alone, and its two stages, "
 CAPTION = (
-    "in every run with a teacher of its own and these sets: dots are means, "
-    "ticks seeds (in a line over several teachers, each teacher's mean), bars 95 % t "
-    "intervals over them, paired by seed (over several teachers the wider of that over "
-    "teachers and that over seeds). Blue: above zero; orange: below; grey: too "
-    "close to call. Arrows: the interval goes on beyond the axis."
+    "in every run with a teacher of its own and these sets. Dots: means; ticks: seeds, "
+    "or teachers; bars: 95 % t intervals, paired by seed (over teachers the wider of "
+    "that over teachers and that over seeds). Blue: above zero; orange: below; grey: "
+    "too close to call. Arrows: beyond the axis."
 )
 DIAMONDS = (
     " Diamonds: the paper's own difference (ResNet-18, its own number of epochs), "
@@ -200,7 +199,7 @@ def elsewhere(runs: list[pandas.DataFrame], others: list[pandas.DataFrame]) -> s
 def _small(runs: list[pandas.DataFrame]) -> str:
     """Say how many runs have images that were shrunk; "" of none."""
     shrunk = sum(run.iloc[0].get("image_size", 0) > 0 for run in runs)
-    return f" ({shrunk} of them on images shrunk to fewer pixels)" if shrunk else ""
+    return f" ({shrunk} on shrunken images)" if shrunk else ""
 
 
 def _by_data(runs: list[pandas.DataFrame]) -> list[tuple[str, list[pandas.DataFrame]]]:
@@ -272,8 +271,8 @@ def acting(folder: Path) -> str:
     about = ", ".join([*alike, f"{seeds}{SPACE}seed{'s' * (seeds != '1')}"])
     return _table(
         f"**Where distilled images act** ({about}): points of accuracy in the filters "
-        "and in the final set, each the mean with and without the other. "
-        "Chapter 17 has the two apart.",
+        "and in the final set, each the mean with and without the other, which chapter "
+        "17 tells apart.",
         ("", *roles.TITLES.values()),
         lines,
     )

@@ -82,7 +82,7 @@ def test_other_teachers_and_other_learners_are_counted_apart(tmp_path):
         measure(tmp_path, "random", NEAR, run, **config)
     line = sentence(front.abstract(tmp_path), "Elsewhere")
     line = line.replace("\xa0", " ")
-    assert "In 4 other runs (1 of them on images shrunk to fewer pixels), each" in line
+    assert "In 4 other runs (1 on shrunken images), each" in line
     assert "with a teacher of its own, CCFS against random" in line
     assert (
         "images is ahead on CIFAR-10, Tiny-ImageNet (20 classes) and CIFAR-100;" in line
