@@ -17,6 +17,7 @@ from ccfs_lib.claims.compare import (
     OPEN,
     VERDICTS,
     by_seed,
+    level,
     unequal_steps,
     values,
     verdict,
@@ -24,19 +25,26 @@ from ccfs_lib.claims.compare import (
 from ccfs_lib.experiment import Experiment, presets
 from ccfs_lib.pipeline import Pipeline, measured_rows
 from ccfs_lib.report.arms import contrasts, fullness
-from ccfs_lib.report.charts import Line, band, intervals
+from ccfs_lib.report.charts import Line, band, drawn_as, intervals
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend
 from ccfs_lib.report.text import (
     DASH,
     SPACE,
+    UNTESTED,
     Text,
     bracketed,
+    capital,
     count,
+    few,
     fill,
     finding,
     interval,
+    listed,
+    means,
+    percent,
     plain,
     plus_minus,
+    signed,
     table,
 )
 from ccfs_lib.statistics import Difference, difference, summary
@@ -134,7 +142,7 @@ def ranking(rows: pandas.DataFrame, variants: Sequence[Variant]) -> Text:
         body.append([name, last, best, seeds, part, passes(rows, variant)])
     head = ["", "last (%)", "best (%)", "last, by seed", "set size", "passes"]
     caption = (
-        "Test accuracy, mean ± half of the 95 % t interval. Set size: percent of the "
+        f"Test accuracy, {means(rows['seed'].nunique())}. Set size: percent of the "
         "budget. Passes: thousands of images seen by filters and evaluation of one "
         "seed, for full sets."
     )
@@ -203,7 +211,7 @@ def curve(rows: pandas.DataFrame, variants: Sequence[Variant], xlabel: str, rule
     figure, ax = canvas(3.2)
     x = [variant.at for variant in variants]
     seeds = [values(rows, variant.name) for variant in variants]
-    band(ax, x, seeds, "blue", "CCFS, mean and 95 % interval")
+    band(ax, x, seeds, "blue", f"CCFS, {drawn_as(seeds)}")
     for name, control in (rules or {}).items():
         s, style = summary(control), {"color": PALETTE["orange"], "lw": 1.4, "ls": "--"}
         ax.axhline(s.mean, label=name, **style)
@@ -235,7 +243,6 @@ def answer(
     claim: the paper's, as a sentence.
     """
     names = [variant.name for variant in variants]
-    best = max(names, key=lambda name: summary(values(rows, name)).mean)
     gaps = {
         name: difference(*matched(rows, name, base), paired=True)
         for name in names
@@ -244,17 +251,38 @@ def answer(
     if not gaps:
         return finding(f"Only {base} was measured here.", claim)
     batches = (unequal_steps(rows, base, name) for name in gaps)
-    unclear = all(verdict(d) == OPEN for d in gaps.values())
-    aside = f" No difference from {base} is clear." if unclear else ""
     return finding(
-        f"{best[0].upper()}{best[1:]} has the highest mean accuracy of "
-        f"{len(names)}, {plus_minus(values(rows, best))}{SPACE}%.{aside}",
+        f"{_best(rows, names)}{_unclear(gaps, base)}",
         claim,
         _theirs(variants),
         _tallied(gaps, base),
         *dict.fromkeys(batches),  # most often one sentence for all settings
         _filled(fullness(rows, names)),
     )
+
+
+def _best(rows: pandas.DataFrame, names: Sequence[str]) -> str:
+    """Say which mean is highest; equal means share that place."""
+    each = {name: summary(values(rows, name)).mean for name in names}
+    most = max(each.values())
+    best = [name for name, mean in each.items() if most - mean < 1e-9]
+    if len(best) == len(names):
+        return f"All {len(names)} have the same mean accuracy, {percent(most)}."
+    if len(best) > 1:
+        shared = f"share the highest mean accuracy of {len(names)}, {percent(most)}."
+        return f"{capital(listed(best))} {shared}"
+    mean = f"{plus_minus(values(rows, best[0]))}{SPACE}%"
+    return f"{capital(best[0])} has the highest mean accuracy of {len(names)}, {mean}."
+
+
+def _unclear(gaps: dict[str, Difference], base: str) -> str:
+    """Say that no difference from `base` is clear, or why none can be."""
+    if all(map(few, gaps.values())):
+        seeds = count(max(d.n_a for d in gaps.values()), "seed")
+        return f" So few seeds ({seeds}) have no interval, so nothing is decided."
+    if any(verdict(d) != OPEN for d in gaps.values()):
+        return ""
+    return f" No difference from {base} is clear."
 
 
 def _theirs(variants: Sequence[Variant]) -> str:
@@ -276,7 +304,14 @@ def _tallied(gaps: dict[str, Difference], base: str) -> str:
     labels = dict(zip(VERDICTS, labels, strict=True))
     if len(gaps) == 1:
         ((name, d),) = gaps.items()
-        return f"{name}, compared with {base}: {labels[verdict(d)]}, {interval(d)}."
+        how = "equal" if level(d) else UNTESTED if few(d) else labels[verdict(d)]
+        return f"{capital(name)}, compared with {base}: {how}, {interval(d)}."
+    others = f"Of {count(len(gaps), 'other setting')}, compared with {base}"
+    if all(map(level, gaps.values())):
+        return f"{others}: all have exactly the same mean accuracy."
+    if all(map(few, gaps.values())):
+        each = [f"{name} {signed(d.mean)}" for name, d in gaps.items()]
+        return f"{others}, in points and {UNTESTED}: {listed(each, 12)}."
     tally = []
     for word, how in labels.items():
         alike = [f"{n}: {bracketed(d)}" for n, d in gaps.items() if verdict(d) == word]
@@ -286,9 +321,8 @@ def _tallied(gaps: dict[str, Difference], base: str) -> str:
     apart = f" The largest difference, that of {widest}, is {OPEN}: "
     apart += f"{interval(gaps[widest])}."
     return (
-        f"Of {count(len(gaps), 'other setting')}, compared with {base}: "
-        f"{', '.join(tally)}.{apart * (verdict(gaps[widest]) == OPEN)} These intervals "
-        "are not corrected for the number of settings."
+        f"{others}: {', '.join(tally)}.{apart * (verdict(gaps[widest]) == OPEN)} These "
+        "intervals are not corrected for the number of settings."
     )
 
 

@@ -3,7 +3,6 @@
 Everything here is read from results files; nothing is trained.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -37,14 +36,18 @@ from ccfs_lib.report.text import (
     Text,
     bracketed,
     count,
+    decided,
+    few,
     fill,
     finding,
     interval,
     listed,
+    means,
     percent,
     plus_minus,
     signed,
     table,
+    untested,
 )
 from ccfs_lib.statistics import Difference, difference, summary
 
@@ -134,14 +137,14 @@ def ranking(
         seeds = " ".join(f"{v:.1f}" for v in values(rows, arm))
         # A smaller set is a disadvantage that its accuracy does not show.
         part = fill(sum(got) / sum(wanted))
-        means = (plus_minus(values(rows, arm, column)) for column in ("last", "best"))
-        body.append([NAMES[arm], *means, seeds, part])
+        both = (plus_minus(values(rows, arm, column)) for column in ("last", "best"))
+        body.append([NAMES[arm], *both, seeds, part])
         # Only where it has some: a column of dashes would suggest that it should.
         if printed:
             body[-1].append(DASH if theirs[arm] is None else f"{theirs[arm]:.1f}")
     head = ["training set", "last (%)", "best (%)", "last, by seed", "set size"]
     caption = (
-        "Test accuracy, mean ± half of the 95 % t interval. Set size: percent of the "
+        f"Test accuracy, {means(rows['seed'].nunique())}. Set size: percent of the "
         "budget."
     )
     if printed:
@@ -173,12 +176,18 @@ def contrasts(pairs: dict[str, tuple], zero: str = "no difference"):
     result = []
     for name, pair in pairs.items():
         d, by_seed = difference(*pair, paired=True), np.subtract(*pair)
-        colour, word = SHOWN[verdict(d)]
-        aside = f"{signed(d.mean)}, {word}"
-        result.append(Line(name, d.mean, d.half, by_seed, colour, aside))
+        colour = SHOWN[verdict(d)][0]
+        result.append(Line(name, d.mean, d.half, by_seed, colour, shown(d)))
     # Zero is the question, so it is drawn; the test is named where its result is read.
     label = f"difference in test accuracy (points, {PAIRED})"
     return intervals(result, label, {zero: 0.0})
+
+
+def shown(d: Difference) -> str:
+    """Return a difference and what a chart calls it, or that it is not tested."""
+    if few(d):
+        return f"{signed(d.mean)} ({untested(d.n_a)})"
+    return f"{signed(d.mean)}, {SHOWN[verdict(d)][1]}"
 
 
 def answer(rows: pandas.DataFrame, experiment: Experiment) -> Text:
@@ -189,7 +198,7 @@ def answer(rows: pandas.DataFrame, experiment: Experiment) -> Text:
     d = compare(rows, CCFS, "random")
     return finding(
         "CCFS has a higher accuracy than random real images with the same teacher: "
-        f"**{verdict(d)}** ({interval(d)}; {count(d.n_a, 'seed')}, {PAIRED}).",
+        f"**{decided(d)}** ({interval(d)}; {count(d.n_a, 'seed')}, {PAIRED}).",
         _blind(rows, d),
         _shares(rows, experiment),
         filled(rows),
@@ -202,7 +211,7 @@ def answer(rows: pandas.DataFrame, experiment: Experiment) -> Text:
 
 def _blind(rows, d: Difference) -> str:
     """State the power of an open test: "too close to call" is not "no difference"."""
-    if verdict(d) != OPEN or math.isnan(d.half) or d.half == 0:
+    if decided(d) != OPEN or d.half == 0:
         return ""
     # Of the observed spread, and not of the observed difference: power worked out from
     # the difference itself would only say again that it was not significant.

@@ -196,6 +196,14 @@ def band(ax, x: Sequence[float], seeds: Sequence[Sequence[float]], colour, label
         ax.plot([place] * len(values), values, "_", color=ink, ms=9, mew=1.4)
 
 
+def drawn_as(seeds: Sequence[Sequence[float]]) -> str:
+    """Say in a legend what is drawn of the values by seed: an interval of three."""
+    most = max(map(len, seeds))
+    if most >= FEW:
+        return "mean and 95 % interval"
+    return "one seed" if most == 1 else "mean of two seeds"
+
+
 OPEN = {"mfc": "none", "mec": PALETTE["ink"], "ms": 6, "mew": 1.2}
 
 
@@ -213,8 +221,9 @@ def window(lines: Sequence[Line], rules, most=np.inf) -> tuple[float, float]:
         half = line.half if line.half <= usual else 0
         marks += [line.mean - half, line.mean + half, *line.points]
         marks += [] if line.second is None else [line.second]
-    # Never zero: one line of one value must still have an axis.
-    margin = 0.05 * max(max(marks) - min(marks), 1e-3)
+    # Never zero: one line of one value must still have an axis, of round numbers.
+    span = max(marks) - min(marks)
+    margin = 0.05 * span if span >= 1e-3 else 0.5
     return min(marks) - margin, min(max(marks) + margin, most)
 
 

@@ -23,9 +23,18 @@ from ccfs_lib.claims.compare import (
     verdict,
 )
 from ccfs_lib.errors import InputError
-from ccfs_lib.report.arms import SHOWN
+from ccfs_lib.report.arms import SHOWN, shown
 from ccfs_lib.report.charts import Line, intervals
-from ccfs_lib.report.text import DASH, Text, count, interval, signed, table
+from ccfs_lib.report.text import (
+    DASH,
+    UNTESTED,
+    Text,
+    count,
+    few,
+    interval,
+    signed,
+    table,
+)
 from ccfs_lib.statistics import Difference, difference, minimum_detectable
 
 # What a verdict on "the left side is higher" says about the choice.
@@ -83,13 +92,17 @@ def effect(
 
 
 def word(e: Effect) -> str:
-    """Name the effect: higher, lower, too close to call, or equal."""
+    """Name the effect: higher, lower, too close to call, equal, or not tested."""
+    if few(e.difference):
+        return UNTESTED
     return "equal" if e.none else SHOWN[verdict(e.difference)][1]
 
 
 def sentence(e: Effect) -> str:
     """Describe the effect of a choice on accuracy in one or two sentences."""
     d = e.difference
+    if few(d):
+        return f"{e.subject}: **{UNTESTED}** ({_alone(e)})."
     if e.none:
         return f"{e.subject} has no effect here: accuracies are equal in every seed."
     numbers = f"{interval(d)}; {count(d.n_a, 'seed')}, {PAIRED}"
@@ -102,6 +115,14 @@ def sentence(e: Effect) -> str:
     )
 
 
+def _alone(e: Effect) -> str:
+    """Describe an effect of few seeds, of which equal accuracies may be a chance."""
+    if not e.none:
+        return f"{interval(e.difference)}; {PAIRED}"
+    seeds = "the only seed" if len(e.left) == 1 else "both seeds"
+    return f"accuracies are equal in {seeds}; so few have no interval"
+
+
 def forest(effects: Sequence[Effect], printed: dict[str, float]):
     """Draw every effect with its interval and seeds; printed: the paper's numbers.
 
@@ -111,7 +132,7 @@ def forest(effects: Sequence[Effect], printed: dict[str, float]):
     for e in effects:
         d, each = e.difference, np.subtract(e.left, e.right)
         colour = SHOWN[verdict(d)][0]
-        aside = f"{signed(d.mean)}, {word(e)}"
+        aside = shown(d) if few(d) else f"{signed(d.mean)}, {word(e)}"
         lines.append(Line(e.name, d.mean, d.half, each, colour, aside))
     for name, points in printed.items():
         lines.append(Line(name, points, math.nan, (), "purple", signed(points)))
@@ -125,8 +146,8 @@ def ledger(effects: Sequence[Effect]) -> Text:
     for e in effects:
         d = e.difference
         ends = [signed(d.mean + s * d.half) for s in (-1, 1)]
-        inside = DASH if math.isnan(d.half) else f"[{', '.join(ends)}]"
-        least = DASH if e.none or math.isnan(d.half) else f"{e.detectable:.1f}"
+        inside = DASH if few(d) else f"[{', '.join(ends)}]"
+        least = DASH if e.none or few(d) else f"{e.detectable:.1f}"
         body.append([e.name, signed(d.mean), inside, least, d.n_a, word(e)])
     head = ["authors' setting \N{MINUS SIGN} alternative", "points", "95 % interval"]
     head += ["detectable from", "seeds", "verdict"]

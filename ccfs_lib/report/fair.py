@@ -9,7 +9,7 @@ import pandas
 
 from ccfs_lib import metrics
 from ccfs_lib.arms import BY_NAME
-from ccfs_lib.claims.compare import CCFS, NAMES, compare, verdict
+from ccfs_lib.claims.compare import CCFS, NAMES, compare
 from ccfs_lib.pipeline import Pipeline
 from ccfs_lib.report.arms import filled
 from ccfs_lib.report.charts import Line, intervals
@@ -17,10 +17,13 @@ from ccfs_lib.report.price import price
 from ccfs_lib.report.text import (
     Text,
     bracketed,
+    capital,
     count,
+    decided,
     finding,
     interval,
     listed,
+    means,
     plus_minus,
     table,
 )
@@ -60,16 +63,17 @@ def scores(rows: pandas.DataFrame) -> Scored:
 
 
 def ranking(by_set: Scored) -> Text:
-    """Tabulate the sets by score: mean ± half of the 95 % t interval over seeds."""
+    """Tabulate the sets by score: means over seeds, with intervals where they have."""
     body = []
     for arm, by_score in by_set.items():
         points = [plus_minus(100 * np.array(by_score[name])) for name in SCORES[:3]]
         scored = [plus_minus(by_score[name], 3) for name in SCORES[3:]]
         body.append([NAMES[arm], *points, *scored])
+    seeds = len(by_set[CCFS][SCORES[0]])
     head = ["set", "HLR (points)", "IOR (points)", "IOR, not augmented", "LRS", "ARS"]
     caption = (
-        "Mean ± half of the 95 % t interval. HLR: lower is better; all others: higher. "
-        "IOR of the random set is zero by definition."
+        f"{capital(means(seeds))}. HLR: lower is better; all others: higher. IOR "
+        "of the random set is zero by definition."
     )
     return table(caption, head, body)
 
@@ -101,7 +105,7 @@ def answer(rows: pandas.DataFrame, by_set: Scored, stages: Pipeline) -> Text:
     ):
         d = compare(rows, left, right)
         lines.append(
-            f"CCFS is better than random images {how}: **{verdict(d)}** "
+            f"CCFS is better than random images {how}: **{decided(d)}** "
             f"({interval(d)})."
         )
     ranked = [

@@ -23,6 +23,7 @@ from ccfs_lib.report.text import (
     MINUS,
     Text,
     count,
+    decided,
     fill,
     finding,
     interval,
@@ -165,11 +166,11 @@ def answer(rows: pandas.DataFrame, over: pandas.DataFrame) -> Text:
     text = {
         HOLDS: "Distilling before selecting has the higher accuracy here",
         "does not hold": "Distilling before selecting has the lower accuracy here",
-    }.get(word, "The effect of the order is too close to call here")
+    }.get(word, f"The effect of the order is {decided(whole)} here")
     steps = [
         f"{NAMES[left]} {MINUS} {NAMES[right]}: "
         f"{interval(gain(rows, left, right, 'ipc'))}, "
-        f"{verdict(gain(rows, left, right, 'ipc'))}"
+        f"{decided(gain(rows, left, right, 'ipc'))}"
         for left, right in PAIRS[:2]
     ]
     clear = [
@@ -194,7 +195,7 @@ def answer(rows: pandas.DataFrame, over: pandas.DataFrame) -> Text:
         f"Over the windows, reverse is clearly ahead at {len(clear)} of {len(levels)}"
         + (f" ({listed(clear)})" if clear else "")
         + ". Reverse depends less on the start of the window: "
-        f"**{verdict(calm)}** (spread of SelMatch's accuracy minus that of reverse: "
+        f"**{decided(calm)}** (spread of SelMatch's accuracy minus that of reverse: "
         f"{interval(calm)}).",
         f"CCFS on MTT {MINUS} SelMatch (Table 10). " + "; ".join(tables) + ".",
         _short(rows),

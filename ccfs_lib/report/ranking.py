@@ -5,7 +5,7 @@ from itertools import combinations
 import pandas
 
 from ccfs_lib.claims.compare import OPEN, VERDICTS
-from ccfs_lib.report.table1 import Read, apart, teacher_of
+from ccfs_lib.report.table1 import OWN, Read, apart, teacher_of
 from ccfs_lib.report.text import (
     Text,
     bracketed,
@@ -38,7 +38,8 @@ SAID[NONE] = f"not compared, for fewer than {FEW} seeds in common, with"
 def answer(read: Read) -> Text:
     """Return the finding: who is ahead, who of random images, and at what cost."""
     e, published, shared = read.table.experiment, read.panel(False), read.panel(True)
-    grey = [read.row(n).title for n in {**published, **shared} if read.grey(n)]
+    few = [n for n in {**published, **shared} if read.grey(n)]
+    grey = [f"{read.row(n).title}{' (of our settings)' * (n in OWN)}" for n in few]
     lines = [
         _against(read, "ccfs", shared),
         _against(read, "self-evolved", *_coresets(read)),
@@ -94,19 +95,29 @@ def _first(read: Read, panel: dict[str, pandas.DataFrame], how: str) -> str:
     """Say which set has the highest mean, full data and what came after apart."""
     means = {n: float(panel[n]["last"].astype(float).mean()) for n in _of(read, panel)}
     best = max(means, key=means.get)
-    little = ", with less than a tenth of its published work" * read.grey(best)
-    oracle = ", chosen by the test split" * (best == "oracle-window")
     if len(means) == 1:
         only = f"only {read.row(best).title} is measured {how}"
-        return f"{only} ({percent(means[best])}{oracle}{little})"
+        return f"{only} ({percent(means[best])}{_asides(read, best)})"
+    of = f"of {count(len(means), 'set')} measured {how}"
+    # Accuracies move in steps of one test image, so means may be equal.
+    equal = [n for n, mean in means.items() if means[best] - mean < 1e-9]
+    if len(equal) > 1:
+        shared = listed([_named(read, n) for n in equal], 15)
+        return f"{of}, {shared} share the highest mean ({percent(means[best])})"
     head = (
-        f"of {count(len(means), 'set')} measured {how}, {read.row(best).title} has the "
-        f"highest mean ({percent(means[best])}"
+        f"{of}, {read.row(best).title} has the highest mean "
+        f"({percent(means[best])}{_asides(read, best)})"
     )
-    others = {n: panel[n] for n in means}
-    words = _tally(read, best, others)
+    words = _tally(read, best, {n: panel[n] for n in means})
     close = [f"{SAID[w]} {listed(words[w], 15)}" for w in (OPEN, NONE) if words[w]]
-    return ", ".join([f"{head}{oracle}{little})", *close])
+    return ", ".join([head, *close])
+
+
+def _asides(read: Read, name: str) -> str:
+    """Say what a row's accuracy owes: a choice by the test split, little work."""
+    whose = "full settings of ours" if name in OWN else "its published work"
+    little = f", with less than a tenth of {whose}" * read.grey(name)
+    return ", chosen by the test split" * (name == "oracle-window") + little
 
 
 def _labels(read: Read, published: dict) -> dict:

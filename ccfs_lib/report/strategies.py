@@ -17,13 +17,16 @@ from ccfs_lib.claims.compare import (
 )
 from ccfs_lib.experiment import Experiment
 from ccfs_lib.report import arms
-from ccfs_lib.report.charts import matrices
+from ccfs_lib.report.charts import drawn_as, matrices
 from ccfs_lib.report.style import PALETTE, canvas, drawn
 from ccfs_lib.report.text import (
     MINUS,
     SPACE,
+    UNTESTED,
     Text,
+    capital,
     count,
+    few,
     fill,
     finding,
     interval,
@@ -54,7 +57,7 @@ def grid(rows: pandas.DataFrame, experiment: Experiment):
     means = np.reshape([s.mean for s in summaries], shape)
     halves = np.reshape([s.half for s in summaries], shape)
     printed = [paper.arm(arm, experiment.printed_as, experiment.ipc) for arm in ORDER]
-    title = "here: last epoch (%), mean and 95 % interval"
+    title = f"here: last epoch (%), {drawn_as([values(rows, a) for a in ORDER])}"
     shown = {title: means}
     # Tables 11 to 13 have all six of a cell or none.
     if all(value is not None for value in printed):
@@ -145,16 +148,25 @@ def answer(rows: pandas.DataFrame, experiment: Experiment) -> Text:
     rows: those of `arms.read`, with all six strategies.
     """
     gaps = {arm: compare(rows, CCFS, arm) for _, arm, _ in OTHERS}
-    words = [verdict(d) for d in gaps.values()]
-    # Counted, and not summed up in one word: "the best of six" holds if all five do.
-    tally = ", ".join(f"{word} for {words.count(word)}" for word in VERDICTS)
     return finding(
         _top(rows, gaps),
-        f"CCFS has a higher accuracy than each of the other five: {tally}.",
+        f"CCFS has a higher accuracy than each of the other five: {_tally(gaps)}.",
         _closest(gaps),
         _short(rows),
         _paper(experiment),
     )
+
+
+def _tally(gaps: dict[str, Difference]) -> str:
+    """Count the verdicts on CCFS minus each of the others."""
+    if all(map(level, gaps.values())):
+        return "no, all six means are equal"
+    if all(map(few, gaps.values())):
+        seeds = count(max(d.n_a for d in gaps.values()), "seed")
+        return f"{UNTESTED}, since so few seeds ({seeds}) have no interval"
+    words = [verdict(d) for d in gaps.values()]
+    # Counted, and not summed up in one word: "the best of six" holds if all five do.
+    return ", ".join(f"{word} for {words.count(word)}" for word in VERDICTS)
 
 
 def _top(rows, gaps: dict[str, Difference]) -> str:
@@ -163,8 +175,7 @@ def _top(rows, gaps: dict[str, Difference]) -> str:
     # Ties are common where accuracy moves in steps of one test image (digits: 0.2 %).
     most = max(s.mean for s in means.values())
     best = [arm for arm in ORDER if most - means[arm].mean < 1e-9]
-    names = listed([NAMES[arm] for arm in best])
-    names = f"{names[0].upper()}{names[1:]}"
+    names = capital(listed([NAMES[arm] for arm in best]))
     if len(best) > 1:
         text = f"{names} share the highest mean accuracy, {percent(most)}."
     else:
@@ -185,16 +196,18 @@ def _closest(gaps: dict[str, Difference]) -> str:
     arm = min(gaps, key=lambda arm: gaps[arm].mean)
     d, name = gaps[arm], NAMES[arm]
     if level(d):
-        return f"{name} has exactly the same mean accuracy as CCFS: {interval(d)}."
+        same = "has exactly the same mean accuracy as CCFS"
+        return f"{capital(name)} {same}: {interval(d)}."
     if (word := verdict(d)) == HOLDS:
         return f"The smallest lead of CCFS is over {name}, and clear: {interval(d)}."
     if word == FAILS:
         return f"The largest deficit of CCFS is to {name}, and clear: {interval(d)}."
     side = "above" if d.mean > 0 else "below"
     rival = "closest" if d.mean > 0 else "strongest"
+    how = UNTESTED if few(d) else "too close to call"
     return (
-        f"The mean of CCFS is {side} that of its {rival} rival, {name}, but too close "
-        f"to call: {interval(d)}."
+        f"The mean of CCFS is {side} that of its {rival} rival, {name}, but {how}: "
+        f"{interval(d)}."
     )
 
 

@@ -27,6 +27,7 @@ from ccfs_lib.report.text import (
     SPACE,
     Text,
     listed,
+    means,
     percent,
     plus_minus,
     table,
@@ -199,7 +200,9 @@ def panel(read: Read, shared: bool = False) -> Text:
         [GREY.format(cell) for cell in line] if grey else line
         for grey, line in _body(read, shared)
     ]
-    after = any(read.row(name).after for name in read.panel(shared))
+    rows = read.panel(shared)
+    seeds = max(map(len, rows.values()), default=0)
+    after = any(read.row(name).after for name in rows)
     how = (
         "The same teacher for all: every set under CCFS's distillation."
         if shared
@@ -207,8 +210,8 @@ def panel(read: Read, shared: bool = False) -> Text:
         f"from.{' The last row is a recipe published after the paper.' * after}"
     )
     caption = (
-        f"{how} Test accuracy after the last epoch, percent, mean ± half of the 95 % t "
-        "interval; at best epoch: the mean of the best, which the test split chooses. "
+        f"{how} Test accuracy after the last epoch, percent, {means(seeds)}; "
+        "at best epoch: the mean of the best, which the test split chooses. "
         "Passes: millions of images through a network to build one set"
         f"{_each_window(read, shared)}; share: of the work with the published "
         f"settings, none where nothing is built{_ours(read, shared)}; "
@@ -366,8 +369,9 @@ def plain(
         rows = [[line[0] + " *" * grey, *line[1:]] for grey, line in body]
         lines += ["", f"{title}, {experiment.network}", *_aligned([_head(read), *rows])]
     note = "* less than a tenth of the published work; "
+    seeds = max((len(rows) for rows in read.found.values()), default=0)
     lines.append(
-        f"\n{note * starred}percent after the last epoch, half of the 95 % t interval; "
+        f"\n{note * starred}percent after the last epoch, {means(seeds)}; "
         "passes: millions of images through a network to build one set; here: its wall "
         "time on this machine"
     )

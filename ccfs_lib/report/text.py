@@ -21,6 +21,7 @@ from ccfs_lib.statistics import FEW, Difference, Summary, summary
 
 # A space that does not break, and the signs that typography has for minus and for none.
 SPACE, MINUS, DASH = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}", "\N{EN DASH}"
+UNTESTED = "not tested"  # in place of a verdict: fewer seeds than FEW
 # What the line of the stamp names itself.
 TOLD = ("network", "recipe.epochs", "image_size", "classes")
 # Settings that may be paths.
@@ -69,9 +70,34 @@ def interval(d: Difference, unit: str = "points", digits: int = 1) -> str:
     return f"{mean}, 95{SPACE}% interval {ends(*_ends(d), digits)}"
 
 
+def few(d: Difference) -> bool:
+    """Return whether a difference has no interval, for its number of seeds."""
+    return math.isnan(d.half) or min(d.n_a, d.n_b) < FEW
+
+
+def decided(d: Difference) -> str:
+    """Return the verdict on a difference; UNTESTED where so few seeds decide nothing.
+
+    `verdict` calls these too close to call, which would read as a result of a test.
+    """
+    return UNTESTED if few(d) else verdict(d)
+
+
+def untested(seeds: int) -> str:
+    """Return what stands in place of a verdict on few seeds: 1 seed, not tested."""
+    return f"{count(seeds, 'seed')}, {UNTESTED}"
+
+
+def means(seeds: int) -> str:
+    """Return what a caption calls the values of `plus_minus` of so many seeds."""
+    if seeds >= FEW:
+        return "mean ± half of the 95 % t interval"
+    return "one seed, no interval" if seeds == 1 else "mean of two seeds, no interval"
+
+
 def bracketed(d: Difference, digits: int = 1) -> str:
     """Return a difference briefly: +2.9 [+2.6, +3.3]; of few seeds the mean alone."""
-    if math.isnan(d.half) or min(d.n_a, d.n_b) < FEW:
+    if few(d):
         return signed(d.mean, digits)
     return f"{signed(d.mean, digits)} {ends(*_ends(d), digits)}"
 
@@ -98,6 +124,11 @@ def fill(part: float) -> str:
 def share(part: int, whole: int) -> str:
     """Format a share with its counts: 33.5 % (453 of 1,352)."""
     return f"{percent(100 * part / max(whole, 1))} ({part:,} of {whole:,})"
+
+
+def capital(sentence: str) -> str:
+    """Return a sentence with a capital letter at its beginning."""
+    return f"{sentence[:1].upper()}{sentence[1:]}"
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

@@ -26,14 +26,19 @@ from ccfs_lib.report.ablation import Variant
 from ccfs_lib.report.arms import contrasts
 from ccfs_lib.report.text import (
     MINUS,
+    UNTESTED,
     Text,
     count,
+    few,
     finding,
     interval,
+    listed,
+    means,
     plus_minus,
+    signed,
     table,
 )
-from ccfs_lib.statistics import difference
+from ccfs_lib.statistics import Difference, difference
 
 ARMS = (CCFS, "random", "distilled")
 # Evaluated beside the filters' network, by scale: those of Table 2, or such as
@@ -84,8 +89,8 @@ def ranking(stages: Pipeline, rows: pandas.DataFrame) -> Text:
         body.append([name, f"{size.parameters / 1e6:.3f}", *last])
     head = ["network", "parameters (M)", *(NAMES[arm] for arm in ARMS)]
     caption = (
-        "Test accuracy after the last epoch, percent, mean ± half of the 95 % t "
-        "interval. First the filters' own network."
+        f"Test accuracy after the last epoch, percent, {means(rows['seed'].nunique())}."
+        " First the filters' own network."
     )
     return table(caption, head, body)
 
@@ -139,13 +144,20 @@ def answer(rows: pandas.DataFrame) -> Text:
 def _tally(rows, others: Sequence[str], rival: str) -> str:
     """Count the networks on which CCFS is ahead of a rival, behind it, or neither."""
     labels = ("ahead on", "behind on", "too close to call on")
-    verdicts = [
-        verdict(compare(rows[rows["learner"] == name], CCFS, rival)) for name in others
-    ]
+    each = [compare(rows[rows["learner"] == name], CCFS, rival) for name in others]
+    if all(map(few, each)):
+        return _untested(each, others)
+    verdicts = [verdict(d) for d in each]
     return ", ".join(
         f"{how} {verdicts.count(word)}"
         for word, how in zip(VERDICTS, labels, strict=True)
     )
+
+
+def _untested(each: Sequence[Difference], others: Sequence[str]) -> str:
+    """Give the differences by network in points, where none has an interval."""
+    points = [f"{signed(d.mean)} ({n})" for d, n in zip(each, others, strict=True)]
+    return f"{UNTESTED} ({count(each[0].n_a, 'seed')}): {listed(points)} points"
 
 
 def _travel(rows, home: str, others: Sequence[str]) -> tuple[list, list]:
@@ -159,5 +171,7 @@ def _travel(rows, home: str, others: Sequence[str]) -> tuple[list, list]:
 
 
 def _kept(d) -> str:
+    if few(d):
+        return UNTESTED
     word = verdict(d)
     return dict(zip(VERDICTS, ("it grows", "it shrinks", word), strict=True))[word]

@@ -19,6 +19,7 @@ from ccfs_lib.report.text import (
     MINUS,
     Text,
     count,
+    few,
     finding,
     interval,
     listed,
@@ -195,26 +196,35 @@ def printed(experiment: Experiment) -> dict[str, float]:
 def answer(effects: dict[str, Effect]) -> Text:
     """Return the finding: which choices move the accuracy, and by how much."""
     choices = [effects[key] for key in CHOICES if key in effects]
+    tested = [e for e in choices if not few(e.difference)]
     moved = [e for e in choices if not e.none and verdict(e.difference) != OPEN]
-    names = [f"{e.name} ({signed(e.difference.mean)})" for e in moved]
     widest = max(choices, key=lambda e: abs(e.difference.mean))
     # The chance of at least one false positive among independent tests.
-    open_ = sum(not e.none for e in choices)
+    open_ = sum(not e.none for e in tested)
     chance = percent(100 * (1 - 0.95**open_), 0)
     control, whole = (effects[k].difference for k in ("control", "whole"))
     return finding(
         f"Of {count(len(choices), 'choice')} that the paper leaves open, "
-        f"{_effects(len(moved))} on accuracy larger than the spread over seeds"
-        + (f": {listed(names)}." if moved else "."),
+        f"{_effects(moved) if tested else _undecided(choices)}.",
         f"The largest effect is {widest.name}: {interval(widest.difference)} "
         f"({word(widest)}).",
         f"If no choice had any effect, at least one of {open_} independent intervals "
-        f"would still exclude zero with a probability of {chance}.",
+        f"would still exclude zero with a probability of {chance}."
+        if tested
+        else "",
         f"The paper's comparison, CCFS with a teacher against random images with hard "
         f"labels, gives {interval(whole)}; the same teacher on both sides gives "
         f"{interval(control)}.",
     )
 
 
-def _effects(number: int) -> str:
-    return "1 has an effect" if number == 1 else f"{number} have an effect"
+def _effects(moved: list[Effect]) -> str:
+    verb = "1 has an effect" if len(moved) == 1 else f"{len(moved)} have an effect"
+    names = [f"{e.name} ({signed(e.difference.mean)})" for e in moved]
+    which = f": {listed(names)}" if names else ""
+    return f"{verb} on accuracy larger than the spread over seeds{which}"
+
+
+def _undecided(choices: list[Effect]) -> str:
+    seeds = count(max(e.difference.n_a for e in choices), "seed")
+    return f"none is tested: so few seeds ({seeds}) have no interval"

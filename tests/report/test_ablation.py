@@ -84,6 +84,30 @@ def test_the_largest_difference_has_a_sentence_where_it_is_no_clear_one():
     assert "The largest difference, that of wide, is too close to call: +6.0" in text
 
 
+def test_equal_means_share_the_first_place():
+    names = variants("base", "same", "low")
+    found = rows(base=[50, 51, 52], same=[52, 50, 51], low=[40, 41, 42.1])
+    text = str(ablation.answer(found, names, "base", ""))
+    assert "Base and same share the highest mean accuracy of 3, 51.0" in text
+    found = rows(base=[50, 51, 52], same=[52, 50, 51], low=[50, 51, 52])
+    text = str(ablation.answer(found, names, "base", ""))
+    assert "All 3 have the same mean accuracy, 51.0" in text
+    assert "with base: all have exactly the same mean accuracy." in text
+    assert "largest difference" not in text
+    text = str(ablation.answer(found, names[:2], "base", ""))
+    assert "- Same, compared with base: equal, 0.0" in text
+
+
+def test_few_seeds_are_not_tested():
+    found = rows(base=[50, 51], one=[52, 52], two=[40, 42])
+    text = str(ablation.answer(found, variants("base", "one", "two"), "base", ""))
+    assert "So few seeds (2\N{NO-BREAK SPACE}seeds) have no interval" in text
+    assert "points and not tested: one +1.5 and two \N{MINUS SIGN}9.5." in text
+    assert "too close" not in text
+    text = str(ablation.answer(found, variants("base", "one"), "base", ""))
+    assert "One, compared with base: not tested, +1.5" in text
+
+
 def test_an_alpha_of_the_authors_that_is_missing_is_named():
     def said(e, some):
         return ablation._theirs(ablation.alphas(e, some))

@@ -6,6 +6,7 @@ import pytest
 from ccfs_lib import paper, report, results
 from ccfs_lib.arms import CCFS
 from ccfs_lib.experiment import preset
+from ccfs_lib.report import ranking
 from ccfs_lib.report.charts import apart
 from ccfs_lib.report.table1 import Read, printed
 from ccfs_lib.runtime import paths
@@ -132,6 +133,20 @@ def test_the_finding_says_how_rows_move_and_which_window_the_oracle_took(read):
     assert "takes beta 0.7 as published and beta 0.8 with the teacher: another" in text
     read.found["oracle-window", SHARED] = rows.assign(window_beta=0.7)
     assert "beta 0.7 with the teacher." in report.ranking.answer(read).markdown
+
+
+def test_equal_means_share_the_first_place(read):
+    for cell in ("forgetting", "dsa"):
+        read.found[cell, SHARED] = read.found["ccfs", SHARED]
+    text = report.ranking.answer(read).markdown
+    shared = "all, Forgetting (grey), DSA (grey) and CCFS share the highest mean (96."
+    assert shared in text
+
+
+def test_work_of_our_own_settings_is_not_called_published(read):
+    assert ", with less than a tenth of its published" in ranking._asides(read, "dsa")
+    read.work["self-evolved"] = read.work["dsa"]
+    assert "full settings of ours" in ranking._asides(read, "self-evolved")
 
 
 def test_one_seed_has_no_interval_and_more_seeds_are_left_out(read):

@@ -78,6 +78,14 @@ def test_one_phase_and_nothing_picked_are_told():
 def test_one_seed_has_no_interval():
     text = str(inside.answer(None, [course([10, 20], [[1], [2]])]))
     assert "no interval from a single seed" in text and "+1.00, one seed" in text
+    assert "is not tested: so few seeds (1\N{NO-BREAK SPACE}seed)" in text
+    assert "1 holds from every" in inside._rises(["the filter's accuracy"], 3)
+
+
+def test_two_seeds_have_none_in_any_measure():
+    two = [course([10, 20], [[1], [2]]), course([10, 21], [[1], [4]])]
+    text = str(inside.answer(None, two))
+    assert "+2.00, two seeds" in text and "[" not in text
 
 
 def stages(labels):

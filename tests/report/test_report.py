@@ -764,13 +764,47 @@ def test_ranking_is_sorted_and_shows_seeds():
     assert "58.0 59.0" in body[1] and "100\xa0%" in body[1]
 
 
+def test_captions_name_an_interval_from_three_seeds_on():
+    for seeds, said in ((1, "one seed, no"), (2, "mean of two"), (3, "mean ± half of")):
+        rows = rows_of(random=[58.0, 59.0, 59.5][:seeds])
+        caption = repr(arms.ranking(rows, ["random"], preset())).split("\n")[0]
+        assert f"Test accuracy, {said}" in caption
+        legend = charts.drawn_as([[58.0] * seeds])
+        assert ("interval" in legend) == (seeds == 3)
+
+
+@pytest.mark.parametrize(
+    ("right", "said"),
+    [
+        ([58.0], "+2.0 (1\xa0seed, not tested)"),
+        ([58.0, 60.0], "+1.5 (2\xa0seeds, not tested)"),
+        ([58.0, 60.0, 61.0], "+0.9, too close to call"),
+    ],
+)
+def test_a_chart_calls_few_seeds_not_tested(right, said):
+    left = [60.0, 61.0, 60.8][: len(right)]
+    assert arms.shown(difference(left, right, paired=True)) == said
+    figure = arms.contrasts({"x": (left, right)})
+    assert said in {t.get_text() for t in figure.axes[0].texts}
+
+
+def test_a_chart_of_equal_values_has_an_axis_of_plain_numbers():
+    low, high = charts.window([charts.Line("x", 0.0, 0.0, [0.0] * 3)], [0.0])
+    assert (low, high) == (-0.5, 0.5)
+    d = difference([60.0] * 3, [60.0] * 3, paired=True)
+    figure = arms.contrasts({"x": ([60.0] * 3, [60.0] * 3)})
+    figure.canvas.draw()
+    assert not figure.axes[0].xaxis.get_offset_text().get_text() and not d.mean
+
+
 @pytest.mark.parametrize(
     ("ours", "word"),
     [
         ([70.0, 70.2, 70.1], "**holds**"),
         ([50.0, 50.2, 50.1], "**does not hold**"),
         ([57.0, 60.2, 59.1], "**too close to call**"),
-        ([70.0], "**too close to call**"),
+        ([70.0], "**not tested**"),
+        ([70.0, 70.1], "**not tested**"),
     ],
 )
 def test_evaluation_finding(ours, word):
@@ -850,12 +884,12 @@ def strategies_of(ours, closest, others) -> str:
         # Equal, though the sums differ in their last bits.
         (
             [62.0, 60.0, 61.1],
-            "random classified has exactly the same mean accuracy as CCFS: 0.0",
+            "Random classified has exactly the same mean accuracy as CCFS: 0.0",
         ),
         # Equal seed by seed.
         (
             [60.0, 61.1, 62.0],
-            "random classified has exactly the same mean accuracy as CCFS: 0.0 "
+            "Random classified has exactly the same mean accuracy as CCFS: 0.0 "
             "points, 95 % interval [0.0, 0.0]",
         ),
     ],
@@ -868,9 +902,19 @@ def test_the_closest_rival_is_told_as_its_interval_allows(closest, said):
     assert clear == ("and clear" in finding)
 
 
-def test_the_closest_rival_of_a_single_seed_is_open():
+def test_the_strategies_of_few_seeds_are_not_tested():
     said = strategies_of([60.0], [58.0], [40.0])
-    assert "too close to call: +2.0 points, no interval from a single seed" in said
+    assert "but not tested: +2.0 points, no interval from a single seed" in said
+    assert "other five: not tested, since so few seeds (1 seed) have no" in said
+    said = strategies_of([60.0, 61.0], [58.0, 60.0], [40.0, 41.0])
+    assert "(2 seeds) have no interval" in said and "too close" not in said
+
+
+def test_six_equal_strategies_have_no_winner():
+    same = [60.0, 61.1, 62.0]
+    said = strategies_of(same, same, same)
+    assert "each of the other five: no, all six means are equal" in said
+    assert "holds for" not in said
 
 
 def test_equal_means_share_the_first_place():

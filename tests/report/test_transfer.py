@@ -74,6 +74,14 @@ def test_the_answer_counts_networks_and_says_what_travels():
     assert "Only home" in str(transfer.answer(rows(home=HOME)))
 
 
+def test_few_seeds_are_not_tested():
+    home, away = ([60], [57], [40]), ([63], [61], [50])
+    text = str(transfer.answer(rows(home=home, wide=away)))
+    text = text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "distilled images only, CCFS is not tested (1 seed): +13.0 (wide)" in text
+    assert "**not tested**" in text and "too close" not in text
+
+
 def test_the_papers_table_as_printed():
     text = str(transfer.printed())
     assert "| network | SRe2L | CDA | CCFS |" in text

@@ -89,7 +89,10 @@ def test_rows_without_a_common_seed_or_with_one_twice_are_refused():
         ([4.0, 4.0, 4.1], [5.0, 5.1, 5.2], "lower", "**lowers accuracy**"),
         ([5.0, 4.0, 5.0], [4.0, 5.0, 4.5], "too close to call", "80 % power"),
         ([5.0, 4.0, 5.0], [5.0, 4.0, 5.0], "equal", "has no effect here"),
-        ([5.0], [4.0], "too close to call", "no interval from a single seed"),
+        ([5.0], [4.0], "not tested", "no interval from a single seed"),
+        ([5.0, 6.0], [4.0, 4.5], "not tested", "no interval from two seeds"),
+        ([5.0], [5.0], "not tested", "accuracies are equal in the only seed"),
+        ([5.0, 6.0], [5.0, 6.0], "not tested", "are equal in both seeds"),
     ],
 )
 def test_sentences_follow_from_the_numbers(left, right, word, said):
@@ -97,6 +100,17 @@ def test_sentences_follow_from_the_numbers(left, right, word, said):
     assert effects.word(own) == word and said in effects.sentence(own)
     assert word in str(effects.ledger([own])).splitlines()[-3]
     assert effects.forest([own], {"p": 6.6})._repr_png_()[0].startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_few_seeds_decide_nothing(seeds):
+    left, right = [5.0, 6.0][:seeds], [4.0, 4.4][:seeds]
+    found = dict.fromkeys((*unsaid.CHOICES, "control", "whole"), made(left, right))
+    text = str(unsaid.answer(found)).replace("\N{NO-BREAK SPACE}", " ")
+    told = f"none is tested: so few seeds ({seeds} seed{'s' * (seeds > 1)}) have no"
+    assert told in text and "would still exclude" not in text
+    line = str(effects.ledger([made(left, right)])).splitlines()[-3]
+    assert "[" not in line and "80 % power" not in effects.sentence(made(left, right))
 
 
 # -- questions -------------------------------------------------------------------------
