@@ -136,6 +136,11 @@ FURTHER = tuple(
 )
 
 
+def filed_as(name: str) -> str:
+    """Return the name of an arm in results files: of a rule without its colon."""
+    return name.replace(":", ".") if plugins.named(name) else name
+
+
 def parse(name: str, experiment=None) -> Arm:
     """Find the arm of a name, or make one of a selection rule, ``module:function``.
 
@@ -144,7 +149,7 @@ def parse(name: str, experiment=None) -> Arm:
     """
     if plugins.named(name):
         plugins.check(name, "arm")
-        return Arm(name.replace(":", "."), name, "phases", rule=name)
+        return Arm(filed_as(name), name, "phases", rule=name)
     arm = BY_NAME.get(name)
     if arm is None or arm.set == "section3":
         known = ", ".join(STRATEGIES + CONTROLS + FURTHER)

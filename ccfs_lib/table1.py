@@ -441,7 +441,10 @@ def panels_of(names: Iterable[str]) -> tuple[Panel, ...]:
     wrong = [name for name in names if name not in PANELS]
     if wrong or not names:
         what = f"has {wrong[0]!r}" if wrong else "is empty"
-        raise InputError(f"panels {what}, but must name {' or '.join(PANELS)}, or both")
+        raise InputError(
+            f"panels {what}, but must name {', '.join(PANELS)}, or the two with a "
+            "space between"
+        )
     return names
 
 

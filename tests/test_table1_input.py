@@ -264,7 +264,8 @@ def test_another_panel_is_a_sentence(panels, wrong):
 
 
 def test_no_panel_is_a_sentence_and_none_named_is_both():
-    with pytest.raises(InputError, match="panels is empty, but must name published"):
+    told = "panels is empty, but must name published, teacher, or the two with a space"
+    with pytest.raises(InputError, match=told):
         table1.panels_of(())
     assert table1.chosen({})[2] == table1.PANELS
 

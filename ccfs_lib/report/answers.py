@@ -28,13 +28,18 @@ from ccfs_lib.report.text import (
 )
 from ccfs_lib.statistics import difference
 
+BROKEN = {"index": "by the lower index", "random": "at random, anew for every seed"}
 
-def difficulty(values: np.ndarray, data: ImageSet, take: int) -> Text:
+
+def difficulty(
+    values: np.ndarray, data: ImageSet, take: int, broken: str = "index"
+) -> Text:
     """Return the finding of chapter 1: ties, and whether the hardest class stands out.
 
     values: difficulty of each image of `data`, float (N,). take: real images per class
-    in the final set. "Hardest" is chosen by the means that are then compared, so the
-    verdict leans to "stands out" where many classes are nearly as hard.
+    in the final set. broken: how ties are, a key of BROKEN. "Hardest" is chosen by the
+    means that are then compared, so the verdict leans to "stands out" where many
+    classes are nearly as hard.
     """
     labels = data.labels.numpy()
     # Few distinct values among many images leave much to the rule for ties.
@@ -42,7 +47,7 @@ def difficulty(values: np.ndarray, data: ImageSet, take: int) -> Text:
     never = f"Never forgotten: {share(zeros, len(values))} of the images."
     return finding(
         f"The {len(values):,} scores take only {distinct:,} different values, so many "
-        "images are tied; ties are broken by the lower index.",
+        f"images are tied; ties are broken {BROKEN[broken]}.",
         never if zeros and values.min() == 0 else "",
         _cut(values, labels, take),
         _hardest(values, labels, data.classes),
@@ -116,8 +121,9 @@ def _veto(stages, wrong: np.ndarray, values: np.ndarray) -> str:
     rank = np.empty(len(values))
     rank[np.argsort(values, kind="stable")] = np.arange(len(values)) / len(values)
     middle = percent(100 * float(np.median(rank[wrong])))
+    these = "this one; its rank" if len(wrong) == 1 else "these; their median rank"
     return (
-        f"{rule} would exclude these; their median rank is at {middle} of the "
+        f"{rule} would exclude {these} is at {middle} of the "
         "difficulty order, where 0 is the easiest image and 100 the hardest."
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas
 
 from ccfs_lib import paper
-from ccfs_lib.arms import BY_NAME
+from ccfs_lib.arms import BY_NAME, filed_as
 from ccfs_lib.claims import ladder
 from ccfs_lib.claims.compare import (
     ALPHA0,
@@ -71,13 +71,18 @@ SHOWN = {HOLDS: ("blue", "higher"), FAILS: ("orange", "lower"), OPEN: ("grey", O
 def read(experiment: Experiment, arms: Sequence[str]) -> pandas.DataFrame:
     """Read the measured rows of these arms, one per seed, from the results files.
 
+    A rule of the user's is in them by its own name, module:function, as it was given.
     With CCFS and "random" among them also CCFS without distilled images, ALPHA0, where
     another run has measured it. Raises InputError where the run has no results.
     """
     rows = measured_rows(experiment)
     # A run's folder may hold other arms, measured by another chapter or by a sweep.
-    rows = rows[rows["cell"].isin(arms)]
-    if not {CCFS, "random"} <= set(arms) or not experiment.distilled:
+    names = {filed_as(arm): arm for arm in arms}
+    rows = rows[rows["cell"].isin(names)]
+    rows = rows.assign(cell=rows["cell"].map(names))
+    # Of alpha 1 there is no selection that alpha 0 could show alone.
+    mixed = experiment.distilled and experiment.real
+    if not {CCFS, "random"} <= set(arms) or not mixed:
         return rows
     try:
         none = measured_rows(replace(experiment, alpha=0.0))
@@ -102,9 +107,10 @@ def lines(
         aside = plus_minus(last) + (
             f" (paper: {printed:.1f})" if printed is not None else ""
         )
-        colour = BY_NAME[arm].colour
+        colour = BY_NAME[arm].colour if arm in BY_NAME else "purple"  # the user's rule
+        title = NAMES.get(arm, arm)
         result.append(
-            Line(NAMES[arm], last.mean, last.half, points, colour, aside, best.mean)
+            Line(title, last.mean, last.half, points, colour, aside, best.mean)
         )
     return result
 
@@ -138,7 +144,7 @@ def ranking(
         # A smaller set is a disadvantage that its accuracy does not show.
         part = fill(sum(got) / sum(wanted))
         both = (plus_minus(values(rows, arm, column)) for column in ("last", "best"))
-        body.append([NAMES[arm], *both, seeds, part])
+        body.append([NAMES.get(arm, arm), *both, seeds, part])
         # Only where it has some: a column of dashes would suggest that it should.
         if printed:
             body[-1].append(DASH if theirs[arm] is None else f"{theirs[arm]:.1f}")
@@ -246,18 +252,27 @@ def _shares(rows, experiment) -> str:
         f"of the random images; ours is from {ours[0]:.1f} and {ours[1]:.1f}. The "
         "trainings differ, so whether the two differences agree tests neither."
     )
-    alone = (
-        f" Of the latter, selection alone (alpha 0) is "
-        f"{bracketed(compare(rows, ALPHA0, 'random'))}."
-        if ALPHA0 in set(rows["cell"])
-        else ""
-    )
     return (
         "The paper compares CCFS, trained with a teacher, with random images trained "
         f"with hard labels. With CCFS's recipe for both, that difference is {total} "
-        f"points here: {teacher} from the teacher and {chosen} from the set.{alone}"
-        f"{theirs}"
+        f"points here: {teacher} from the teacher and {chosen} from the set."
+        f"{_alone(rows)}{theirs}"
     )
+
+
+def _alone(rows) -> str:
+    """Say what selection alone is worth, and CCFS in the same seeds if it has more."""
+    if ALPHA0 not in set(rows["cell"]):
+        return ""
+    d = compare(rows, ALPHA0, "random")
+    seeds = [seed for seed, _ in d.by_seed]
+    common = rows[rows["seed"].isin(seeds)]
+    part = f"selection alone (alpha 0) is {bracketed(d)}."
+    if len(compare(rows, CCFS, "random").by_seed) == len(seeds):
+        return f" Of the latter, {part}"
+    whole = bracketed(compare(common, CCFS, "random"))
+    which = f"In the {count(len(seeds), 'seed')} that alpha 0 has too"
+    return f" {which}, the latter is {whole}; {part}"
 
 
 def fullness(rows: pandas.DataFrame, names: Sequence[str]) -> dict[str, float]:

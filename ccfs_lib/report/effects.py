@@ -35,8 +35,14 @@ from ccfs_lib.report.text import (
     signed,
     table,
 )
-from ccfs_lib.statistics import Difference, difference, minimum_detectable
+from ccfs_lib.statistics import (
+    Difference,
+    difference,
+    minimum_detectable,
+    seeds_needed,
+)
 
+MOST = 999  # seeds that anybody would train
 # What a verdict on "the left side is higher" says about the choice.
 MOVES = {HOLDS: "raises accuracy", FAILS: "lowers accuracy", OPEN: OPEN}
 
@@ -121,6 +127,18 @@ def _alone(e: Effect) -> str:
         return f"{interval(e.difference)}; {PAIRED}"
     seeds = "the only seed" if len(e.left) == 1 else "both seeds"
     return f"accuracies are equal in {seeds}; so few have no interval"
+
+
+def needed(left: Sequence[float], right: Sequence[float], points: float) -> str:
+    """Say how many seeds would detect a true difference of `points`: 41 seeds.
+
+    left, right: percent of the same seeds, by whose spread `seeds_needed` plans. In
+    plain spaces, as exercises print it.
+    """
+    if not (seeds := seeds_needed(left, right, points, most=MOST)):
+        known = len(left)
+        return f"not known: {known} seed{'s' * (known > 1)} without a spread to plan by"
+    return f"more than {MOST} seeds" if seeds > MOST else f"{seeds} seeds"
 
 
 def forest(effects: Sequence[Effect], printed: dict[str, float]):

@@ -49,11 +49,14 @@ def _source(stages) -> str:
         f"In {count(never, 'case')} an image was never learned by a training; it "
         "counts one event more than the most forgotten image of that training."
         if never
-        else "Every image was learned at some epoch of every training."
+        else "Every image was learned at some epoch of "
+        f"{'every' if e.score_runs > 1 else 'that'} training."
     )
+    epochs = f"{e.teacher.epochs} epoch{'s' * (e.teacher.epochs != 1)}"
+    averaged = " each, and averaged" * (e.score_runs > 1)
     return (
         f"Forgetting events per image, counted in {count(e.score_runs, 'training')} of "
-        f"{e.teacher_network}, {e.teacher.epochs} epochs each, and averaged. {ending}"
+        f"{e.teacher_network}, {epochs}{averaged}. {ending}"
     )
 
 

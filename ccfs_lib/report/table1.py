@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 import pandas
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import Locator, LogLocator, MaxNLocator, NullFormatter
 
 from ccfs_lib import cost, paper
 from ccfs_lib.claims.compare import by_seed
@@ -422,14 +422,24 @@ def scatter(read: Read):
         xlabel="image passes to build one set (millions)",
         ylabel="test accuracy (%)",
     )
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     ax.xaxis.set_major_formatter(lambda passes, _: f"{passes / 1e6:g}")
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.margins(x=0.06, y=0.12)
+    ax.set_xlim(ends := ax.get_xlim())
+    ax.xaxis.set_major_locator(ticks(*ends))
     ax.grid()
     beside(ax, marks)
     legend(ax, columns=4)
     return figure
+
+
+def ticks(low: float, high: float) -> Locator:
+    """Choose the ticks of a logarithmic axis: the fewest that are two or more."""
+    for subs in ((1, 3), (1, 2, 5), range(1, 10)):
+        locator = LogLocator(subs=[float(sub) for sub in subs])
+        if sum(low <= tick <= high for tick in locator.tick_values(low, high)) > 1:
+            return locator
+    return MaxNLocator(4)
 
 
 def gains(read: Read):

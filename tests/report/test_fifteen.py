@@ -149,6 +149,13 @@ def test_work_of_our_own_settings_is_not_called_published(read):
     assert "full settings of ours" in ranking._asides(read, "self-evolved")
 
 
+@pytest.mark.parametrize("high", [1.06e6, 2.4e6, 4e6, 1e7, 1e9])
+def test_the_axis_of_passes_has_two_labels_or_more(high):
+    low = 1.01e6
+    found = report.table1.ticks(low, high).tick_values(low, high)
+    assert 2 <= sum(low <= tick <= high for tick in found) <= 8
+
+
 def test_one_seed_has_no_interval_and_more_seeds_are_left_out(read):
     one = Read(preset(seeds=1), NAMES)
     assert {len(rows) for rows in one.found.values()} == {1}

@@ -486,6 +486,9 @@ def test_difficulty_finding_has_the_numbers(images, values):
     assert f"({(values == 0).sum()} of 60)" in said
     assert f"only {len(np.unique(values))} different values" in said
     assert "to call" in said or "harder than the next" in said
+    assert "ties are broken by the lower index." in said
+    random = repr(report.answers.difficulty(values, images, 3, "random"))
+    assert "ties are broken at random" in random and "lower index" not in random
     far = np.where(images.labels.numpy() == 2, 50.0, values)
     clear = repr(report.answers.difficulty(far, images, 3))
     assert "Hardest class: emu" in clear and "harder than the next" in clear
@@ -509,6 +512,9 @@ def test_logits_have_a_stand_in(images, values):
     assert "Shown instead" in repr(source) and "In 3\xa0cases" in repr(source)
     _, source = report.sources.scores(Fake(preset(), None, "cpu"))
     assert "Shown instead" not in repr(source)
+    assert "each, and averaged. " in repr(source)
+    _, source = report.sources.scores(Fake(preset(score_runs=1), None, "cpu"))
+    assert "averaged" not in repr(source) and "by a training" in repr(source)
 
 
 # -- teacher and distillation --------------------------------------------------------
@@ -554,6 +560,15 @@ def test_teacher_without_mistakes(images, values):
         stages.squeeze = SimpleNamespace(run=lambda kept=artefact: kept)
         assert f"; {said} " in repr(report.answers.squeeze(stages, wrong, values))
     picture(teacher.excluded(values, wrong))
+
+
+def test_one_mistake_of_the_teacher_is_one(images, values):
+    stages = stages_of(images, values)
+    stages.squeeze = SimpleNamespace(run=lambda: SimpleNamespace(meta={"curve": "4"}))
+    some = ((3,), "this one; its rank is"), ((3, 5), "these; their median rank is")
+    for wrong, said in some:
+        text = repr(report.answers.squeeze(stages, np.array(wrong), values))
+        assert f"would exclude {said} at" in text
 
 
 def test_wrong_gallery_names_the_answers(images, values):
@@ -821,6 +836,33 @@ def test_evaluation_finding(ours, word):
     said = repr(arms.answer(rows, preset("cifar10", ipc=500)))
     assert "The paper's is +13.2, from 92.5 and 79.3, with a ResNet-18" in said
     assert f"ours is from {np.mean(ours):.1f} and {np.mean(hard):.1f}. The" in said
+
+
+def test_selection_alone_is_told_in_the_seeds_that_it_has():
+    arm = {"simple_misclassified": [60.0, 62.0, 63.5], "random": [58.0, 59.0, 60.0]}
+    arm |= {"random_hard": [50.0, 51.0, 52.0], "ccfs_alpha0": [61.0, 63.0, 63.0]}
+    said = repr(arms.answer(rows_of(**arm), preset()))
+    assert "Of the latter, selection alone (alpha 0) is +3.3 [" in said
+    arm["ccfs_alpha0"] = [62.0]
+    said = repr(arms.answer(rows_of(**arm), preset()))
+    which = "In the 1\xa0seed that alpha 0 has too, the latter is +2.0; selection"
+    assert f"{which} alone (alpha 0) is +4.0." in said
+    del arm["ccfs_alpha0"]
+    assert "alpha 0" not in repr(arms.answer(rows_of(**arm), preset()))
+
+
+def test_a_rule_of_the_users_keeps_its_name(house):
+    e, some = preset(), ["random", "own_rule:first_wrong"]
+    measured = {"seed": 0, "last": 60.0, "best": 61.0, "images": 200, "wanted": 200}
+    measured["teacher_last"] = 95.0
+    for arm in some:
+        place = paths.results(), e.run, arm.replace(":", ".")
+        results.write(*place, config=e.hashed(), rows=[measured], provenance={})
+    rows = arms.read(e, some)
+    assert set(rows["cell"]) == {*some}
+    assert f"| {some[1]} |" in repr(arms.ranking(rows, some, e))
+    figure = arms.dots(rows, some, e)
+    assert some[1] in {t.get_text() for t in figure.axes[0].texts}
 
 
 def test_differences_are_paired_by_seed_and_show_each_seed():

@@ -113,6 +113,13 @@ def test_few_seeds_decide_nothing(seeds):
     assert "[" not in line and "80 % power" not in effects.sentence(made(left, right))
 
 
+def test_the_seeds_that_are_needed_are_told_in_words():
+    assert effects.needed([5.0], [4.0], 1.0).startswith("not known: 1 seed without")
+    assert effects.needed([5.0, 5.0], [4.0, 4.0], 1.0).startswith("not known: 2 seeds")
+    assert effects.needed([5.0, 95.0], [4.0, 4.0], 0.1) == "more than 999 seeds"
+    assert effects.needed([5.0, 6.0, 7.0], [5.0, 5.0, 5.5], 1.0) == "7 seeds"
+
+
 # -- questions -------------------------------------------------------------------------
 
 
