@@ -137,7 +137,7 @@ def needed(left: Sequence[float], right: Sequence[float], points: float) -> str:
     """
     if not (seeds := seeds_needed(left, right, points, most=MOST)):
         known = len(left)
-        return f"not known: {known} seed{'s' * (known > 1)} without a spread to plan by"
+        return f"not known: no spread over {known} seed{'s' * (known > 1)}"
     return f"more than {MOST} seeds" if seeds > MOST else f"{seeds} seeds"
 
 

@@ -114,8 +114,9 @@ def test_few_seeds_decide_nothing(seeds):
 
 
 def test_the_seeds_that_are_needed_are_told_in_words():
-    assert effects.needed([5.0], [4.0], 1.0).startswith("not known: 1 seed without")
-    assert effects.needed([5.0, 5.0], [4.0, 4.0], 1.0).startswith("not known: 2 seeds")
+    assert effects.needed([5.0], [4.0], 1.0) == "not known: no spread over 1 seed"
+    none = effects.needed([5.0, 5.0], [4.0, 4.0], 1.0)
+    assert none == "not known: no spread over 2 seeds"
     assert effects.needed([5.0, 95.0], [4.0, 4.0], 0.1) == "more than 999 seeds"
     assert effects.needed([5.0, 6.0, 7.0], [5.0, 5.0, 5.5], 1.0) == "7 seeds"
 
