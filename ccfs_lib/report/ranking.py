@@ -115,8 +115,8 @@ def _first(read: Read, panel: dict[str, pandas.DataFrame], how: str) -> str:
 
 def _asides(read: Read, name: str) -> str:
     """Say what a row's accuracy owes: a choice by the test split, little work."""
-    whose = "full settings of ours" if name in OWN else "its published work"
-    little = f", with less than a tenth of {whose}" * read.grey(name)
+    work = "the work of our full settings" if name in OWN else "its published work"
+    little = f", with less than a tenth of {work}" * read.grey(name)
     return ", chosen by the test split" * (name == "oracle-window") + little
 
 

@@ -146,7 +146,7 @@ def test_equal_means_share_the_first_place(read):
 def test_work_of_our_own_settings_is_not_called_published(read):
     assert ", with less than a tenth of its published" in ranking._asides(read, "dsa")
     read.work["self-evolved"] = read.work["dsa"]
-    assert "full settings of ours" in ranking._asides(read, "self-evolved")
+    assert "work of our full settings" in ranking._asides(read, "self-evolved")
 
 
 @pytest.mark.parametrize("high", [1.06e6, 2.4e6, 4e6, 1e7, 1e9])
