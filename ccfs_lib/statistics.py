@@ -154,7 +154,8 @@ def extreme(pairs: Sequence[Sequence[Pairs]], level: float = 0.95) -> Extreme:
     and each end is wrong in half of the rest at most. "All of the row are above" is
     wrong only if its smallest is not, so the low end needs no correction for the number
     of columns; "one is below" may be wrong at each, so the high end has Bonferroni's.
-    For rows it is the other way round. Raises InputError as `difference`.
+    For rows it is the other way round. Fewer seeds than FEW have infinite ends. Raises
+    InputError as `difference`.
     """
     rows, columns = len(pairs), len(pairs[0])
     low, high, mean, above, below = (np.empty((rows, columns)) for _ in range(5))
@@ -162,9 +163,9 @@ def extreme(pairs: Sequence[Sequence[Pairs]], level: float = 0.95) -> Extreme:
         for j, pair in enumerate(row):
             d = difference(*pair, paired=True, level=1 - (1 - level) / rows)
             mean[i, j] = d.mean
-            low[i, j] = -math.inf if math.isnan(d.half) else d.mean - d.half
+            low[i, j] = d.mean - d.half if d.n_a >= FEW else -math.inf
             d = difference(*pair, paired=True, level=1 - (1 - level) / columns)
-            high[i, j] = math.inf if math.isnan(d.half) else d.mean + d.half
+            high[i, j] = d.mean + d.half if d.n_a >= FEW else math.inf
             above[i, j], below[i, j] = one_sided(*pair)
     i = int(mean.min(1).argmax())
     return Extreme(

@@ -19,6 +19,7 @@ from ccfs_lib.claims.pairs import Pairs, pairs_of, runs, sampled
 from ccfs_lib.claims.written import written
 from ccfs_lib.experiment.budget import ENOUGH
 from ccfs_lib.statistics import (
+    FEW,
     Difference,
     Extreme,
     difference,
@@ -307,8 +308,8 @@ def _fixed(fixed: list[float], parts: int) -> str:
 
 
 def _ends(d: Difference) -> tuple[float, float, float]:
-    """Return mean and both ends of an interval; a single seed has them at infinity."""
-    half = math.inf if math.isnan(d.half) else d.half
+    """Return mean and both ends of an interval; few seeds have them at infinity."""
+    half = math.inf if math.isnan(d.half) or d.n_a < FEW else d.half
     return d.mean, d.mean - half, d.mean + half
 
 

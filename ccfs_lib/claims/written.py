@@ -12,7 +12,7 @@ def written(unit: str, mean: float, low: float, high: float) -> str:
     """
     digits = decimals(unit, mean, low, high)
     if not math.isfinite(low + high):
-        return f"{signed(mean, digits)}, of a single seed"
+        return f"{signed(mean, digits)}, without an interval"
     return f"{signed(mean, digits)} {ends(low, high, digits)}"
 
 

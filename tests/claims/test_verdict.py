@@ -179,6 +179,12 @@ def test_a_single_seed_is_open():
     assert math.isinf(line.low) and math.isnan(line.detectable) and line.size == ""
 
 
+def test_two_seeds_are_open_however_alike():
+    line = one(SIMPLE, arm(CCFS, [70.0, 71.0]), arm("hard-misclassified", [60.0, 61.0]))
+    assert line.verdict == "too close to call" and line.seeds == 2
+    assert math.isinf(line.low) and math.isinf(line.high)
+
+
 # -- missing rows ----------------------------------------------------------------------
 
 
@@ -483,7 +489,7 @@ def test_a_single_seed_of_a_rival_leaves_the_claim_open_and_is_said():
         last |= {"random-classified": closest, name: LOW[:1]}
         line = one(six, arm(CCFS, HIGH), *(arm(n, v) for n, v in last.items()))
         assert line.verdict == "too close to call" and line.low > 0
-        assert line.note == "another of its 5 parts decides, +2.0, of a single seed"
+        assert line.note == "another of its 5 parts decides, +2.0, without an interval"
 
 
 def test_distilled_and_random_images_without_a_common_seed_are_not_compared():
