@@ -125,6 +125,8 @@ def _phases(column: Column) -> list[str]:
             for what in ("train", "test", "mean", "low", "high")
         ]
         numbers = [f"{v:.1f}" for v in means[:2]] + [f"{v:.2f}" for v in means[2:]]
+        if j == 1 and not float(rows.alpha.iloc[0]):  # there is no first filter
+            numbers[:2] = [DASH] * 2
         lines.append(f"| {column} | {j} | {' | '.join(numbers)} |")
     return lines
 

@@ -47,6 +47,14 @@ class PhaseRecord:
     fine: str
 
     @property
+    def has_filter(self) -> bool:
+        """Whether a filter was trained: an empty set (alpha 0, phase 1) teaches none.
+
+        Without one, `filter` holds the answers of `ignorant` and no accuracy.
+        """
+        return self.synthetic > 0
+
+    @property
     def difficulty(self) -> np.ndarray:
         """Difficulty of the chosen images, float, in the order of choice."""
         return self.scores[self.chosen]

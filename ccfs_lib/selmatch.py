@@ -24,7 +24,7 @@ from ccfs_lib.data import ImageSet, concat
 from ccfs_lib.distill import dsa_augment
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Strengths
-from ccfs_lib.experiment.recipes import rounded_down
+from ccfs_lib.experiment.recipes import least_alpha, rounded_down
 from ccfs_lib.experiment.section3 import SETTINGS, STARTS
 from ccfs_lib.select import check_whole, checked_difficulty, checked_labels, quotas
 from ccfs_lib.step import Step
@@ -66,7 +66,7 @@ def parts(ipc: int, alpha: float) -> tuple[int, int]:
     if not distilled:
         raise InputError(
             f"alpha is {alpha:g}, but with ipc {ipc} that rounds to no distilled image "
-            f"per class: take alpha from {1 / ipc:.3g} to 1"
+            f"per class: take alpha from {least_alpha(ipc)} to 1"
         )
     return ipc - distilled, distilled
 

@@ -35,9 +35,14 @@ class Select:
         pipeline.recover.check()
         for record in pipeline.phases(self.seed):
             short = sum(record.shortfall.values())
+            trained = (
+                f"filter {record.train_accuracy:.1f} % train, "
+                f"{record.filter.test_accuracy:.1f} % test"
+                if record.has_filter
+                else "no filter (alpha 0), every image a candidate"
+            )
             print(
-                f"phase {record.phase}: filter {record.train_accuracy:.1f} % train, "
-                f"{record.filter.test_accuracy:.1f} % test; chose "
+                f"phase {record.phase}: {trained}; chose "
                 f"{len(record.chosen)} of {record.pool.sum()} candidates, {short} short"
             )
             records.append(record)

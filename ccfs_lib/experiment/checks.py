@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment.datasets import KNOWN, SCORE_FILES
 from ccfs_lib.experiment.presets import logged
+from ccfs_lib.experiment.recipes import least_alpha
 from ccfs_lib.experiment.selected import of_seed, read_selected
 from ccfs_lib.runtime import plugins
 
@@ -163,7 +164,7 @@ def _images(e) -> None:
         )
     # 0 is a control of ours and asks for no distilled image; anything above wants one.
     if e.alpha and not e.distilled:
-        some = "0 or 1" if e.ipc == 1 else f"0, or from {1 / e.ipc:.3g} to 1"
+        some = "0 or 1" if e.ipc == 1 else f"0, or from {least_alpha(e.ipc)} to 1"
         raise InputError(
             f"alpha is {e.alpha:g}, but alpha x ipc is then below one distilled "
             f"image per class; with ipc {e.ipc} take alpha {some}"

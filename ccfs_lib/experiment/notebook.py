@@ -1,10 +1,12 @@
 """A notebook's parameters, validated before anything expensive is imported."""
 
 import types
+from collections.abc import Sequence
 from dataclasses import fields, replace
 
 from ccfs_lib import arms
 from ccfs_lib.errors import InputError
+from ccfs_lib.experiment.recipes import least_alpha
 from ccfs_lib.experiment.settings import SHORTHANDS, Experiment, checked, preset
 from ccfs_lib.runtime.portable import settle
 
@@ -13,14 +15,16 @@ OF_TABLE1 = ("budget", "never_learned", "glister_update")
 OF_TABLE1 += ("evolved_size", "evolved_beta")
 
 
-def from_notebook(namespace: dict) -> tuple[Experiment, dict]:
+def from_notebook(namespace: dict, needs: str = "") -> tuple[Experiment, dict]:
     """Validate a notebook's parameters: its plain values so far are nothing else.
 
     namespace: the notebook's ``globals()`` right after its parameters. papermill only
     warns about an unknown parameter and checks no type; here both stop the notebook
-    with one sentence. Returns the experiment and the parameters that are the
-    chapter's own (`phase`; `networks`, `arms` and `alphas`, with spaces between them;
-    `rows`, `panels` and OF_TABLE1, which `table1.chosen` checks; `roles`, yes or no).
+    with one sentence. needs: what alpha has to leave, "selected" images, "distilled"
+    ones or both, with a space between. Returns the experiment and the parameters that
+    are the chapter's own (`phase`; `networks`, `arms` and `alphas`, with spaces between
+    them; `rows`, `panels` and OF_TABLE1, which `table1.chosen` checks; `roles`, yes or
+    no).
     """
     extra = {"phase", "networks", "arms", "alphas", "roles"}
     if "rows" in namespace:  # chapter 16
@@ -30,6 +34,8 @@ def from_notebook(namespace: dict) -> tuple[Experiment, dict]:
     chapter = {name: values.pop(name) for name in extra & set(values)}
     experiment = preset(**values)
     settle(experiment.portable)
+    if needs:
+        check_parts(experiment, needs.split())
     if "phase" in chapter:
         _check_phase(experiment, chapter["phase"])
     if "networks" in chapter:
@@ -41,6 +47,46 @@ def from_notebook(namespace: dict) -> tuple[Experiment, dict]:
     if chapter.get("roles") not in (None, True, False):
         raise InputError(f"roles is {chapter['roles']!r}, but must be True or False")
     return experiment, chapter
+
+
+def check_parts(e: Experiment, needs: Sequence[str]) -> None:
+    """Raise InputError where a chapter's kind of images is missing in the set.
+
+    needs: "selected", "distilled" or both.
+    """
+    least = len(needs) - 1 + e.curricula
+    if len(needs) > 1 and e.ipc < least:
+        raise InputError(
+            f"ipc is {e.ipc}, but this chapter needs at least one distilled image per "
+            f"class and one selected in each phase (curricula is {e.curricula}): take "
+            f"ipc from {least}"
+        )
+    if "selected" in needs and not e.real:
+        raise InputError(
+            f"alpha is {e.alpha:g}, but then nothing is selected, so there is nothing "
+            f"to compare: with ipc {e.ipc} take alpha {_allowed(e, needs)}"
+        )
+    if "distilled" in needs and not e.distilled:
+        raise InputError(
+            f"alpha is {e.alpha:g}, but this chapter needs distilled images: with ipc "
+            f"{e.ipc} take alpha {_allowed(e, needs)}"
+        )
+    if "selected" in needs and not e.distilled and e.coarse == "classified":
+        raise InputError(
+            f"coarse is 'classified', but with alpha {e.alpha:g} there is no first "
+            "filter, every image counts as misclassified and none is a candidate: take "
+            "coarse misclassified, or a larger alpha"
+        )
+
+
+def _allowed(e: Experiment, needs: Sequence[str]) -> str:
+    """Name the alphas that leave all that is needed, for `check_parts`."""
+    most = 1 - e.curricula / e.ipc if "selected" in needs else 1
+    least = least_alpha(e.ipc)
+    if most < float(least):
+        return "0"
+    some = least if most == float(least) else f"from {least} to {most:.3g}"
+    return some if "distilled" in needs else f"0, or {some}"
 
 
 def _check_phase(experiment: Experiment, phase) -> None:

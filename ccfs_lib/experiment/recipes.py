@@ -31,6 +31,14 @@ def rounded_down(number: float) -> int:
     return int(number + 1e-9)
 
 
+def least_alpha(ipc: int) -> str:
+    """Return the smallest alpha with a distilled image per class, as text: 0.077.
+
+    Rounded up to four digits after the point: what is told has to be allowed.
+    """
+    return f"{math.ceil(1e4 / ipc - 1e-9) / 1e4:g}"
+
+
 def no_booleans(cls, given):
     """Refuse yes and no where a setting is a number: to pydantic they are 1 and 0.
 

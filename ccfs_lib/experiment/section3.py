@@ -4,6 +4,7 @@ What a run depends on, its presets and its name; `ccfs_lib.pipeline.section3` co
 it. As in SelMatch, filters and evaluations learn hard labels: there is no teacher here.
 """
 
+import re
 from dataclasses import asdict, fields, replace
 from typing import Annotated, Literal
 
@@ -14,8 +15,14 @@ from ccfs_lib.arms import SECTION3
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import names, presets
 from ccfs_lib.experiment.matching import EXPERTS, ExpertRecipe, Matching
-from ccfs_lib.experiment.notebook import given
-from ccfs_lib.experiment.recipes import STRICT, Fraction, Recipe, no_booleans
+from ccfs_lib.experiment.notebook import check_parts, given
+from ccfs_lib.experiment.recipes import (
+    STRICT,
+    Fraction,
+    Recipe,
+    least_alpha,
+    no_booleans,
+)
 from ccfs_lib.experiment.settings import (
     Experiment,
     Setting,
@@ -84,7 +91,7 @@ class Motivation:
             e = self.experiment
             raise InputError(
                 f"alpha is {e.alpha:g}, but must leave at least one distilled image "
-                f"per class: with ipc {e.ipc} take alpha from {1 / e.ipc:.3g} to 1"
+                f"per class: with ipc {e.ipc} take alpha from {least_alpha(e.ipc)} to 1"
             )
 
         if self.ccfs_score:
@@ -164,7 +171,17 @@ def motivation(dataset: str = "digits", scale: str = "", **changes) -> Motivatio
     }
     usual = {k: v for k, v in usual.items() if k in known}
     usual |= {k: v for k, v in changes.items() if k in known}
-    return checked("", Motivation, experiment=preset(dataset, scale, **shared), **usual)
+    experiment = _experiment(dataset, scale, shared)
+    return checked("", Motivation, experiment=experiment, **usual)
+
+
+def _experiment(dataset: str, scale: str, shared: dict) -> Experiment:
+    """Return the preset; what it says on alpha must not advise 0, which has no part."""
+    try:
+        return preset(dataset, scale, **shared)
+    except InputError as error:
+        told = re.sub(r"take alpha 0(,)? (or )?", "take alpha ", str(error))
+    raise InputError(told)
 
 
 # Parameters of notebooks and commands that stand for one field of a recipe.
@@ -188,7 +205,11 @@ def from_notebook(namespace: dict) -> Motivation:
     """Validate a notebook's parameters, as `experiment.from_notebook`; no torch yet."""
     known = {f.name for kind in (Motivation, Experiment) for f in fields(kind)}
     values = given(namespace, (known | set(SHORTHANDS)) - {"experiment"})
+    needs = ("selected", "distilled")
+    if values.get("ipc") == 1:  # no alpha splits one image
+        check_parts(replace(preset(), ipc=1, alpha=1.0), needs)
     run = motivation(**values)
+    check_parts(run.experiment, needs)
     settle(run.experiment.portable)
     return run
 

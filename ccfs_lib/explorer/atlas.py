@@ -47,6 +47,8 @@ class Atlas:
     ranks: np.ndarray = field(repr=False)  # int (J, n), from 1; 0 for no candidate
     pools: np.ndarray = field(repr=False)  # int (J, C), candidates per class
     quotas: tuple[int, ...]
+    unfiltered: tuple[int, ...] = ()  # phases without a filter: what `answers` holds of
+    # them nobody answered
 
 
 def build(stages, seed: int = 0, most: int = MOST) -> Atlas:
@@ -89,6 +91,7 @@ def build(stages, seed: int = 0, most: int = MOST) -> Atlas:
         ranks=ranks[:, index],
         pools=_stacked([r.pool for r in records], train.num_classes),
         quotas=tuple(r.quota for r in records),
+        unfiltered=tuple(r.phase for r in records if not r.has_filter),
     )
 
 

@@ -163,6 +163,34 @@ class Section3Pipeline:
         labels = self.train.labels.numpy()
         return selmatch.window(labels, self.difficulty, e.ipc, e.alpha, m.beta, m.start)
 
+    def fits(self, run: Motivation) -> bool:
+        """Say whether the window of a run stays within every class of these images."""
+        try:
+            self._cut(run)
+        except InputError:
+            return False
+        return True
+
+    def check_windows(self, runs: Sequence[Motivation]) -> None:
+        """Raise InputError for a run whose window leaves a class, before any training.
+
+        runs: of these images, such as `experiment.section3.ladder` lists.
+        """
+        for run in runs:
+            try:
+                self._cut(run)
+            except InputError as error:
+                ipc = run.experiment.ipc
+                aside = f"; IPC {ipc} is run beside {self.experiment.ipc}"
+                other = aside * (ipc != self.experiment.ipc)
+                raise InputError(f"{error}{other}") from None
+
+    def _cut(self, run: Motivation) -> None:
+        """Cut a run's window; how large classes are decides whether that fails."""
+        labels, e = self.train.labels.numpy(), run.experiment
+        given = labels, np.zeros(len(labels)), e.ipc, e.alpha, run.beta, run.start
+        selmatch.window(*given)
+
     def alone_or_beside(self, arm: str, seed: int) -> Matched:
         """The match of "selmatch" or of "reverse": neither needs a filter."""
         window = self.window()

@@ -13,7 +13,7 @@ from ccfs_lib.claims.compare import FAILS, HOLDS, OPEN, verdict
 from ccfs_lib.curriculum import PhaseRecord
 from ccfs_lib.data import ImageSet
 from ccfs_lib.report.difficulty import class_means, ties
-from ccfs_lib.report.phase import undecided
+from ccfs_lib.report.phase import NO_FILTER, undecided
 from ccfs_lib.report.probe import MOST, Opinion
 from ccfs_lib.report.text import (
     Text,
@@ -181,11 +181,15 @@ def phase(stages, records: Sequence[PhaseRecord]) -> Text:
         if len(now.chosen)
         else "No image was selected."
     )
-    return finding(
+    trained = (
         f"Trained on {count(now.synthetic, 'image')}, the filter of phase {now.phase} "
         f"of {e.curricula} classifies {percent(now.train_accuracy)} of the training "
-        f"images correctly; the coarse stage keeps "
-        f"{count(int(now.pool.sum()), 'candidate')}.",
+        "images correctly"
+        if now.has_filter
+        else NO_FILTER.removesuffix(".")
+    )
+    return finding(
+        f"{trained}; the coarse stage keeps {count(int(now.pool.sum()), 'candidate')}.",
         middle,
         _tied(stages, records),
         _short(stages, now),
@@ -220,8 +224,10 @@ def _since(stages, records: Sequence[PhaseRecord]) -> str:
     # Two of Figure 4's claims, (a) in numbers alone: one filter each, without a spread.
     before, now = records[-2:]
     filters = (
-        f"From phase {before.phase} to {now.phase} the filter's test accuracy changed "
-        f"from {percent(before.filter.test_accuracy)} to "
+        f"Phase {before.phase} had no filter, so there is no accuracy to compare with."
+        if not before.has_filter
+        else f"From phase {before.phase} to {now.phase} the filter's test accuracy "
+        f"changed from {percent(before.filter.test_accuracy)} to "
         f"{percent(now.filter.test_accuracy)} (one seed)."
     )
     if stages.difficulty is None:

@@ -205,6 +205,7 @@ def answer(rows: pandas.DataFrame, experiment: Experiment) -> Text:
     return finding(
         "CCFS has a higher accuracy than random real images with the same teacher: "
         f"**{decided(d)}** ({interval(d)}; {count(d.n_a, 'seed')}, {PAIRED}).",
+        nothing(experiment),
         _blind(rows, d),
         _shares(rows, experiment),
         filled(rows),
@@ -212,6 +213,16 @@ def answer(rows: pandas.DataFrame, experiment: Experiment) -> Text:
         _teacher(rows, experiment),
         f"Reporting the best epoch in place of the last adds {signed(_gap(rows))} "
         "points to CCFS.",
+    )
+
+
+def nothing(experiment: Experiment) -> str:
+    """Say that nothing is selected (alpha 1); "" where something is."""
+    if experiment.real:
+        return ""
+    return (
+        f"Alpha is {experiment.alpha:g}: nothing is selected, so the set called CCFS "
+        "is the distilled images alone."
     )
 
 

@@ -124,13 +124,19 @@ def teachers(stages: Pipeline, asked: dict) -> Text:
         body[-1] += [percent(teacher.train_accuracy), f"{mistakes:,.0f}"]
         body[-1].append(percent(100 * (1 - kept / max(mistakes, 1))))
     head = ["teacher", "epochs", "test accuracy", "training accuracy"]
-    head += ["misclassified by the first filter", "of these excluded"]
+    first = "misclassified by the first filter"
+    if not stages.experiment.distilled:
+        first = "training images (no first filter)"
+    head += [first, "of these excluded"]
     caption = "The two teachers, and the candidates they exclude; means over seeds."
     return table(caption, head, body)
 
 
 def _first(stages: Pipeline, seed: int) -> tuple[int, int]:
-    """Count a seed's first filter's mistakes, and those the teacher gets right."""
+    """Count a seed's first filter's mistakes, and those the teacher gets right.
+
+    Without a first filter (alpha 0) all images count as mistakes.
+    """
     now = next(iter(stages.phases(seed)))
     labels = stages.train.labels.numpy()
     return int((now.filter.predictions != labels).sum()), int(now.pool.sum())

@@ -68,6 +68,8 @@ def packed(atlas: Atlas) -> str:
         "pools": a.pools.tolist(),
         "columns": {name: column(values) for name, values in columns.items()},
     }
+    if a.unfiltered:  # alpha 0
+        head["unfiltered"] = a.unfiltered
     room = BUDGET - len(json.dumps(head)) - 100
     uri, tiles, side = sheet(a.images, room)
     head |= {"tiles": tiles, "side": side, "sheet": uri}
@@ -107,14 +109,27 @@ def answer(stages, records: Sequence[PhaseRecord], atlas: Atlas) -> Text:
     """Return the finding: images that were never candidates; where the selected lie."""
     codes, _ = explorer.fates(stages.train.labels.numpy(), records)
     total, picked = len(stages.train), selected(list(records))
-    idle = int((codes == explorer.COARSE).all(0).sum())
     left = np.isin(codes, (explorer.BEHIND, explorer.TIED)).all(0)
     return finding(
         f"{count(len(records), 'phase')} selected {share(len(picked), total)} of the "
-        f"training images; {share(idle, total)} were never candidates, because every "
-        f"filter got them {_known(stages.experiment).split()[1]}.",
+        f"training images; {_idle(stages, records, codes)}.",
         _waiting(stages, left, picked),
         _borders(atlas),
+    )
+
+
+def _idle(stages, records: Sequence[PhaseRecord], codes: np.ndarray) -> str:
+    """Count the images that every filter excluded; codes: of `explorer.fates`."""
+    total = len(stages.train)
+    if not records[0].has_filter:
+        return (
+            "phase 1 had no filter (alpha 0), so every image counted as misclassified"
+        )
+    idle = int((codes == explorer.COARSE).all(0).sum())
+    word = _known(stages.experiment).split()[1]
+    return (
+        f"{share(idle, total)} were never candidates, because every filter got them "
+        f"{word}"
     )
 
 

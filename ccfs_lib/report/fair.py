@@ -11,7 +11,7 @@ from ccfs_lib import metrics
 from ccfs_lib.arms import BY_NAME
 from ccfs_lib.claims.compare import CCFS, NAMES, compare
 from ccfs_lib.pipeline import Pipeline
-from ccfs_lib.report.arms import filled
+from ccfs_lib.report.arms import filled, nothing
 from ccfs_lib.report.charts import Line, intervals
 from ccfs_lib.report.price import price
 from ccfs_lib.report.text import (
@@ -115,6 +115,7 @@ def answer(rows: pandas.DataFrame, by_set: Scored, stages: Pipeline) -> Text:
     whole = 3 * len(stages.train) * stages.experiment.recipe.epochs
     return finding(
         *lines,
+        nothing(stages.experiment),
         f"The teacher changes the accuracy by {_changes(rows, 0)}; augmentation by "
         f"{_changes(rows, 1)}.",
         filled(rows),

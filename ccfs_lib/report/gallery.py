@@ -19,6 +19,7 @@ CELL = 96  # pixels an image is enlarged to, or shrunk below
 GAP, BLOCK, LINE = 6, 28, 22  # pixels between images, between blocks, of a caption
 COLUMNS = 8  # as many as stay recognisable on a phone
 NARROWEST = 460  # pixels: a figure of one image still has a caption below it
+LETTER = 14  # pixels of a letter of a head, on average
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,11 @@ def gallery(rows: Sequence[Row], heads: Sequence[str] = (), remark: str = "") ->
     side = enlarged(sample[:1]).shape[1]
     # Text is measured by its letters: the exact width is known only when it is drawn.
     label = 26 + 12.5 * max(len(row.label) for row in rows)
-    starts = [
-        label + BLOCK * b + (side + GAP) * sum(widths[:b]) for b in range(len(widths))
-    ]
+    widths = _widths(widths, side, heads)
+    starts = [label + BLOCK * b + sum(widths[:b]) for b in range(len(widths))]
     step = side + GAP + LINE * any(row.captions for row in rows)
     top = 8 + 30 * bool(remark) + 34 * bool(heads)
-    width = starts[-1] + (side + GAP) * widths[-1] + 8
+    width = starts[-1] + widths[-1] + 8
     # As wide as its longest line of text, or that line would be cut.
     width = max(width, NARROWEST, 32 + 11 * len(remark))
     figure, ax = _sheet(width, top + step * len(rows) + 4)
@@ -80,6 +80,20 @@ def gallery(rows: Sequence[Row], heads: Sequence[str] = (), remark: str = "") ->
             captions = row.captions[b] if row.captions else ()
             _place(ax, block, captions, start, y)
     return figure
+
+
+def _widths(most: Sequence[int], side: int, heads: Sequence[str]) -> list[float]:
+    """Return the pixels of each block: its images or their absence, and its head.
+
+    most: images of its longest row.
+    """
+    widths = [(side + GAP) * (n or 1) for n in most]
+    if not heads:
+        return widths
+    return [
+        max(width, LETTER * len(head))
+        for width, head in zip(widths, heads, strict=True)
+    ]
 
 
 def _sheet(width: float, height: float):

@@ -1,7 +1,8 @@
 """Chapter 10: the curriculum phase by phase (Figure 4), and galleries (Figures 6-11).
 
 Figure 4 is of Tiny-ImageNet and has no spread; here a rise from phase to phase counts
-where it exceeds the spread over seeds.
+where it exceeds the spread over seeds. At alpha 0 the first phase has no filter, so its
+accuracy and its candidates, which are all images, are left out.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from ccfs_lib.claims.compare import HOLDS, verdict
 from ccfs_lib.curriculum import PhaseRecord
 from ccfs_lib.report.charts import band
 from ccfs_lib.report.gallery import Row, gallery, remark
+from ccfs_lib.report.phase import NO_FILTER
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend, short, spread
 from ccfs_lib.report.text import (
     UNTESTED,
@@ -29,6 +31,11 @@ from ccfs_lib.report.text import (
 from ccfs_lib.statistics import FEW, Difference, difference
 
 Runs = Sequence[Sequence[PhaseRecord]]  # one list of phases per seed
+COLOURS = ("blue", "orange", "green", "sky", "purple", "grey", "ink")  # of seeds
+NO_SCALE = (
+    "The difficulty is that of each filter's own logits, and logits of two filters "
+    "have no common scale: difficulties of two phases are not compared."
+)
 
 
 def read(stages) -> Runs:
@@ -38,17 +45,34 @@ def read(stages) -> Runs:
 
 @drawn
 def growth(runs: Runs):
-    """Draw Figure 4(a): the filter's accuracy by phase, training and test images."""
+    """Draw Figure 4(a): the filter's accuracy by phase, training and test images.
+
+    A sentence where no phase has a filter.
+    """
+    known = _filtered(runs)
+    if not known[0]:
+        return Text(NO_FILTER)
     figure, ax = canvas(3.1)
-    x = [record.phase for record in runs[0]]
-    known = _by_phase(runs, lambda r: r.train_accuracy)
-    band(ax, x, known, "blue", "training images")
-    tested = _by_phase(runs, lambda r: r.filter.test_accuracy)
+    x = [record.phase for record in known[0]]
+    band(ax, x, _by_phase(known, lambda r: r.train_accuracy), "blue", "training images")
+    tested = _by_phase(known, lambda r: r.filter.test_accuracy)
     band(ax, x, tested, "green", "test images")
-    ax.set(xlabel="phase", ylabel="filter accuracy (%)", xticks=x)
+    ax.set(xlabel="phase", ylabel="filter accuracy (%)")
+    _phases(ax, runs)
     ax.grid(axis="y")
     legend(ax)
     return figure
+
+
+def _filtered(runs: Runs) -> Runs:
+    """Leave out the phases that have no filter."""
+    return [[r for r in records if r.has_filter] for records in runs]
+
+
+def _phases(ax, runs: Runs) -> None:
+    """Set a tick at every phase, and room for half a phase beside the outer ones."""
+    x = [record.phase for record in runs[0]]
+    ax.set(xticks=x, xlim=(x[0] - 0.5, x[-1] + 0.5))
 
 
 def _by_phase(runs: Runs, value) -> list[list[float]]:
@@ -59,23 +83,25 @@ def _by_phase(runs: Runs, value) -> list[list[float]]:
 @drawn
 def climb(runs: Runs):
     """Draw Figure 4(b): difficulty of the selected images: range, middle half, mean."""
-    figure, ax = canvas(3.1)
-    colours = ("blue", "orange", "green")
+    figure, ax = canvas(3.1 + 0.2 * ((len(runs) - 1) // 3))  # lines of the legend
+    shift = min(0.16, 0.7 / len(runs))  # the seeds of a phase stay beside its tick
     for seed, records in enumerate(runs):
-        shift = 0.16 * (seed - (len(runs) - 1) / 2)
+        aside = shift * (seed - (len(runs) - 1) / 2)
         for record in records:
-            values, x = record.difficulty, record.phase + shift
+            values, x = record.difficulty, record.phase + aside
             if not len(values):
                 continue
-            ink = PALETTE[colours[seed % len(colours)]]
+            ink = PALETTE[COLOURS[seed % len(COLOURS)]]
             low, high = np.percentile(values, [25, 75])
             ax.plot([x, x], [values.min(), values.max()], color=ink, lw=1.4)
             ax.plot([x, x], [low, high], color=ink, lw=7, alpha=0.4)
             name = f"seed {seed}" * (record is records[0])
             ax.plot([x], [values.mean()], "o", color=ink, ms=6, label=name)
     ax.set(xlabel="phase", ylabel="difficulty of the selected")
-    ax.set_xticks([record.phase for record in runs[0]])
+    _phases(ax, runs)
     ax.grid(axis="y")
+    if any(not np.array_equal(r.scores, runs[0][0].scores) for r in runs[0]):
+        ax.set_xlabel("phase\n(logits of each phase's filter: no common scale)")
     legend(ax, columns=3)
     return figure
 
@@ -103,7 +129,7 @@ def _middle(record: PhaseRecord, labels: np.ndarray, c: int, most: int) -> np.nd
 
 
 def whole_set(stages, runs: Runs):
-    """Draw Figures 6-11: two real images of every phase, then four distilled."""
+    """Draw Figures 6-11: at most two real images of a phase, then four distilled."""
     data, labels, e = stages.train, stages.train.labels.numpy(), stages.experiment
     distilled = stages.distilled(e.distilled)
     rows = []
@@ -112,7 +138,7 @@ def whole_set(stages, runs: Runs):
         blocks = [data.images[np.concatenate(real)]]
         blocks.append(distilled.images[distilled.labels == c][:4])
         rows.append(Row(short(data.classes[c]), blocks))
-    heads = (f"real, two of each of {len(runs[0])} phases", "distilled")
+    heads = "real, by phase", "distilled"
     return gallery(rows, heads, remark(len(rows), data.num_classes, "in their order"))
 
 
@@ -122,12 +148,14 @@ def overlaps(stages, runs: Runs) -> Text:
     picked = [[set(record.chosen.tolist()) for record in records] for records in runs]
     body = []
     for i, record in enumerate(runs[0]):
-        before = [_part(p[i], p[i - 1]) for p in pools] if i else []
+        # Without a filter the candidates are all images, and sharing them says nothing.
+        earlier = i and runs[0][i - 1].has_filter
+        before = [_part(p[i], p[i - 1]) for p in pools] if earlier else []
         seeds = [
             _part(pools[a][i], pools[b][i])
             for a in range(len(runs))
             for b in range(len(runs))
-            if a != b
+            if a != b and record.has_filter
         ]
         same = [
             100 * len(picked[a][i] & picked[b][i]) / max(len(picked[a][i]), 1)
@@ -141,6 +169,9 @@ def overlaps(stages, runs: Runs) -> Text:
     head = ["phase", "candidates", "shared with the phase before"]
     head += ["shared with another seed", "selected images shared with another seed"]
     caption = "Candidates after the coarse stage; means over seeds."
+    if not runs[0][0].has_filter:
+        caption += " Phase 1 has no filter (alpha 0): its candidates are compared with "
+        caption += "none."
     return table(caption, head, body)
 
 
@@ -177,19 +208,16 @@ def steps(runs: Runs, value) -> list[Difference]:
     return [difference(later, earlier, paired=True) for later, earlier in pairs]
 
 
-MEASURES = {
-    "the filter's accuracy on the training images": (
-        lambda r: r.train_accuracy,
-        "points",
-    ),
-    "the filter's accuracy on the test images": (
-        lambda r: r.filter.test_accuracy,
-        "points",
-    ),
-    "the mean difficulty of the selected images": (lambda r: r.difficulty.mean(), ""),
-    "the lowest difficulty selected": (lambda r: r.difficulty.min(), ""),
-    "the highest difficulty selected": (lambda r: r.difficulty.max(), ""),
+ACCURACY = {
+    "the filter's accuracy on the training images": lambda r: r.train_accuracy,
+    "the filter's accuracy on the test images": lambda r: r.filter.test_accuracy,
 }
+DIFFICULTY = {
+    "the mean difficulty of the selected images": lambda r: r.difficulty.mean(),
+    "the lowest difficulty selected": lambda r: r.difficulty.min(),
+    "the highest difficulty selected": lambda r: r.difficulty.max(),
+}
+TOLD = len(ACCURACY) + len(DIFFICULTY)  # rises of Figure 4
 
 
 def answer(stages, runs: Runs) -> Text:
@@ -198,19 +226,15 @@ def answer(stages, runs: Runs) -> Text:
         return finding("There is only one phase, so nothing can be compared.")
     if any(not len(record.chosen) for records in runs for record in records):
         return finding("In some phase no image was selected, so nothing is compared.")
-    rising, lines = [], []
-    for name, (value, unit) in MEASURES.items():
-        rises = steps(runs, value)
-        if all(verdict(d) == HOLDS for d in rises):
-            rising.append(name)
-        course = "; ".join(
-            f"phase {i} to {i + 1}: {_step(d, unit)}" for i, d in enumerate(rises, 1)
-        )
-        lines.append(f"{name[0].upper()}{name[1:]}: {course}.")
+    scaled, filtered = stages.difficulty is not None, _filtered(runs)
+    compared = list(_rises(filtered, ACCURACY, "points"))
+    compared += _rises(runs, DIFFICULTY, "") if scaled else []
     last = [records[-1].train_accuracy for records in runs]
     return finding(
-        _rises(rising, len(runs)),
-        *lines,
+        _tally(compared, len(runs)),
+        *(line for _, line, _ in compared),
+        "" if scaled else NO_SCALE,
+        "" if runs[0][0].has_filter else NO_FILTER,
         f"The last filter classifies {plus_minus(last)} % of the training images "
         "correctly.",
         "Figure 4(b) also has harder images at a higher IPC, phase by phase. This page "
@@ -219,20 +243,38 @@ def answer(stages, runs: Runs) -> Text:
     )
 
 
-def _rises(rising: Sequence[str], seeds: int) -> str:
-    """Say which rises are larger than the spread over seeds."""
+def _rises(runs: Runs, measures: dict, unit: str):
+    """Yield name, sentence and whether it rises in every step; none of one phase."""
+    first = [record.phase for record in runs[0]]
+    for name, value in measures.items() if len(first) > 1 else ():
+        rises = steps(runs, value)
+        course = "; ".join(
+            f"phase {i} to {i + 1}: {_step(d, unit)}"
+            for i, d in zip(first, rises, strict=False)
+        )
+        line = f"{name[0].upper()}{name[1:]}: {course}."
+        yield name, line, all(verdict(d) == HOLDS for d in rises)
+
+
+def _tally(compared: list[tuple[str, str, bool]], seeds: int) -> str:
+    """Count the rises of Figure 4 that hold from every phase to the next."""
+    rising = [name for name, _, holds in compared if holds]
+    if not compared:
+        return "Nothing can be compared between two phases here."
     if seeds < FEW:
         return (
             "Whether the rises of Figure 4 exceed the spread over seeds is "
             f"{UNTESTED}: so few seeds ({count(seeds, 'seed')}) have no interval."
         )
-    more = "from every phase to the next by more than the spread over seeds"
+    part = "" if len(compared) == TOLD else " that can be compared here"
     if not rising:
-        return f"None of the rises of Figure 4 holds {more}."
-    verb = "holds" if len(rising) == 1 else "hold"
+        return (
+            f"None of the rises of Figure 4{part} holds from every phase to the next "
+            "by more than the spread over seeds."
+        )
     return (
-        f"Of the {len(MEASURES)} rises of Figure 4, {len(rising)} {verb} {more}: "
-        f"{listed(rising)}."
+        f"Of the {len(compared)} rises of Figure 4{part}, {len(rising)} hold from "
+        f"every phase to the next by more than the spread over seeds: {listed(rising)}."
     )
 
 

@@ -28,6 +28,10 @@ from ccfs_lib.report.style import (
 from ccfs_lib.report.text import Text, percent, plain, table
 
 Records = Sequence[PhaseRecord]
+NO_FILTER = (
+    "There is no filter in phase 1: alpha is 0, so no distilled image trains one, and "
+    "every training image counts as misclassified."
+)
 
 
 def undecided(stages, record: PhaseRecord) -> int:
@@ -62,8 +66,7 @@ def facts(stages, records: Records) -> Text:
     rows = [
         ("distilled images in the set", f"{distilled:,}"),
         ("real images in the set", f"{now.synthetic - distilled:,}"),
-        ("training accuracy of the filter", percent(now.train_accuracy)),
-        ("test accuracy of the filter", percent(now.filter.test_accuracy)),
+        *_accuracies(now),
         ("candidates after the coarse stage", f"{now.pool.sum():,} of {len(train):,}"),
         ("quota per class", f"{now.quota:,}"),
         ("selected by the fine stage", f"{len(now.chosen):,}"),
@@ -72,12 +75,23 @@ def facts(stages, records: Records) -> Text:
     return table(f"Phase {now.phase} of {e.curricula}.", ("", ""), rows)
 
 
+def _accuracies(now: PhaseRecord) -> list[tuple[str, str]]:
+    if not now.has_filter:
+        return [("filter", "none: the set is empty")]
+    return [
+        ("training accuracy of the filter", percent(now.train_accuracy)),
+        ("test accuracy of the filter", percent(now.filter.test_accuracy)),
+    ]
+
+
 def confusion(stages, records: Records):
     """Draw the filter's predictions on the training images, percent of each class.
 
     Off the diagonal are the candidates, before those are excluded that earlier phases
-    selected or that the teacher misclassifies.
+    selected or that the teacher misclassifies. A sentence where there is no filter.
     """
+    if not records[-1].has_filter:
+        return Text(NO_FILTER)
     answers = records[-1].filter.predictions
     return charts.confusion(stages.train.labels.numpy(), answers, stages.train.classes)
 
@@ -165,7 +179,8 @@ def picked(stages, records: Records, columns: int = COLUMNS):
         mine = now.chosen[labels == c]
         some = evenly(mine[np.argsort(values[labels == c], kind="stable")], columns)
         answers = [short(data.classes[p], 10) for p in now.filter.predictions[some]]
-        rows.append(Row(short(data.classes[c]), (data.images[some],), (answers,)))
+        captions = (answers,) if now.has_filter else ()
+        rows.append(Row(short(data.classes[c]), (data.images[some],), captions))
     if not any(len(row.blocks[0]) for row in rows):
         return Text("No image was selected here.")
     return gallery(
@@ -179,21 +194,14 @@ def course(stages, records: Records):
     """Draw the phases so far: filter accuracy; difficulty of candidates and selected.
 
     Figure 4(a) and (b), the candidates added: they show whether the selected images get
-    harder because the candidates do.
+    harder because the candidates do. A phase without a filter has no accuracy.
     """
-    figure, (top, low) = canvas(4.8, 2, sharex=True, height_ratios=(1, 1.25))
-    x = [r.phase for r in records]
-    # Both, as in Figure 4(a). Selection uses the training images only.
-    for name, colour, values in (
-        ("training images", "blue", [r.train_accuracy for r in records]),
-        ("test images", "green", [r.filter.test_accuracy for r in records]),
-    ):
-        top.plot(x, values, "o-", color=PALETTE[colour], ms=7, label=name)
-    top.set(ylabel="filter accuracy (%)")
-    middle, span = np.mean(top.get_ylim()), np.ptp(top.get_ylim())
-    reach = max(6, 0.6 * span)  # a tenth of a point must not look like a mountain
-    top.set_ylim(max(0, middle - reach), min(100, middle + reach))
-    legend(top)
+    known = [r for r in records if r.has_filter]
+    if known:
+        figure, (top, low) = canvas(4.8, 2, sharex=True, height_ratios=(1, 1.25))
+        _accuracy(top, known)
+    else:
+        figure, low = canvas(2.7)
     for i, record in enumerate(records):
         members = record.scores[record.candidates]
         # Named once, or the legend would repeat itself for every phase.
@@ -201,10 +209,26 @@ def course(stages, records: Records):
         _span(low, record.phase + 0.1, record.difficulty, "blue", "selected" * (i == 0))
     low.set(xlabel="phase", ylabel="difficulty", xlim=(0.5, records[-1].phase + 0.5))
     legend(low)
-    low.set_xticks(x)
-    for ax in (top, low):
-        ax.grid(axis="y")
+    low.set_xticks([r.phase for r in records])
+    low.grid(axis="y")
     return figure
+
+
+def _accuracy(ax, records: Records) -> None:
+    """Draw the filters' accuracies, on training and on test images."""
+    # Both, as in Figure 4(a). Selection uses the training images only.
+    for name, colour, values in (
+        ("training images", "blue", [r.train_accuracy for r in records]),
+        ("test images", "green", [r.filter.test_accuracy for r in records]),
+    ):
+        x = [r.phase for r in records]
+        ax.plot(x, values, "o-", color=PALETTE[colour], ms=7, label=name)
+    ax.set(ylabel="filter accuracy (%)")
+    middle, span = np.mean(ax.get_ylim()), np.ptp(ax.get_ylim())
+    reach = max(6, 0.6 * span)  # a tenth of a point must not look like a mountain
+    ax.set_ylim(max(0, middle - reach), min(100, middle + reach))
+    ax.grid(axis="y")
+    legend(ax)
 
 
 def _span(ax, x: float, values: np.ndarray, colour: str, label: str) -> None:

@@ -43,16 +43,19 @@ def price(stages: Pipeline) -> dict[str, dict[str, int]]:
     """Compute set -> stage -> forward images of one seed, planned (`cost.stages`).
 
     Published scores cost nothing here; forgetting that is counted here takes a training
-    on all data for every run beyond the teacher's.
+    on all data for every run beyond the teacher's. At alpha 1 nothing is selected, so
+    no score is needed.
     """
     e, size, result = stages.experiment, cost.Size.of(stages.train, stages.test), {}
+    runs = len(stages.squeeze.seeds) - 1 if e.real else 0
     for arm in SETS:
         variant = e.changed(alpha=1.0) if arm == "distilled" else e
         work = {s.name: s.work for s in cost.stages(variant, size)}
+        counted = work["teacher"] * runs
         choosing = ("filter", "selection") if arm == CCFS else ()
         result[arm] = {
             "teacher": work["teacher"] * (arm != "random"),
-            "scores": work["teacher"] * (len(stages.squeeze.seeds) - 1) * (arm == CCFS),
+            "scores": counted if arm == CCFS else 0,
             "recovery": work["recovery"] * (arm != "random"),
             "filters": sum(v for k, v in work.items() if k.startswith(choosing)),
         }

@@ -69,8 +69,8 @@ CHOICES = tuple(NAMED)[:7]
 def questions(e: Experiment) -> dict[str, tuple[Experiment, Experiment]]:
     """Return both sides of every question that changes a setting, the authors' first.
 
-    Questions that do not apply to this experiment, such as ties of logits, are left
-    out.
+    Questions that do not apply to this experiment, such as ties of logits or what
+    filters learn from where there is none, are left out.
     """
     faint = replace(e.teacher, epochs=max(1, e.teacher.epochs // WEAK))
     asked = {
@@ -83,6 +83,8 @@ def questions(e: Experiment) -> dict[str, tuple[Experiment, Experiment]]:
         "filters": ({"filter_loss": "kd"}, {"filter_loss": "hard"}),
         "ties": ({"ties": "index"}, {"ties": "random"}),
     }
+    if not e.distilled and e.curricula == 1:  # the only phase has no filter
+        del asked["filters"]
     result = {}
     for key, sides in asked.items():
         try:

@@ -398,6 +398,32 @@ def test_later_options_leave_earlier_configurations_alone():
     assert dict(used.table())["evaluation_network"] == "resnet18"
 
 
+@pytest.mark.parametrize(
+    ("needs", "given", "told"),
+    [
+        ("selected", {"ipc": 5, "alpha": 1.0}, "take alpha 0, or from 0.2 to 0.4"),
+        ("selected distilled", {"ipc": 5, "alpha": 1.0}, "take alpha from 0.2 to 0.4"),
+        ("selected distilled", {"ipc": 13, "alpha": 0.0}, "from 0.077 to 0.769"),
+        ("distilled", {"ipc": 13, "alpha": 0.0}, "take alpha from 0.077 to 1"),
+        ("selected", {"ipc": 1, "alpha": 1.0}, "with ipc 1 take alpha 0"),
+        ("selected distilled", {"ipc": 1, "alpha": 1.0}, "take ipc from 4"),
+        ("selected", {"alpha": 0.0, "coarse": "classified"}, "coarse is 'classified'"),
+    ],
+)
+def test_a_chapter_needs_images_of_its_kind(needs, given, told):
+    with pytest.raises(InputError, match=re.escape(told)):
+        from_notebook(given, needs)
+    assert from_notebook(given)[0]  # another chapter has them
+
+
+@pytest.mark.parametrize("ipc", [3, 7, 13, 60, 131])
+def test_the_least_alpha_that_is_told_is_allowed(ipc):
+    with pytest.raises(InputError) as error:
+        preset(ipc=ipc, alpha=1e-4, curricula=1)
+    least = float(re.search(r"or from (\S+) to 1", str(error.value))[1])
+    assert preset(ipc=ipc, alpha=least, curricula=1).distilled == 1
+
+
 def test_no_phase_without_real_images():
     with pytest.raises(InputError, match="alpha 1 leaves no real images to select"):
         from_notebook({"alpha": 1.0, "phase": 1})

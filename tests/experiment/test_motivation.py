@@ -166,6 +166,30 @@ def test_bad_input_is_one_sentence(changes, told):
     assert told in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"ipc": 1}, "ipc is 1, but this chapter needs at least one distilled image"),
+        ({"ipc": 6, "alpha": 1.0}, "nothing is selected"),
+        ({"ipc": 13, "alpha": 0.01}, "with ipc 13 take alpha from 0.077 to 1"),
+    ],
+)
+def test_a_notebook_is_not_sent_to_an_alpha_that_it_refuses(given, told):
+    with pytest.raises(InputError) as error:
+        section3.from_notebook(given)
+    assert told in str(error.value) and "alpha 0 " not in str(error.value)
+
+
+def test_windows_are_checked_before_anything_is_matched(house):
+    run = motivation(ipc=13, alpha=0.5, beta=0.9)
+    stages = Section3Pipeline(run)
+    with pytest.raises(InputError, match=r"beta is 0.9.*; IPC 26 is run beside 13$"):
+        stages.check_windows(ladder(run))
+    usual = motivation(ipc=30)
+    assert [m.beta for m in windows(usual) if stages.fits(m)] == [0.2, 0.4, 0.6]
+    assert not (house / "cache").exists()
+
+
 def test_notebooks_and_commands_name_what_they_do_not_know(house):
     with pytest.raises(InputError, match="betta is not a parameter"):
         section3.from_notebook({"betta": 0.5})

@@ -1,6 +1,7 @@
 """Chapter 10 on made-up phases: medians, overlaps, shortfalls, conclusions."""
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 
 from ccfs_lib.curriculum import Filter, PhaseRecord
 from ccfs_lib.report import inside
+
+SCORED = SimpleNamespace(difficulty=np.zeros(1))  # stages with a score of their own
 
 
 def record(phase, chosen, difficulty, train=50.0, test=40.0, shortfall=(), pool=()):
@@ -63,7 +66,7 @@ def test_steps_are_paired_by_seed():
 )
 def test_a_rise_counts_where_it_is_larger_than_the_spread(accuracies, said):
     runs = [course(a, [[1, 2], [1, 2]]) for a in accuracies]
-    text = str(inside.answer(SimpleNamespace(), runs))
+    text = str(inside.answer(SCORED, runs))
     assert said in text.split("\n")[0]
     assert "0.0 in every seed" in text  # the difficulties
     assert "higher IPC" in text and "not measured here" in text
@@ -76,7 +79,7 @@ def test_one_phase_and_nothing_picked_are_told():
 
 
 def test_one_seed_has_no_interval():
-    text = str(inside.answer(None, [course([10, 20], [[1], [2]])]))
+    text = str(inside.answer(SCORED, [course([10, 20], [[1], [2]])]))
     assert "no interval from a single seed" in text and "+1.00, one seed" in text
     assert "is not tested: so few seeds (1\N{NO-BREAK SPACE}seed)" in text
     assert "1 holds from every" in inside._rises(["the filter's accuracy"], 3)
@@ -86,6 +89,52 @@ def test_two_seeds_have_none_in_any_measure():
     two = [course([10, 20], [[1], [2]]), course([10, 21], [[1], [4]])]
     text = str(inside.answer(None, two))
     assert "+2.00, two seeds" in text and "[" not in text
+
+
+def blind(runs):
+    """The same, but that nothing has trained the first phase's filter (alpha 0)."""
+    return [[replace(r[0], synthetic=0, train_accuracy=0.0), *r[1:]] for r in runs]
+
+
+def test_a_phase_without_a_filter_has_no_accuracy():
+    runs = blind([course([0, 70 + s, 90 + s], [[1], [2], [3]]) for s in range(3)])
+    text = str(inside.answer(SCORED, runs))
+    assert "There is no filter in phase 1: alpha is 0" in text
+    assert "training images: phase 2 to 3: +20.0 in every seed" in text
+    assert "difficulty of the selected images: phase 1 to 2: +1.0" in text
+    ax = inside.growth(runs).axes[0]
+    assert list(ax.lines[0].get_xdata()) == [2, 3]
+    assert list(ax.get_xticks()) == [1, 2, 3]
+    assert "no filter" in str(inside.growth([records[:1] for records in runs]))
+    two = blind([course([0, 70 + s], [[1], [2]]) for s in range(3)])
+    text = str(inside.answer(SCORED, two))
+    assert "Of the 3 rises of Figure 4 that can be compared here, 3 hold" in text
+    assert "accuracy on the" not in text
+
+
+def test_candidates_of_a_phase_without_a_filter_are_not_compared():
+    runs = blind([[record(1, [0], [0], pool=range(8)), record(2, [1], [0], pool=[1])]])
+    text = str(inside.overlaps(stages([0, 1]), [*runs, *runs]))
+    assert "Phase 1 has no filter (alpha 0)" in text
+    rows = [line for line in text.split("\n") if line.startswith(("| 1 ", "| 2 "))]
+    assert rows[0].startswith("| 1 | 8 |  |  | ") and rows[1].startswith("| 2 | 1 |  |")
+
+
+def test_logits_of_two_filters_are_not_compared():
+    runs = [course([10, 20], [[1], [2]]), course([10, 20], [[1], [3]])]
+    text = str(inside.answer(SimpleNamespace(difficulty=None), runs))
+    assert "no common scale" in text and "difficulty selected: phase" not in text
+    assert "None of the rises of Figure 4 that can be compared here" in text
+    assert "no common scale" in inside.climb(runs).axes[0].get_xlabel()
+
+
+def test_every_seed_has_a_colour_and_one_phase_an_axis():
+    runs = [course([10], [[1, 2]]) for _ in range(5)]
+    ax = inside.climb(runs).axes[0]
+    dots = [line for line in ax.lines if line.get_marker() == "o"]
+    assert len({line.get_color() for line in dots}) == 5
+    assert ax.get_xlim() == (0.5, 1.5) and list(ax.get_xticks()) == [1]
+    assert inside.growth(runs).axes[0].get_xlim() == (0.5, 1.5)
 
 
 def stages(labels):

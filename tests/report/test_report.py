@@ -21,7 +21,7 @@ from papermill.inspection import inspect_notebook
 from PIL import Image
 
 from ccfs_lib import report, results
-from ccfs_lib.curriculum import Filter, run
+from ccfs_lib.curriculum import Filter, ignorant, run
 from ccfs_lib.data import ImageSet
 from ccfs_lib.experiment import STRATEGIES, Distillation, preset
 from ccfs_lib.report import (
@@ -342,6 +342,21 @@ def test_gallery_places_every_image_and_says_none(images):
     assert {"one", "two", "left", "right", "a", "b", "none"} <= words
     # One pixel of the file per pixel of the picture, or repetition would blur.
     assert picture(figure).size == (ax.get_xlim()[1], ax.get_ylim()[0])
+
+
+def test_an_empty_block_and_a_long_head_have_room(images):
+    rows = [gallery.Row("one", (images.images[:1], images.images[:0]))]
+    figure = gallery.gallery(rows, ("a head of the first", "right"))
+    ax = figure.axes[0]
+    place = {t.get_text(): t.get_position()[0] for t in ax.texts}
+    assert place["none"] == place["right"]
+    assert place["right"] - place["a head of the first"] > 12 * len(
+        "a head of the first"
+    )
+    assert ax.get_xlim()[1] - place["none"] > 60
+    figure.canvas.draw()
+    box = {t.get_text(): t.get_window_extent() for t in ax.texts}
+    assert box["a head of the first"].x1 < box["right"].x0
 
 
 def test_a_class_gallery_shows_first_and_last_image(images):
@@ -744,6 +759,32 @@ def test_phase_pictures_and_finding(story):
     assert report.answers._moved(0, 0.001) == "stayed 0.00"
     assert report.answers._moved(1, 2.5) == "changed from 1.00 to 2.50"
     assert "Since phase" not in repr(report.answers.phase(stages, records[:1]))
+
+
+def test_a_phase_without_a_filter_shows_no_answer(images, values):
+    stages = stages_of(images, values, alpha=0.0, curricula=2)
+    nobody = images.subset([])
+    right = Filter(images.labels.numpy().copy(), np.zeros(60), 95.0)
+    right.predictions[::4] = (right.predictions[::4] + 1) % 3
+
+    def train_filter(synthetic, number):
+        return right if len(synthetic) else ignorant(images)
+
+    records = list(run(images, nobody, values, [4, 4], train_filter))
+    first, both = records[:1], records
+    assert not first[0].has_filter and both[1].has_filter
+    facts = str(phase.facts(stages, first))
+    assert "| filter | none: the set is empty |" in facts and "accuracy" not in facts
+    assert str(phase.confusion(stages, first)) == phase.NO_FILTER
+    assert not [
+        t for t in phase.picked(stages, first).axes[0].texts if t.get_size() < 9
+    ]
+    assert len(phase.course(stages, first).axes) == 1
+    assert list(phase.course(stages, both).axes[0].lines[0].get_xdata()) == [2]
+    said = str(report.answers.phase(stages, first))
+    assert "There is no filter in phase 1" in said and "correctly" not in said
+    assert "60\N{NO-BREAK SPACE}candidates" in said
+    assert "no accuracy to compare with" in str(report.answers.phase(stages, both))
 
 
 def test_course_shows_bounds_and_means(story):

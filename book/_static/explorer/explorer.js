@@ -55,6 +55,7 @@
         random: ["drawn", "not drawn", ""],
       };
       [this.most, this.behind, this.tied] = words[this.fine];
+      this.unfiltered ||= []; // phases without a filter: alpha 0
       this.known = this.coarse === "misclassified" ? "filter right" : "filter wrong";
     }
 
@@ -114,7 +115,7 @@
       return lines;
     }
 
-    /* One entry per phase: what its filter said, and why the image was selected or not. */
+    /* One entry per phase: what its filter said, if it had one, and why the image was selected or not. */
     steps(i) {
       if (this.isDistilled(i)) return [];
       return this.quotas.map((quota, p) => {
@@ -123,7 +124,9 @@
         const right = this.answers[at] === this.label[i];
         const own = this.difficulty.length > this.real;
         const why = this.why(i, p, quota, this.ranks[at]);
-        return { said, right, why: own ? `${why} (difficulty ${decimal(this.difficulty[at])})` : why };
+        const none = this.unfiltered.includes(p + 1);
+        const answer = none ? "no filter" : `filter says ${said}`;
+        return { answer, none, right, why: own ? `${why} (difficulty ${decimal(this.difficulty[at])})` : why };
       });
     }
 
@@ -152,7 +155,7 @@
     /* All of it as one text, for those who listen. */
     spoken(i) {
       const steps = this.steps(i).map(
-        (s, p) => `Phase ${p + 1}: filter says ${s.said}, ${s.right ? "right" : "wrong"}; ${s.why}.`
+        (s, p) => `Phase ${p + 1}: ${s.answer}${s.none ? "" : s.right ? ", right" : ", wrong"}; ${s.why}.`
       );
       const head = [this.classes[this.label[i]], this.verdict(i), ...this.facts(i)].join(". ");
       return `${head.replace(/\.$/, "")}. ${steps.join(" ")}`.trim();
@@ -620,8 +623,8 @@
       const steps = story.steps(i).map((step, p) =>
         element("li", { className: step.why.startsWith("selected") ? "cx-now" : "" },
           element("span", { className: "cx-phase" }, mark(story.categories(0)[p + 1]), `Phase ${p + 1}`),
-          element("span", { className: step.right ? "cx-right" : "cx-wrong" },
-            `${step.right ? "\u2713" : "\u2717"} filter says ${step.said}`),
+          element("span", { className: step.none ? "" : step.right ? "cx-right" : "cx-wrong" },
+            `${step.none ? "" : step.right ? "\u2713 " : "\u2717 "}${step.answer}`),
           element("span", { className: "cx-why" }, step.why)));
       const letGo = element("button", { type: "button", className: "cx-let" }, "Held \u00d7");
       Object.assign(letGo, { title: "Let go (Escape)", onclick: () => this.hold(false) });
