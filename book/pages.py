@@ -113,8 +113,9 @@ def check(name: str, root: Path = ROOT) -> None:
             continue
         other = re.search(r"experiment\.section3 import .*from_notebook", code)
         read = section3.from_notebook if other else from_notebook
+        needs = re.findall(r'from_notebook\(globals\(\), "(.*)"\)', code)
         try:
-            read(defaults[page.notebook] | page.parameters)
+            read(defaults[page.notebook] | page.parameters, *needs)
         except InputError as error:
             raise InputError(
                 f"book/runs.yaml: run {name!r} cannot have {page.notebook.stem}: "

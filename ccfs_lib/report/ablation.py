@@ -82,14 +82,35 @@ def scores(experiment: Experiment) -> list[Variant]:
 
 def curricula(experiment: Experiment) -> list[Variant]:
     """List the numbers of phases (Table 5), as far as the real images go round."""
-    some = {f"J = {j}": ({"curricula": j}, j) for j in CURRICULA}
-    return _variants(experiment, some)
+    return _variants(experiment, _phases())
 
 
 def alphas(experiment: Experiment, some: Sequence[float] = ()) -> list[Variant]:
-    """List the distilled portions (Figure 5), from none to all; some: only these."""
-    some = {f"alpha = {a:g}": ({"alpha": a}, a) for a in some or ALPHAS}
-    return _variants(experiment, some)
+    """List the distilled portions (Figure 5), ascending; some: only these."""
+    return _variants(experiment, _portions(some))
+
+
+def left_out(experiment: Experiment, setting: str) -> str:
+    """Say which usual values of "curricula" or "alpha" this run cannot have, and why.
+
+    "" where it can have them all.
+    """
+    usual, told = {"curricula": _phases(), "alpha": _portions()}[setting], []
+    for name, (change, _) in usual.items():
+        try:
+            experiment.changed(**change)
+        except ValueError as error:
+            told.append(f"{name} ({error})")
+    return f"Left out: {'; '.join(told)}." if told else ""
+
+
+def _phases() -> dict:
+    return {f"J = {j}": ({"curricula": j}, j) for j in CURRICULA}
+
+
+def _portions(some: Sequence[float] = ()) -> dict:
+    portions = sorted({*(some or ALPHAS)})
+    return {f"alpha = {a:g}": ({"alpha": a}, a) for a in portions}
 
 
 def _variants(experiment: Experiment, changes: dict) -> list[Variant]:
@@ -97,7 +118,7 @@ def _variants(experiment: Experiment, changes: dict) -> list[Variant]:
     for name, (change, at) in changes.items():
         try:
             variants.append(Variant(name, experiment.changed(**change), at))
-        except ValueError:  # no such score, more phases than images: left out
+        except ValueError:  # no such score, more phases than images: `left_out`
             continue
     return variants
 
@@ -236,11 +257,15 @@ def differences(rows: pandas.DataFrame, variants: Sequence[Variant], base: str):
 
 
 def answer(
-    rows: pandas.DataFrame, variants: Sequence[Variant], base: str, claim: str
+    rows: pandas.DataFrame,
+    variants: Sequence[Variant],
+    base: str,
+    claim: str,
+    missing: str = "",
 ) -> Text:
     """Return the finding: which value is highest, and which differ from `base`.
 
-    claim: the paper's, as a sentence.
+    claim: the paper's, as a sentence; missing: that of `left_out`.
     """
     names = [variant.name for variant in variants]
     gaps = {
@@ -249,7 +274,7 @@ def answer(
         if name != base
     }
     if not gaps:
-        return finding(f"Only {base} was measured here.", claim)
+        return finding(f"Only {base} was measured here.", claim, missing)
     batches = (unequal_steps(rows, base, name) for name in gaps)
     return finding(
         f"{_best(rows, names)}{_unclear(gaps, base)}",
@@ -258,6 +283,7 @@ def answer(
         _tallied(gaps, base),
         *dict.fromkeys(batches),  # most often one sentence for all settings
         _filled(fullness(rows, names)),
+        missing,
     )
 
 

@@ -164,24 +164,28 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence], left: int
     return Text(f":::{{table}} {caption}\n\n{lines}\n\n:::")
 
 
-def stamp(stages, seeds: bool = False) -> Text:
+def stamp(stages, seeds: bool = False, varied: str = "") -> Text:
     """Return what was run, in one line, and every setting in a table that opens.
 
     stages: the chapter's Pipeline. seeds: whether the chapter repeats its trainings.
+    varied: the setting that the chapter varies, "alpha" or "curricula"; it has no
+    single value.
     """
     e = stages.experiment
     words = [f"only the first {e.classes} classes"] * bool(e.classes)
     words += [f"shrunk to {e.image_size} pixels"] * bool(e.image_size)
-    words += [f"IPC {e.ipc}", f"alpha {e.alpha:g}", f"J = {e.curricula}"]
+    words += [f"IPC {e.ipc}"]
+    words += ["several alphas" if varied == "alpha" else f"alpha {e.alpha:g}"]
+    words += ["several J" if varied == "curricula" else f"J = {e.curricula}"]
     words += [f"network {e.network}", f"{e.recipe.epochs} epochs"]
     words += [count(e.seeds, "seed")] * seeds + [_device(stages)]
-    line = f"**{_leaf(e.dataset)}**, {', '.join(words)}; {_scale(stages)}"
-    hidden = () if seeds else ("seeds",)  # a chapter of one seed must not name three
+    line = f"**{_leaf(e.dataset)}**, {', '.join(words)}; {_scale(stages, varied)}"
+    hidden = [varied] if seeds else [varied, "seeds"]  # of one seed: not three
     # `data_root` is a place on somebody's machine, and no part of what was run.
     rows = [(k, v) for k, v in _settings(e) if k not in ("data_root", *hidden)]
     # Only the last part of a path: the rest names a user's folders.
     rows = [(k, _leaf(v) if k in PATHS else v) for k, v in rows]
-    usual = {name: theirs for name, _, theirs in _apart(e)}
+    usual = {name: theirs for name, _, theirs in _apart(e) if name != varied}
     return stamped(line, e.dataset, rows, usual)
 
 
@@ -226,14 +230,15 @@ def _leaf(path: str) -> str:
     return path.rstrip("/").rsplit("/", 1)[-1]
 
 
-def _scale(stages) -> str:
-    """Compare the run with the paper's by their cost."""
+def _scale(stages, varied: str = "") -> str:
+    """Compare the run with the paper's by their cost; varied: as for `stamp`."""
     # In multiply-adds of one image and in epochs: both are facts of the configuration,
     # where a ratio of seconds would be one of the machine.
     e = stages.experiment
     if e.dataset.removesuffix("-jpeg") not in presets.CLASS_SIZE:
         return f"scale: {e.scale}, not the paper's, which does not use these data."
-    paper, other = preset(e.dataset, "paper", ipc=e.ipc), _apart(e)
+    paper = preset(e.dataset, "paper", ipc=e.ipc)
+    other = [line for line in _apart(e) if line[0] != varied]
     if e.scale == "paper" and e.network == paper.network:
         named = [f"`{name}` {here} for {theirs}" for name, here, theirs in other]
         return f"scale: paper{', but ' * bool(named)}{', '.join(named)}."
