@@ -96,15 +96,22 @@ def window(
         order = members[np.argsort(-difficulty[members], kind="stable")]
         first = rounded_down((len(order) if start == "class" else ipc) * beta)
         if first + ipc > len(order):
-            most = max(len(order) - ipc, 0) / (len(order) if start == "class" else ipc)
             raise InputError(
                 f"beta is {beta:g}, but a window of {ipc} from image {first} leaves "
-                f"class {c}, which has {len(order)}: take beta up to {most:.3g}"
+                f"class {c}, which has {len(order)}: take beta up to "
+                f"{_most(labels, ipc, start):g}"
             )
         # The harder (1 - alpha) IPC stay real, the easier alpha IPC are distilled.
         halves[0].append(order[first : first + real])
         halves[1].append(order[first + real : first + ipc])
     return Window(*map(np.concatenate, halves))
+
+
+def _most(labels: np.ndarray, ipc: int, start: str) -> float:
+    """Return the largest beta, three digits, that the smallest class allows."""
+    fewest = int(np.unique(labels, return_counts=True)[1].min())
+    most = max(fewest - ipc, 0) / (fewest if start == "class" else ipc)
+    return rounded_down(1000 * most) / 1000
 
 
 def two_shot(

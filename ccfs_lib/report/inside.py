@@ -272,9 +272,10 @@ def _tally(compared: list[tuple[str, str, bool]], seeds: int) -> str:
             f"None of the rises of Figure 4{part} holds from every phase to the next "
             "by more than the spread over seeds."
         )
+    hold = "1 holds" if len(rising) == 1 else f"{len(rising)} hold"
     return (
-        f"Of the {len(compared)} rises of Figure 4{part}, {len(rising)} hold from "
-        f"every phase to the next by more than the spread over seeds: {listed(rising)}."
+        f"Of the {len(compared)} rises of Figure 4{part}, {hold} from every phase to "
+        f"the next by more than the spread over seeds: {listed(rising)}."
     )
 
 
