@@ -123,6 +123,17 @@ def test_windows_of_no_images_are_refused_as_selections_are(name, value, told):
         window(**{**good, name: value}, alpha=0.5, beta=0)
 
 
+def test_the_beta_that_is_advised_fits_the_smallest_class():
+    labels = np.repeat([0, 1], [140, 131])
+    with pytest.raises(
+        InputError, match="class 0, which has 140: take beta up to"
+    ) as e:
+        window(labels, np.zeros(271), 26, 0.5, 0.9)
+    beta = float(str(e.value).rpartition(" ")[2])
+    assert beta == 0.801
+    assert len(window(labels, np.zeros(271), 26, 0.5, beta).real) == 26
+
+
 class Play:
     """Stands in for distillation and filters, and remembers what they were given."""
 

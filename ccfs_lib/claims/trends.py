@@ -154,8 +154,7 @@ def _rises(*names: str):
         for name in names:
             series = []
             while (column := f"phases.{len(series) + 1}.{name}") in rows:
-                known = rows if series else _with_filter(rows, name)
-                series.append(_values(known, CCFS, column))
+                series.append(_values(rows, CCFS, column))
             series = [s for s in series if len(s)]  # other runs may have more phases
             for earlier, later in pairwise(series):
                 if name == "low" and not (earlier.any() or later.any()):
@@ -164,16 +163,6 @@ def _rises(*names: str):
         return result
 
     return pairs
-
-
-def _with_filter(rows: pandas.DataFrame, name: str) -> pandas.DataFrame:
-    """Return the rows whose first phase has this figure: alpha 0 has no first filter.
-
-    Results have its accuracies as 0.
-    """
-    if name not in ("train", "test") or "alpha" not in rows:
-        return rows
-    return rows[rows["alpha"].astype(float) > 0]
 
 
 def _harder(rows: pandas.DataFrame) -> list[Pair]:

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -349,6 +350,15 @@ def test_the_opposite_of_nearer_is_told_as_such():
         assert said in report.explorer._borders(atlas)
 
 
+def test_without_a_first_filter_nobody_answers(house, mini):
+    stages = Pipeline(mini(alpha=0.0))
+    records = list(stages.phases(0))
+    atlas = explorer.build(stages, most=60)
+    assert atlas.unfiltered == (1,) and json.loads(packed(atlas))["unfiltered"] == [1]
+    text = report.explorer.answer(stages, records, atlas).markdown
+    assert "phase 1 had no filter (alpha 0)" in text and "every filter" not in text
+
+
 def test_nothing_but_distilled_images_is_an_atlas_too(house, mini):
     stages = Pipeline(mini(alpha=1.0))
     atlas = explorer.build(stages, most=60)
@@ -463,6 +473,15 @@ def coming(page, event: str, told="true"):
     promise = f"new Promise(done => {{ {heard}; setTimeout(done, {PATIENCE}, null) }})"
     page.evaluate(f"void (window.coming = {promise})")
     return lambda: page.evaluate("window.coming")
+
+
+def test_a_phase_without_a_filter_has_no_answer(visit, grid, tmp_path):
+    blind = replace(grid, unfiltered=(1,))
+    page = visit(report.explorer.view(blind).save(tmp_path / "blind.html"))
+    page.mouse.move(*place(page, 14))
+    told = card(page)
+    assert told.count("no filter") == 1 and told.count("filter says") == 1
+    assert not page.complaints
 
 
 def test_hovering_tells_what_and_why(visit, grid):

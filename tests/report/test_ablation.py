@@ -57,6 +57,25 @@ def test_portions_that_this_ipc_can_be_split_into():
     assert [v.at for v in ablation.alphas(preset())] == list(ablation.ALPHAS)
 
 
+def test_portions_are_in_their_order_and_told_once():
+    some = ablation.alphas(preset(), [0.5, 0.3, 0.5])
+    assert [v.at for v in some] == [0.3, 0.5]
+
+
+def test_what_is_left_out_has_a_reason():
+    assert ablation.left_out(preset(), "alpha") == ""
+    assert ablation.left_out(preset(), "curricula") == ""
+    few = preset(ipc=5, curricula=2)
+    assert ablation.left_out(few, "alpha") == (
+        "Left out: alpha = 0.8 (curricula is 2, but must be at most 1, the real images "
+        "per class that ipc 5 with alpha 0.8 leaves)."
+    )
+    text = ablation.left_out(preset(ipc=5, alpha=0.4), "curricula")
+    assert text.startswith("Left out: J = 4 (curricula is 4") and "; J = 5 (" in text
+    text = str(ablation.answer(rows(a=[1, 2]), variants("a"), "a", "C.", text))
+    assert "Only a was measured here" in text and "J = 5" in text
+
+
 def test_every_variant_files_its_results_apart():
     for made in (ablation.scores, ablation.curricula, ablation.alphas):
         runs = [v.experiment.run for v in made(preset())]

@@ -128,6 +128,13 @@ def test_prices_with_a_pencil():
     assert found["distilled"]["filters"] == found["distilled"]["scores"] == 0
 
 
+def test_where_nothing_is_selected_no_score_is_charged():
+    found = price.price(stages(alpha=1.0))
+    assert found[CCFS] == found["distilled"] and found[CCFS]["scores"] == 0
+    assert arms.nothing(preset(alpha=1.0)).startswith("Alpha is 1: nothing is selected")
+    assert arms.nothing(preset()) == ""
+
+
 def test_published_scores_cost_nothing_here():
     assert price.price(stages("cifar10", ipc=250))[CCFS]["scores"] == 0
 

@@ -243,6 +243,14 @@ def test_stamp_says_what_was_run_and_hides_where(images, values):
     assert "seed" not in repr(text.stamp(stages))
 
 
+def test_a_stamp_names_no_value_of_the_setting_that_varies(images, values):
+    stages = stages_of(images, values)
+    said = repr(text.stamp(stages, varied="alpha"))
+    assert "IPC 8, several alphas, J = 3" in said and "<code>alpha</code>" not in said
+    said = repr(text.stamp(stages, varied="curricula"))
+    assert "alpha 0.25, several J," in said and "<code>curricula</code>" not in said
+
+
 def test_a_stamp_has_the_papers_settings_only_where_they_are_given():
     rows = [("alpha", "0.2"), ("ipc", "50")]
     assert "the paper or" not in text.stamped("line", "digits", rows).markdown

@@ -159,6 +159,21 @@ def test_logits_have_no_ties_to_ask_about():
         preset(score="logits", ties="random")
 
 
+def test_without_a_filter_nothing_teaches_it():
+    alone = preset(alpha=0.0, curricula=1)
+    assert "filters" not in unsaid.questions(alone)
+    assert "filters" in unsaid.questions(preset(alpha=0.0))  # the second phase has one
+    assert "filters" in unsaid.questions(preset(curricula=1))
+
+
+def test_without_a_first_filter_it_misclassifies_nothing(house, mini):
+    run = Pipeline(mini(alpha=0.0, curricula=1))
+    asked = unsaid.questions(run.experiment)
+    text = str(evidence.teachers(run, asked))
+    assert "training images (no first filter)" in text and "1,352" in text
+    assert "misclassified by the first filter" not in text
+
+
 def test_readings_are_those_of_the_presets_at_this_scale():
     tables, scripts = unsaid.questions(preset("cifar10-jpeg", ipc=500))["reading"]
     recipe = tables.recipe, scripts.recipe
