@@ -39,7 +39,7 @@ class Select:
                 f"filter {record.train_accuracy:.1f} % train, "
                 f"{record.filter.test_accuracy:.1f} % test"
                 if record.has_filter
-                else "no filter (alpha 0), every image a candidate"
+                else "no filter (alpha 0)"
             )
             print(
                 f"phase {record.phase}: {trained}; chose "

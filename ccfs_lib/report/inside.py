@@ -115,6 +115,8 @@ def median_images(stages, runs: Runs, columns: int = 4):
         for record in runs[0]:
             blocks.append(data.images[_middle(record, labels, c, columns)])
         rows.append(Row(short(data.classes[c]), blocks))
+    if not any(len(block) for row in rows for block in row.blocks):
+        return Text("No image was selected here.")
     heads = [f"phase {record.phase}" for record in runs[0]]
     return gallery(rows, heads, remark(len(rows), data.num_classes, "in their order"))
 

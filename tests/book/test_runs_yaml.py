@@ -24,7 +24,7 @@ def tree(tmp_path_factory):
     tree = tmp_path_factory.mktemp("tree")
     (tree / "notebooks").mkdir()
     (tree / "book").mkdir()
-    for stem in ("05_evaluation", "12_order"):
+    for stem in ("05_evaluation", "06_strategies", "12_order"):
         shutil.copy(ROOT / "notebooks" / f"{stem}.ipynb", tree / "notebooks")
     return tree
 
@@ -70,6 +70,20 @@ def test_lines_of_windows_are_lines(tree):
     plain = read(tree, text)
     assert plain["a"].ipc == 30
     assert read(tree, b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode()) == plain
+
+
+@pytest.mark.parametrize(
+    ("stem", "alpha", "told"),
+    [
+        ("06_strategies", 1, "cannot have 06_strategies: alpha is 1, but then nothing"),
+        ("06_strategies", 0, "cannot have 06_strategies: alpha is 0, but this chapter"),
+        ("12_order", 1, "cannot have 12_order: alpha is 1, but then nothing is selec"),
+    ],
+)
+def test_a_chapter_that_lacks_its_images_is_named(tree, stem, alpha, told):
+    run = RUN | {"parameters": {"ipc": 20, "alpha": alpha}, "notebooks": [stem]}
+    assert told in read(tree, yaml.safe_dump({"a": run}))
+    assert read(tree, yaml.safe_dump({"a": run | {"notebooks": ["05_evaluation"]}}))
 
 
 def test_random_parameters_are_a_run_or_a_sentence(tree):
