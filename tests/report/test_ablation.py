@@ -35,6 +35,8 @@ def variants(*names):
 def test_a_data_set_gets_the_scores_that_it_has():
     digits = [v.experiment.score for v in ablation.scores(preset())]
     assert digits == ["forgetting", "forgetting", "logits"]
+    blind = [v.experiment.score for v in ablation.scores(preset(alpha=0.0))]
+    assert blind == ["forgetting", "forgetting"]  # no filter, no logits of it
     # Forgetting is published: only the teacher's own count, which is free, beside it.
     cifar = ablation.scores(preset("cifar10", ipc=50))
     published = ["published-forgetting", "published-cscore"]
