@@ -52,7 +52,7 @@ FIRST = ladder.STEPS[1:3]
 PARTS = "The two parts of CCFS minus random images, "
 NAMES = (
     " resnet10-w16: a ResNet of 0.3 million parameters; ConvNet: three blocks; "
-    "CIFAR-100-20: its 20 superclasses."
+    "CIFAR-100-20: 20 superclasses."
 )
 OTHERS = "CCFS minus random images, minus distilled images alone, and its two stages, "
 CAPTION = (
@@ -271,8 +271,8 @@ def acting(folder: Path) -> str:
     about = ", ".join([*alike, f"{seeds}{SPACE}seed{'s' * (seeds != '1')}"])
     return _table(
         f"**Where distilled images act** ({about}): points of accuracy in the filters "
-        "and in the final set, each the mean with and without the other, which chapter "
-        "17 tells apart.",
+        "and in the final set, each the mean with and without the other (both are in "
+        "chapter 17).",
         ("", *roles.TITLES.values()),
         lines,
     )
