@@ -32,6 +32,7 @@ HOME = Path(tempfile.gettempdir()) / "ccfs-sitting"  # a warm machine continues 
 MOST = 15_000_000  # bytes of a piece
 FILES = 8  # that come back: pieces, manifest, rows and speed table
 TEACHER = "teacher"  # in place of an arm: teacher and distilled images alone
+ROW = "row:"  # before a row of Table 1, in place of an arm: under CCFS's teacher
 clock = time.monotonic
 
 
@@ -40,7 +41,10 @@ clock = time.monotonic
 
 @dataclass(frozen=True)
 class Item:
-    """One entry of a plan: a speed table, arms x seeds of an experiment, a chapter."""
+    """One entry of a plan: a speed table, arms x seeds of an experiment, a chapter.
+
+    An arm may be TEACHER, or a row of Table 1 after ROW.
+    """
 
     name: str
     arms: tuple[str, ...] = ()
@@ -87,9 +91,16 @@ def read_plan(path: Path) -> list[Item]:
                 "notebook: name the fields of recipes one by one (teacher_epochs, ...)"
             )
         for arm in set(arms) - {TEACHER}:
-            parse(arm, e)
+            _of_table1(arm) if arm.startswith(ROW) else parse(arm, e)
         items.append(Item(name, arms, e, {}, chapter, settings))
     return items
+
+
+def _of_table1(arm: str):
+    """Return the row of Table 1 that an arm names; None for another arm."""
+    from ccfs_lib import table1
+
+    return table1.parse(arm.removeprefix(ROW)) if arm.startswith(ROW) else None
 
 
 def _named(entries: list[dict], name: str) -> dict:
@@ -167,8 +178,25 @@ def finished(experiment, arms) -> dict[tuple, dict]:
     for arm in arms:
         for seed in range(experiment.seeds):
             with suppress(Missing):
-                rows[arm, seed] = pipeline.evaluate(arm, seed)
+                rows[arm, seed] = _evaluated(pipeline, arm, seed)
     return rows
+
+
+def _evaluated(pipeline, arm: str, seed: int) -> dict:
+    """Return a row of results of an arm, or of a row of Table 1."""
+    from ccfs_lib.table1 import SHARED
+
+    if row := _of_table1(arm):
+        return _table(pipeline).evaluate(row, SHARED, seed)
+    return pipeline.evaluate(arm, seed)
+
+
+def _table(pipeline):
+    """Return Table 1 of a pipeline's experiment, with its store and deadline."""
+    from ccfs_lib.pipeline.table1 import Table1Pipeline
+
+    e, store = pipeline.experiment, pipeline.store
+    return Table1Pipeline(e, store=store, deadline=pipeline.trainings.deadline)
 
 
 def price(items: list[Item], speed_up: float) -> tuple[list[Cell], dict]:
@@ -185,7 +213,11 @@ def price(items: list[Item], speed_up: float) -> tuple[list[Cell], dict]:
         if e is None:
             continue
         arms = [arm for arm in item.arms if arm != TEACHER]
-        lines = {x.name: x for x in forecast([e], arms, counted, again=True)[e]}
+        own = [arm for arm in arms if not arm.startswith(ROW)]
+        # Rows of Table 1 need the teacher, as random images do.
+        priced = forecast([e], own or ["random"], counted, again=True)[e]
+        lines = {x.name: x for x in priced}
+        lines |= {arm: _priced(e, arm) for arm in arms if arm not in own}
         before = [lines["teacher"], lines["recovered batches"]]
         shared[e] = shared.get(e, 0.0) + sum(x.seconds for x in before) / speed_up
         if TEACHER in item.arms and any(x.done < x.total for x in before):
@@ -197,6 +229,15 @@ def price(items: list[Item], speed_up: float) -> tuple[list[Cell], dict]:
             left = [n for n in range(e.seeds) if (arm, n) not in done]
             cells += [Cell(e, arm, seed, each) for seed in left]
     return list(dict.fromkeys(cells)), shared
+
+
+def _priced(experiment, arm: str):
+    """Count what is stored of a row of Table 1, and price the rest of it alone."""
+    from ccfs_lib.commands.table1_price import lines
+    from ccfs_lib.table1 import SHARED
+
+    (line,) = lines(experiment, _of_table1(arm), SHARED)
+    return line
 
 
 def choose(cells: list[Cell], shared: dict, seconds: float) -> list[Cell]:
@@ -339,7 +380,7 @@ def _row(cell: Cell, deadline: float) -> dict:
     if cell.arm == TEACHER:
         pipeline.distilled(cell.experiment.distilled)
         return {"seed": 0, "last": pipeline.teacher.last}
-    return pipeline.evaluate(cell.arm, cell.seed)
+    return _evaluated(pipeline, cell.arm, cell.seed)
 
 
 def file(cell: Cell, row: dict, out: Path, command: str) -> None:
@@ -350,8 +391,12 @@ def file(cell: Cell, row: dict, out: Path, command: str) -> None:
     say(f"{cell}: {row['last']:.2f} %")
     if arm != TEACHER and len(finished(e, [arm])) == e.seeds:
         from ccfs_lib.pipeline import Pipeline
+        from ccfs_lib.table1 import SHARED
 
-        Pipeline(e).measure(arm, command)
+        if row := _of_table1(arm):
+            _table(Pipeline(e)).measure(row, SHARED, command)
+        else:
+            Pipeline(e).measure(arm, command)
 
 
 def execute(item: Item, folder: Path, seconds: float) -> str:
@@ -420,7 +465,9 @@ def keep(items: list[Item], folder: Path) -> None:
         with suppress(InputError):  # images without a finished cell are worth keeping
             pipeline.distilled(e.distilled)
         for arm, seed in finished(e, arms):
-            pipeline.evaluate(arm, seed)
+            _evaluated(pipeline, arm, seed)
+            if arm.startswith(ROW):
+                continue
             if parse(arm).needs_phases and parse(arm).strategy:
                 path = folder / "selected" / e.run / f"{arm}-seed{seed}.json"
                 write_indices(path, e.ipc, e.alpha, pipeline.chosen(seed, arm))

@@ -18,7 +18,16 @@ from ccfs_lib.runtime import paths
 from ccfs_lib.runtime.progress import progress
 from ccfs_lib.store import Missing, ReadOnlyStore
 from ccfs_lib.store import key as store_key
-from ccfs_lib.table1 import FAILED, PANELS, Choices, Panel, Row, cells, parse_all
+from ccfs_lib.table1 import (
+    DEFAULT,
+    FAILED,
+    PANELS,
+    Choices,
+    Panel,
+    Row,
+    cells,
+    parse_all,
+)
 
 SHARED_STAGES = ("teacher", "scores", "experts")
 
@@ -61,6 +70,13 @@ def price(
         lines += own
     every = text({experiment: [*shared.values(), *lines]}, t.device)
     return "\n".join([every, *_short(works), *left_out])
+
+
+def lines(experiment: Experiment, row: Row, protocol: str) -> list[Line]:
+    """Return the price of one row under one protocol, without what rows share."""
+    store = ReadOnlyStore(paths.cache(), paths.shipped())
+    t = _Priced(experiment, DEFAULT, store)
+    return _row(t, row, work(t, row), {}, {protocol: set()})
 
 
 def _priced(

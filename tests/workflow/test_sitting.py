@@ -86,6 +86,24 @@ def test_a_sitting_is_kept_and_continued_elsewhere(sit, house, monkeypatch, caps
     assert not third["next"] and not third["failed"]
 
 
+def test_rows_of_table_1_are_cells_and_are_kept(sit, house, monkeypatch):
+    named = [f"row:{name}" for name in ("forgetting", "self-evolved", "glister")]
+    plan = [{"name": "rows", "arms": named, **SETTINGS, "score": "forgetting"}]
+    first, out = sit("first", plan=plan)
+    assert not first["next"] and not first["failed"]
+    wanted = sorted((arm, seed) for arm in named for seed in (0, 1))
+    assert [row[:2] for row in rows(out)] == wanted
+    (run,) = (house / "first/results").glob("digits-*")
+    filed = {"forgetting-teacher", "self-evolved-teacher", "glister-teacher"}
+    assert {path.stem for path in run.iterdir()} == filed
+    # What came back is recognised: nothing is trained again. (Trainings that forgetting
+    # is counted in do not come back; a plan with a published score has none.)
+    monkeypatch.setattr("ccfs_lib.pipeline.trainings.fit", lambda *_, **__: 1 / 0)
+    plan[0]["arms"] = named[2:]
+    second, _ = sit("second", "--from", str(out), plan=plan)
+    assert not second["next"] and not second["failed"]
+
+
 def test_no_time_trains_nothing_and_says_what_is_next(sit, capsys):
     plan = [{"name": "ten", "dataset": "cifar10", "arms": ["random"]}]
     plan += [{"name": "digits", "arms": ARMS, **SETTINGS}]
