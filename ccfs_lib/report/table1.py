@@ -366,7 +366,8 @@ def plain(
             continue
         body = _body(read, shared)
         starred |= any(grey for grey, _ in body)
-        rows = [[line[0] + " *" * grey, *line[1:]] for grey, line in body]
+        # Without the marks of Markdown's italics.
+        rows = [[line[0].strip("*") + " *" * grey, *line[1:]] for grey, line in body]
         lines += ["", f"{title}, {experiment.network}", *_aligned([_head(read), *rows])]
     note = "* less than a tenth of the published work; "
     seeds = max((len(rows) for rows in read.found.values()), default=0)
