@@ -288,7 +288,7 @@ def test_the_terminal_has_both_panels(read):
     (dsa,) = [line for line in lines[:6] if line.startswith("DSA *")]
     assert "83.2 ± 3.0" in dsa and "  200  " in dsa and " 0.001 " in dsa
     assert "* less than a tenth of the published work" in text
-    assert text.index("\nafter the paper ") < text.index("Random, BPS")
+    assert text.index("\nafter the paper\n") < text.index("Random, BPS")
 
 
 def test_panels_without_random_or_without_rows_are_said(house):
