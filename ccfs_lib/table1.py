@@ -395,7 +395,7 @@ def _built(experiment, choices, deadline, row: Row) -> str:
 
 
 def _windows(table, tasks: list[tuple]) -> list[tuple]:
-    """Put each training of the oracle window before its rows, and these last.
+    """Put the oracle's rows last, and before them each training on a window.
 
     A row asks for the windows of all seeds; asked for first, it would wait for others.
     """
@@ -407,7 +407,7 @@ def _windows(table, tasks: list[tuple]) -> list[tuple]:
         for protocol in dict.fromkeys(protocol for _, _, protocol, _ in rows)
         for training in Oracle(table, protocol).trainings()
     ]
-    return windows + [task for task in tasks if task not in rows] + rows
+    return [task for task in tasks if task not in rows] + windows + rows
 
 
 def _window(experiment, choices, deadline, protocol: str, beta, seed) -> str:

@@ -284,7 +284,7 @@ def test_after_the_trainings_of_the_oracle_its_rows_train_nothing(quick):
     assert (line.done, line.seconds) == (quick.experiment.seeds, 0)
 
 
-def test_windows_are_trained_first_and_their_rows_are_asked_last(quick):
+def test_windows_are_trained_after_the_other_rows_and_before_their_own(quick):
     row, other = BY_NAME["oracle-window"], BY_NAME["glister"]
     cell = table1._cell
     asked = [(cell, row, "selmatch", 0), (cell, row, "selmatch", 1)]
@@ -292,7 +292,7 @@ def test_windows_are_trained_first_and_their_rows_are_asked_last(quick):
     windows = [
         (table1._window, "selmatch", *t) for t in Oracle(quick, "selmatch").trainings()
     ]
-    assert table1._windows(quick, given) == [*windows, given[-1], *asked]
+    assert table1._windows(quick, given) == [given[-1], *windows, *asked]
     assert table1._windows(quick, given[-1:]) == given[-1:]
 
 

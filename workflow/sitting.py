@@ -84,6 +84,8 @@ def read_plan(path: Path) -> list[Item]:
             settings = dict(_named(entries, settings["of"]))
             _notebook(chapter)
         arms = tuple(settings.pop("arms"))
+        if chapter:  # chapters of arms have no rows of Table 1
+            arms = tuple(arm for arm in arms if not arm.startswith(ROW))
         e = experiment(settings)
         if chapter and preset(**settings) != e:
             raise InputError(
@@ -214,11 +216,16 @@ def price(items: list[Item], speed_up: float) -> tuple[list[Cell], dict]:
             continue
         arms = [arm for arm in item.arms if arm != TEACHER]
         own = [arm for arm in arms if not arm.startswith(ROW)]
-        # Rows of Table 1 need the teacher, as random images do.
-        priced = forecast([e], own or ["random"], counted, again=True)[e]
-        lines = {x.name: x for x in priced}
-        lines |= {arm: _priced(e, arm) for arm in arms if arm not in own}
+        # Rows of Table 1 need the teacher, as random images do; those are not bought.
+        bought = counted if own else set(counted)
+        priced = forecast([e], own or ["random"], bought, again=True)[e]
+        lines, stages = {x.name: x for x in priced}, {}
+        for arm in arms:
+            if arm not in own:
+                lines[arm], more = _priced(e, arm)
+                stages |= more
         before = [lines["teacher"], lines["recovered batches"]]
+        before += [x for name, x in stages.items() if name != "teacher"]
         shared[e] = shared.get(e, 0.0) + sum(x.seconds for x in before) / speed_up
         if TEACHER in item.arms and any(x.done < x.total for x in before):
             cells.append(Cell(e, TEACHER, 0, 0.0))
@@ -232,12 +239,11 @@ def price(items: list[Item], speed_up: float) -> tuple[list[Cell], dict]:
 
 
 def _priced(experiment, arm: str):
-    """Count what is stored of a row of Table 1, and price the rest of it alone."""
-    from ccfs_lib.commands.table1_price import lines
+    """Price what is missing of a row of Table 1: its own line, and what rows share."""
+    from ccfs_lib.commands.table1_price import row_price
     from ccfs_lib.table1 import SHARED
 
-    (line,) = lines(experiment, _of_table1(arm), SHARED)
-    return line
+    return row_price(experiment, _of_table1(arm), SHARED)
 
 
 def choose(cells: list[Cell], shared: dict, seconds: float) -> list[Cell]:

@@ -164,7 +164,8 @@ def _add_dark(app, image, docname: str, photographs: bool) -> None:
     to, alt = f"{up}{FOLDER}/{file.name}", html.escape(image.get("alt", ""))
     with Image.open(file) as picture:
         width, height = picture.size
-    wanted = int(str(image.get("width", width)).removesuffix("px"))  # as the light one
+    wanted = str(image.get("width", "")).removesuffix("px")  # as the light one
+    wanted = int(wanted) if wanted.isdecimal() else width
     # With its height the page keeps the place of a picture that is not loaded yet.
     size = f'width="{wanted}" height="{round(height * wanted / width)}"'
     # The theme's class dark-light: "do not dim me". Its only-dark would hide captions.

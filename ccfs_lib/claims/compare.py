@@ -238,7 +238,8 @@ def pooled(runs: Sequence[Difference]) -> Difference:
     runs: equal in all but the teacher. Two teachers of one setting must not count as
     two settings.
     """
-    return runs[0]._replace(mean=math.fsum(d.mean for d in runs) / len(runs))
+    mean = math.fsum(d.mean for d in runs) / len(runs)
+    return runs[0]._replace(mean=mean, by_seed=())
 
 
 def batch_size(row, by: str = "") -> int | None:

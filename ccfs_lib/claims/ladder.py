@@ -155,6 +155,7 @@ def sets(
         random = group[group["cell"] == "random"]
         chosen = group[group["cell"] != "random"].assign(cell=CCFS)
         beside = chosen[(chosen["alpha"] > 0) & chosen["alpha"].isin(random["alpha"])]
+        beside = beside.sort_values("alpha", kind="stable")
         for (maker, begun, alpha), part in beside.groupby(MAKERS, sort=False):
             # Without any distilled image it does not matter whose they would be.
             none = (chosen["alpha"] == 0) & (chosen["maker"] == maker)

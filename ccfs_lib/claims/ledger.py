@@ -258,6 +258,8 @@ def _p(claim, d: Extreme, pair: Seeds) -> float:
     nan where figures without any spread answer it: they are no test. Of a margin: both
     "inside" and "outside" are tested, and the clearer of the two counts.
     """
+    if not math.isfinite(d.low) and not math.isfinite(d.high):
+        return math.nan  # of too few seeds
     if claim.id not in arms.MARGINS:
         p = min(d.above, d.below, 0.5)
         return 2 * p if p > 0 and d.high != 0 else math.nan

@@ -72,11 +72,14 @@ def price(
     return "\n".join([every, *_short(works), *left_out])
 
 
-def lines(experiment: Experiment, row: Row, protocol: str) -> list[Line]:
-    """Return the price of one row under one protocol, without what rows share."""
+def row_price(
+    experiment: Experiment, row: Row, protocol: str
+) -> tuple[Line, dict[str, Line]]:
+    """Return the price of a row under a protocol, and of stages that rows share."""
     store = ReadOnlyStore(paths.cache(), paths.shipped())
-    t = _Priced(experiment, DEFAULT, store)
-    return _row(t, row, work(t, row), {}, {protocol: set()})
+    t, shared = _Priced(experiment, DEFAULT, store), {}
+    (line,) = _row(t, row, work(t, row), shared, {protocol: set()})
+    return line, shared
 
 
 def _priced(

@@ -81,6 +81,8 @@ def check_parts(e: Experiment, needs: Sequence[str]) -> None:
 
 def _allowed(e: Experiment, needs: Sequence[str]) -> str:
     """Name the alphas that leave all that is needed, for `check_parts`."""
+    if "selected" in needs and e.ipc < e.curricula:
+        return f"0 and curricula up to {e.ipc}"
     most = 1 - e.curricula / e.ipc if "selected" in needs else 1
     least = least_alpha(e.ipc)
     if most < float(least):

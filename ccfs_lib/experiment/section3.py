@@ -207,7 +207,8 @@ def from_notebook(namespace: dict) -> Motivation:
     values = given(namespace, (known | set(SHORTHANDS)) - {"experiment"})
     needs = ("selected", "distilled")
     if values.get("ipc") == 1:  # no alpha splits one image
-        check_parts(replace(preset(), ipc=1, alpha=1.0), needs)
+        phases = values.get("curricula", preset().curricula)
+        check_parts(replace(preset(), ipc=1, alpha=1.0, curricula=phases), needs)
     run = motivation(**values)
     check_parts(run.experiment, needs)
     settle(run.experiment.portable)

@@ -275,15 +275,16 @@ def _alone(rows) -> str:
     """Say what selection alone is worth, and CCFS in the same seeds if it has more."""
     if ALPHA0 not in set(rows["cell"]):
         return ""
-    d = compare(rows, ALPHA0, "random")
-    seeds = [seed for seed, _ in d.by_seed]
+    three = [rows.loc[rows["cell"] == a, "seed"] for a in (CCFS, ALPHA0, "random")]
+    if not (seeds := set.intersection(*map(set, three))):
+        return ""
     common = rows[rows["seed"].isin(seeds)]
+    d, whole = (compare(common, arm, "random") for arm in (ALPHA0, CCFS))
     part = f"selection alone (alpha 0) is {bracketed(d)}."
     if len(compare(rows, CCFS, "random").by_seed) == len(seeds):
         return f" Of the latter, {part}"
-    whole = bracketed(compare(common, CCFS, "random"))
     which = f"In the {count(len(seeds), 'seed')} that alpha 0 has too"
-    return f" {which}, the latter is {whole}; {part}"
+    return f" {which}, the latter is {bracketed(whole)}; {part}"
 
 
 def fullness(rows: pandas.DataFrame, names: Sequence[str]) -> dict[str, float]:

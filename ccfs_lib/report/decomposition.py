@@ -15,6 +15,8 @@ from ccfs_lib.report import forest
 from ccfs_lib.runtime import paths
 from ccfs_lib.statistics import Difference
 
+BASE = 0.2  # alpha of a line that names none
+
 
 @dataclass(frozen=True)
 class Worth:
@@ -42,6 +44,7 @@ class Worth:
     source: str = ""  # of its teacher, `claims.evidence.source`
     classes: float = math.nan  # of the data set; nan: not known
     ccfs: tuple[tuple[int, float], ...] = ()  # seed and accuracy of CCFS, percent
+    alpha: float = BASE  # of CCFS's set
     run: str = ""  # that of CCFS's sets, where the rest does not tell two lines apart
 
     @property
@@ -62,6 +65,7 @@ class Worth:
         by += f", begun with {self.images}" if self.images else ""
         by += f", teacher {forest.network(self.taught)}" if self.taught else ""
         by += f", teacher {self.teacher + 1}" if self.teacher else ""
+        by += f", alpha {self.alpha:g}" if self.alpha != BASE else ""
         by += f", {self.epochs} epochs{' (your run)' * self.own}"
         by += f", {self.run}" if self.run else ""
         return f"{self.data}: {learner}{by}"
@@ -79,8 +83,8 @@ def decompose(
 
     rows: those of `results.load`, of all runs; others: as for `ladder.sets`.
     """
-    frames = ladder.sets(rows, others)
-    worths = [_worth(r) for r in frames if ALPHA0 in set(r["cell"])]
+    frames = map(_common, ladder.sets(rows, others))
+    worths = [_worth(frame) for frame in frames if len(frame)]
     names = Counter(w.name for w in worths)
     worths = [replace(w, run=w.origins[0]) if names[w.name] > 1 else w for w in worths]
     return sorted(worths, key=_order)
@@ -91,10 +95,16 @@ def _order(w: Worth) -> tuple:
     return shown_only, not w.paper_scale, -w.ratio, w.data, w.teacher, w.epochs
 
 
-def _worth(rows: pandas.DataFrame) -> Worth:
-    # Of the seeds that all three have, so that both parts add up to the whole.
+def _common(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """Keep the seeds that all three sets have, so that both parts add up to the whole.
+
+    No row where one is missing, or they have no seed in common.
+    """
     three = [rows.loc[rows["cell"] == arm, "seed"] for arm in (CCFS, ALPHA0, "random")]
-    rows = rows[rows["seed"].isin(set.intersection(*map(set, three)))]
+    return rows[rows["seed"].isin(set.intersection(*map(set, three)))]
+
+
+def _worth(rows: pandas.DataFrame) -> Worth:
     first = rows.iloc[0]
     taught = ladder.taught_by(first)
     known = KNOWN.get(first["dataset"])
@@ -105,6 +115,7 @@ def _worth(rows: pandas.DataFrame) -> Worth:
         learner=str(first["learner"]),
         maker=str(first["maker"]),
         epochs=int(first["recipe.epochs"]),
+        alpha=float(rows.loc[rows["cell"] == CCFS, "alpha"].iloc[0]),
         ratio=100 * float(first["ipc"]) / class_size,
         random=float(np.mean(values(rows, "random"))),
         filter=float(first["filter"]),

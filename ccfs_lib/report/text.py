@@ -92,7 +92,8 @@ def means(seeds: int) -> str:
     """Return what a caption calls the values of `plus_minus` of so many seeds."""
     if seeds >= FEW:
         return "mean ± half of the 95 % t interval"
-    return "one seed, no interval" if seeds == 1 else "mean of two seeds, no interval"
+    some = {0: "no seed", 1: "one seed, no interval"}
+    return some.get(seeds, "mean of two seeds, no interval")
 
 
 def bracketed(d: Difference, digits: int = 1) -> str:

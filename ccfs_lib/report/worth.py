@@ -22,21 +22,22 @@ from ccfs_lib.claims.compare import (
     change,
     over_teachers,
     pooled,
-    verdict,
 )
 from ccfs_lib.claims.evidence import SHOWN_ONLY
 from ccfs_lib.report import forest
 from ccfs_lib.report.charts import Line
-from ccfs_lib.report.decomposition import Worth
+from ccfs_lib.report.decomposition import BASE, Worth
 from ccfs_lib.report.decomposition import decompose as decompose
 from ccfs_lib.report.decomposition import measured as measured
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend
 from ccfs_lib.report.text import (
     DASH,
     MINUS,
+    UNTESTED,
     Text,
     bracketed,
     count,
+    decided,
     finding,
     interval,
     listed,
@@ -122,8 +123,9 @@ def ledger(worth: Sequence[Worth]) -> Text:
     head += ["ratio (%)", "first filter", "agreement", "on random"]
     caption = (
         "All runs of this book. Selection: alpha 0 minus random. Distilled part: CCFS "
-        f"minus alpha 0. Points with the 95 % interval, {PAIRED}; the same teacher for "
-        "all of a line. Ratio: images of the set per 100 training images. "
+        f"minus alpha 0; CCFS has alpha {BASE:g} where none is named. Points with the "
+        f"95 % interval, {PAIRED}; the same teacher for all of a line. Ratio: images "
+        "of the set per 100 training images. "
         "First filter: test accuracy of the first filter of the network that selected. "
         "Agreement: distilled images that the learner's teacher classifies right, "
         f"percent; {DASH} not known. On random: test accuracy of the learner on random "
@@ -341,8 +343,8 @@ def _shown(over: Difference) -> str:
 
 
 def _tally(differences: Sequence[Difference]) -> str:
-    words = [verdict(d) for d in differences]
-    named = {HOLDS: "above zero", OPEN: "open", FAILS: "below zero"}
+    words = [decided(d) for d in differences]
+    named = {HOLDS: "above zero", OPEN: "open", FAILS: "below zero", UNTESTED: UNTESTED}
     found = [word for word in named if word in words]
     return listed([f"{named[word]} in {words.count(word)}" for word in found])
 
@@ -380,6 +382,7 @@ def larger(worth: Sequence[Worth]) -> Text:
     groups: dict[tuple, list[Worth]] = {}
     for w in sorted(worth, key=lambda w: w.ratio):
         key = w.place, w.learner, w.maker, w.images, w.taught, w.teacher, w.epochs
+        key += (w.alpha,)
         groups.setdefault(key, []).append(w)
     lines = []
     for group in groups.values():
@@ -418,12 +421,14 @@ def _against_own(w: Worth, worth: Sequence[Worth]) -> Difference | None:
 
     None where its own images are not measured beside the same random and alpha 0 sets.
     """
-    alike = attrgetter("data", "learner", "maker", "epochs", "taught", "source")
+    same = "data", "learner", "maker", "epochs", "alpha", "taught", "source"
+    alike = attrgetter(*same)
     own = [v for v in worth if w.images and not v.images and alike(v) == alike(w)]
     if not own:
         return None
     here, there = dict(w.ccfs), dict(own[0].ccfs)
-    seeds = sorted({*here} & {*there})
+    if not (seeds := sorted({*here} & {*there})):
+        return None
     pair = [here[seed] for seed in seeds], [there[seed] for seed in seeds]
     return difference(*pair, paired=True)
 

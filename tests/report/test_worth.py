@@ -58,10 +58,28 @@ def test_each_alpha_beside_random_images_is_a_line_of_its_own():
     """Seeds of one are not mixed with the others'; lines of one name say their run."""
     more = ("random", 0.4, [64, 64, 64.2, 60.0], {})
     one, other = worth.decompose(rows(*HOME, more))
-    assert one.name.endswith(", run-0.2") and other.name.endswith(", run-0.4")
+    assert other.name == one.name.replace(", 60 epochs", ", alpha 0.4, 60 epochs")
     assert one.distilled.mean == pytest.approx((201 - 199.1) / 3)
     assert other.distilled.mean == pytest.approx((210 - 199.1) / 3)
     assert "more than one teacher" in plain(worth.teachers([one, other]))
+    assert "two sizes" in plain(worth.larger([one, replace(other, data="A, IPC 9")]))
+    begun = replace(other, images="cifar100 images")
+    assert "with its own" not in plain(worth.crossed([one, begun]))
+    assert "with its own" in plain(worth.crossed([one, other, begun]))
+    late = replace(begun, ccfs=((7, 70.0),))  # no seed in common
+    assert "with its own" not in plain(worth.crossed([one, other, late]))
+    # Of three teachers one has a second alpha: they are one line as before.
+    three = [replace(one, teacher=n, source=f"t{n}") for n in range(3)]
+    alone, both = (worth.teachers(x) for x in (three, [*three, other]))
+    assert plain(alone) == plain(both)
+
+
+def test_two_lines_of_one_name_say_their_runs():
+    """Of equal settings but for the phases, say."""
+    first = rows(*HOME).assign(curricula=3)
+    other = rows(*HOME).assign(curricula=2, run=lambda r: r["run"] + "-j2")
+    names = [w.name for w in worth.decompose(pandas.concat([first, other]))]
+    assert [name.split(", ")[-1] for name in names] == ["run-0.2", "run-0.2-j2"]
 
 
 def test_the_finding_ends_with_your_own_runs():
@@ -338,7 +356,10 @@ def test_what_is_missing_is_no_line_and_no_interval_no_verdict():
     (one,) = worth.decompose(rows(*alone))
     assert math.isnan(one.selection.half)
     text = str(worth.answer([one]))
-    assert "is open in 1;" in text and "below zero" not in text
+    assert "is not tested in 1;" in text and "below zero" not in text
+    apart = rows(*HOME)
+    apart.loc[apart["cell"] == "random", "seed"] += 9
+    assert worth.decompose(apart) == []  # no seed that all three have
     assert "[" not in str(worth.ledger([one])).splitlines()[-3]
 
 
