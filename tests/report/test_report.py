@@ -898,6 +898,14 @@ def test_selection_alone_is_told_in_the_seeds_that_it_has():
     assert f"{which} alone (alpha 0) is +4.0." in said
     del arm["ccfs_alpha0"]
     assert "alpha 0" not in repr(arms.answer(rows_of(**arm), preset()))
+    # Seeds 0, 1 and 1, 2: one in common, though both have two.
+    rows = rows_of(**(arm | {"ccfs_alpha0": [61.0, 63.0, 63.0]}))
+    ccfs, alpha0 = (rows["cell"] == name for name in (arms.CCFS, arms.ALPHA0))
+    rows = rows[~(ccfs & (rows["seed"] == 2)) & ~(alpha0 & (rows["seed"] == 0))]
+    said = repr(arms.answer(rows, preset()))
+    assert "In the 1\xa0seed that alpha 0 has too, the latter is +3.0; sel" in said
+    rows = rows[~(ccfs & (rows["seed"] == 1))]
+    assert "selection alone" not in repr(arms.answer(rows, preset()))
 
 
 def test_a_rule_of_the_users_keeps_its_name(house):
