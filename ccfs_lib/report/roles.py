@@ -129,15 +129,14 @@ def ledger(roles: Sequence[Roles]) -> Text:
         return Text("No run of this book has all four sets.")
     body = [
         [
-            r.name,
-            r.set.n_a,
+            f"{r.name}, {count(r.set.n_a, 'seed')}",
             *(bracketed(d) for d in (r.filter, r.set, r.together)),
             *(plain(np.mean(r.accuracy[arm])) for arm in ARMS),
         ]
         for r in roles
     ]
     sets = ["CCFS", "filters", "set", "none"]
-    head = ["run", "seeds", *TITLES.values(), "together", *sets]
+    head = ["run", *TITLES.values(), "together", *sets]
     caption = (
         "All runs of this book with four sets. What distilled images are worth in "
         f"either role, points with their 95 % t interval, {PAIRED}: the mean of with "

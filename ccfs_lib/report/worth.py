@@ -108,8 +108,7 @@ def ledger(worth: Sequence[Worth]) -> Text:
     """Tabulate both parts of every run, and what the chart draws them against."""
     body = [
         [
-            w.name,
-            w.distilled.n_a,
+            f"{w.name}, {count(w.distilled.n_a, 'seed')}",
             bracketed(w.selection),
             bracketed(w.distilled),
             *(
@@ -119,7 +118,7 @@ def ledger(worth: Sequence[Worth]) -> Text:
         ]
         for w in worth
     ]
-    head = ["learner", "seeds", "selection", "distilled part"]
+    head = ["learner", "selection", "distilled part"]
     head += ["ratio (%)", "first filter", "agreement", "on random"]
     caption = (
         "All runs of this book. Selection: alpha 0 minus random. Distilled part: CCFS "
