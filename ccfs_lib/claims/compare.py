@@ -143,6 +143,12 @@ def by_seed(
     return list(one[common]), list(other[common])
 
 
+def common(rows: "pandas.DataFrame", *arms: str) -> "pandas.DataFrame":
+    """Keep the rows of the seeds that all arms have; none where one is missing."""
+    each = [set(rows.loc[rows["cell"] == arm, "seed"]) for arm in arms]
+    return rows[rows["seed"].isin(set.intersection(*each))]
+
+
 def contradiction(
     one: "pandas.DataFrame", other: "pandas.DataFrame", apart: Sequence[str] = ()
 ) -> str:
@@ -191,9 +197,9 @@ def compare(rows: "pandas.DataFrame", left: str, right: str) -> Difference:
     rows: those of one run, from `results.load`. Raises InputError as `matched`.
     """
     pair = matched(rows, left, right)
-    seeds = (set(rows.loc[rows["cell"] == arm, "seed"]) for arm in (left, right))
-    by_seed = zip(sorted(set.intersection(*seeds)), np.subtract(*pair), strict=True)
-    by_seed = tuple((int(seed), float(points)) for seed, points in by_seed)
+    seeds = sorted(set(common(rows, left, right)["seed"]))
+    points = map(float, np.subtract(*pair))
+    by_seed = tuple(zip(map(int, seeds), points, strict=True))
     return difference(*pair, paired=True)._replace(by_seed=by_seed)
 
 

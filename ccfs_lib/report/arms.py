@@ -21,6 +21,7 @@ from ccfs_lib.claims.compare import (
     OPEN,
     PAIRED,
     batch_sizes,
+    common,
     compare,
     detectable,
     matched,
@@ -275,15 +276,14 @@ def _alone(rows) -> str:
     """Say what selection alone is worth, and CCFS in the same seeds if it has more."""
     if ALPHA0 not in set(rows["cell"]):
         return ""
-    three = [rows.loc[rows["cell"] == a, "seed"] for a in (CCFS, ALPHA0, "random")]
-    if not (seeds := set.intersection(*map(set, three))):
+    shared = common(rows, CCFS, ALPHA0, "random")
+    if shared.empty:
         return ""
-    common = rows[rows["seed"].isin(seeds)]
-    d, whole = (compare(common, arm, "random") for arm in (ALPHA0, CCFS))
+    d, whole = (compare(shared, arm, "random") for arm in (ALPHA0, CCFS))
     part = f"selection alone (alpha 0) is {bracketed(d)}."
-    if len(compare(rows, CCFS, "random").by_seed) == len(seeds):
+    if compare(rows, CCFS, "random").n_a == whole.n_a:
         return f" Of the latter, {part}"
-    which = f"In the {count(len(seeds), 'seed')} that alpha 0 has too"
+    which = f"In the {count(whole.n_a, 'seed')} that alpha 0 has too"
     return f" {which}, the latter is {bracketed(whole)}; {part}"
 
 

@@ -8,7 +8,14 @@ import numpy as np
 import pandas
 
 from ccfs_lib.claims import ladder
-from ccfs_lib.claims.compare import ALPHA0, CCFS, compare, unequal_steps, values
+from ccfs_lib.claims.compare import (
+    ALPHA0,
+    CCFS,
+    common,
+    compare,
+    unequal_steps,
+    values,
+)
 from ccfs_lib.claims.evidence import SHOWN_ONLY, load, source
 from ccfs_lib.experiment.datasets import KNOWN
 from ccfs_lib.report import forest
@@ -83,8 +90,9 @@ def decompose(
 
     rows: those of `results.load`, of all runs; others: as for `ladder.sets`.
     """
-    frames = map(_common, ladder.sets(rows, others))
-    worths = [_worth(frame) for frame in frames if len(frame)]
+    # Of the seeds that all three have, so that both parts add up to the whole.
+    sets = (common(f, CCFS, ALPHA0, "random") for f in ladder.sets(rows, others))
+    worths = [_worth(frame) for frame in sets if len(frame)]
     names = Counter(w.name for w in worths)
     worths = [replace(w, run=w.origins[0]) if names[w.name] > 1 else w for w in worths]
     return sorted(worths, key=_order)
@@ -93,15 +101,6 @@ def decompose(
 def _order(w: Worth) -> tuple:
     shown_only = w.dataset in SHOWN_ONLY
     return shown_only, not w.paper_scale, -w.ratio, w.data, w.teacher, w.epochs
-
-
-def _common(rows: pandas.DataFrame) -> pandas.DataFrame:
-    """Keep the seeds that all three sets have, so that both parts add up to the whole.
-
-    No row where one is missing, or they have no seed in common.
-    """
-    three = [rows.loc[rows["cell"] == arm, "seed"] for arm in (CCFS, ALPHA0, "random")]
-    return rows[rows["seed"].isin(set.intersection(*map(set, three)))]
 
 
 def _worth(rows: pandas.DataFrame) -> Worth:
