@@ -42,7 +42,7 @@ from torchvision.transforms import v2
 from ccfs_lib import networks
 from ccfs_lib.data import ImageSet
 from ccfs_lib.experiment import Recipe
-from ccfs_lib.runtime.device import place
+from ccfs_lib.runtime.device import has_bf16, place
 from ccfs_lib.runtime.queue import Queue
 from ccfs_lib.step import Step, kd_loss
 from ccfs_lib.train import fit
@@ -196,7 +196,8 @@ def peak_rate(
 ) -> float:
     """Multiply-adds per second of large products: what this device can do."""
     size = 8192 if device == "cuda" else 1024
-    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    half = precision == "bf16" and has_bf16(device)
+    kind = torch.bfloat16 if half else torch.float32
     a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
     products = {size**3: lambda: a @ b}
     if device == "cpu":

@@ -44,6 +44,9 @@ STOCK = {
 # CCFS's ResNet-18 in other sizes: "resnet10-w16" costs a 34th of it.
 NARROW = re.compile(r"resnet(10|18)-w([1-9][0-9]*)")
 LEAST = 8  # pixels: three halvings leave one
+# Channels. A strided 1x1 convolution of fewer has wrong gradients, or ends the process,
+# in oneDNN (github.com/uxlfoundation/oneDNN/issues/6035; 8 with AVX2, 16 with AVX512).
+BLOCK = 16
 CONVNET = re.compile(r"convnet(-in|(-[1-9][0-9]*)+)?")
 _lock = threading.RLock()
 _given = WeakIdKeyDictionary()  # living weights that users' factories returned
@@ -255,8 +258,12 @@ def _stage(channels: int, out: int, blocks: int, stride: int) -> nn.Sequential:
     """Stack basic blocks of one width (He et al., 2016), the first with the stride."""
     shortcut = None
     if stride > 1 or channels != out:
-        conv = nn.Conv2d(channels, out, 1, stride, bias=False)
-        shortcut = nn.Sequential(conv, nn.BatchNorm2d(out))
+        layers, own = OrderedDict(), stride
+        if stride > 1 and channels < BLOCK:  # takes the pixels before the convolution
+            layers["pixels"], own = nn.AvgPool2d(1, stride), 1
+        layers["0"] = nn.Conv2d(channels, out, 1, own, bias=False)
+        layers["1"] = nn.BatchNorm2d(out)
+        shortcut = nn.Sequential(layers)
     first = BasicBlock(channels, out, stride, shortcut)
     stage = nn.Sequential(first, *(BasicBlock(out, out) for _ in range(blocks - 1)))
     for layer in stage.modules():

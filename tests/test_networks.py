@@ -481,6 +481,25 @@ def test_smallest_images_work(name):
     assert out.shape == (2, 200)
 
 
+@pytest.mark.parametrize("size", [8, 15])
+@pytest.mark.parametrize("width", [1, 4, 8, 16])
+def test_gradients_of_narrow_shortcuts_are_those_of_a_strided_convolution(width, size):
+    network = build(f"resnet10-w{width}", 10, size, seed=0)
+    network = network.to(memory_format=torch.channels_last)
+    shortcut = network.body.layer2[0].downsample.train()
+    x = torch.rand(32, width, size, size).to(memory_format=torch.channels_last)
+    y = shortcut(x)
+    given = torch.rand_like(y)
+    y.backward(given)
+    weight = shortcut.get_submodule("0").weight
+    w = weight.detach().double().requires_grad_()
+    plain = F.conv2d(x.double(), w, stride=2)
+    plain = F.batch_norm(plain, None, None, training=True)
+    torch.testing.assert_close(y.double(), plain, rtol=1e-3, atol=1e-4)
+    plain.backward(given.double())
+    torch.testing.assert_close(weight.grad.double(), w.grad, rtol=1e-2, atol=2e-2)
+
+
 def test_densenet_really_cannot_take_28_pixels():
     with torch.device("meta"):
         theirs = models.densenet121(weights=None, num_classes=10)

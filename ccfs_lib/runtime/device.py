@@ -3,13 +3,14 @@
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import nn
 
 from ccfs_lib.errors import InputError
 from ccfs_lib.runtime import portable as portability
+from ccfs_lib.runtime.bfloat16 import ByFloat32
 
 
 def device(portable: bool, asked: str | None = None) -> str:
@@ -78,11 +79,20 @@ def arithmetic(portable: bool) -> Iterator[None]:
                 torch.backends.mkldnn.enabled = before
 
 
-def cast(device: str | torch.device, precision: str):
-    """Autocast to bfloat16 where the recipe asks; weights and losses stay float32."""
-    return torch.autocast(
-        torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"
-    )
+@contextmanager
+def cast(device: str | torch.device, precision: str) -> Iterator[None]:
+    """Autocast to bfloat16 where the recipe asks; weights and losses stay float32.
+
+    A CPU that has no such products, and any CPU in a portable experiment, forms them
+    in float32: `bfloat16.ByFloat32`.
+    """
+    kind, asked = torch.device(device).type, precision == "bf16"
+    rounding = asked and kind == "cpu" and (is_portable() or not has_bf16(kind))
+    with (
+        torch.autocast(kind, torch.bfloat16, enabled=asked),
+        ByFloat32() if rounding else nullcontext(),
+    ):
+        yield
 
 
 def has_bf16(device: str | torch.device) -> bool:
