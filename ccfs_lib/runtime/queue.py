@@ -51,6 +51,7 @@ def drain(
     `time.monotonic()` from which a waiting job is not begun. Raises what the generator
     raises, and TimeUp for the deadline.
     """
+    memory.keep_freed()
     queue = here()
     if queue is not None:
         return queue.submit(Job(make, device, label, deadline)).result()
