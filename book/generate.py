@@ -20,7 +20,7 @@ from pages import ROOT, Page, declared, experiment, manifest, pages
 import ccfs_lib
 from ccfs_lib import paper
 from ccfs_lib.errors import InputError
-from ccfs_lib.experiment import SCALES, motivation, preset
+from ccfs_lib.experiment import SCALES, preset, section3
 
 PACKAGE = Path(ccfs_lib.__file__).parent
 # Hard-label methods first, then those that learn from a teacher; see book/method.md.
@@ -71,7 +71,7 @@ def filed(name: str, root: Path) -> str:
     """Return the name under which a declared run's results are filed."""
     run = declared(root)[name]
     if run.get("notebooks") == ["12_order"]:  # another kind of run: SelMatch's
-        return motivation(**run["parameters"]).run
+        return section3.from_notebook(run["parameters"]).run
     return experiment(name, root).run
 
 

@@ -123,15 +123,26 @@ def _measured(experiment: Experiment, names) -> list[str]:
     return found
 
 
-def _portions(experiment: Experiment, names) -> list[float]:
-    """Distilled portions that a chapter varies; [] for its usual ones."""
-    found = []
-    for name in _names("alphas", names):
+def numbers(parameter: str, given, kind: type = float) -> list:
+    """Read a parameter that holds numbers with spaces between them, or one number.
+
+    kind: float or int. Raises InputError naming what is none.
+    """
+    found, what = [], "whole number" if kind is int else "number"
+    one = isinstance(given, int | float) and not isinstance(given, bool)
+    for name in _names(parameter, str(given) if one else given):
         try:
-            found.append(float(name))
+            found.append(kind(name))
         except ValueError:
-            raise InputError(f"alphas has {name!r}, which is no number") from None
-        checked("alphas", replace, experiment, alpha=found[-1])
+            raise InputError(f"{parameter} has {name!r}, which is no {what}") from None
+    return found
+
+
+def _portions(experiment: Experiment, given) -> list[float]:
+    """Distilled portions that a chapter varies; [] for its usual ones."""
+    found = numbers("alphas", given)
+    for alpha in found:
+        checked("alphas", replace, experiment, alpha=alpha)
     return found
 
 

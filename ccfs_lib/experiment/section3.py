@@ -15,7 +15,7 @@ from ccfs_lib.arms import SECTION3
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import names, presets
 from ccfs_lib.experiment.matching import EXPERTS, ExpertRecipe, Matching
-from ccfs_lib.experiment.notebook import check_parts, given
+from ccfs_lib.experiment.notebook import check_parts, given, numbers
 from ccfs_lib.experiment.recipes import (
     STRICT,
     Fraction,
@@ -201,32 +201,60 @@ SHORTHANDS = {
 }
 
 
+# Chapter 12's own parameters: what it compares beside the run that is named.
+COMPARED = ("ipcs", "betas")
+
+
 def from_notebook(namespace: dict) -> Motivation:
     """Validate a notebook's parameters, as `experiment.from_notebook`; no torch yet."""
     known = {f.name for kind in (Motivation, Experiment) for f in fields(kind)}
-    values = given(namespace, (known | set(SHORTHANDS)) - {"experiment"})
+    known |= {*SHORTHANDS, *COMPARED}
+    values = given(namespace, known - {"experiment"})
+    ipcs, betas = (values.pop(name, "") for name in COMPARED)
     needs = ("selected", "distilled")
     if values.get("ipc") == 1:  # no alpha splits one image
         phases = values.get("curricula", preset().curricula)
         check_parts(replace(preset(), ipc=1, alpha=1.0, curricula=phases), needs)
     run = motivation(**values)
     check_parts(run.experiment, needs)
+    ladder(run, ipcs), windows(run, betas)
     settle(run.experiment.portable)
     return run
 
 
-def ladder(run: Motivation) -> list[Motivation]:
-    """List the run at half its IPC, at its own and at twice as much: Figure 2(a)."""
-    runs, ipc = [], run.experiment.ipc
-    for n in (ipc // 2, ipc, 2 * ipc):
-        try:
-            runs.append(replace(run, experiment=run.experiment.changed(ipc=n)))
-        except ValueError:  # nothing left to distil, or no image more in a class
-            continue
-    return runs
+def ladder(run: Motivation, ipcs: str = "") -> list[Motivation]:
+    """List the run at several IPC: Figure 2(a).
+
+    ipcs: with spaces between them; "": half the run's, its own and twice as many, where
+    these can be made. The run's own is among them. Raises InputError for what is not.
+    """
+    e = run.experiment
+    asked = numbers("ipcs", ipcs, int)
+    usual = [] if asked else [n for n in (e.ipc // 2, 2 * e.ipc) if _possible(run, n)]
+    sizes = sorted({*asked, *usual, e.ipc})
+    return [_sized(run, n) for n in sizes]
 
 
-def windows(run: Motivation) -> list[Motivation]:
-    """List the run at other starting points of the window: Figure 2(b)."""
-    betas = sorted({0.2, 0.4, 0.6, 0.8, run.beta})
-    return [replace(run, beta=beta) for beta in betas]
+def _sized(run: Motivation, ipc: int) -> Motivation:
+    try:
+        return replace(run, experiment=run.experiment.changed(ipc=ipc))
+    except ValueError as error:
+        raise InputError(f"ipcs has {ipc}: {error}") from None
+
+
+def _possible(run: Motivation, ipc: int) -> bool:
+    """Check that something is left to distil, and that a class has as many images."""
+    try:
+        return bool(_sized(run, ipc))
+    except InputError:
+        return False
+
+
+def windows(run: Motivation, betas: str = "") -> list[Motivation]:
+    """List the run at several starting points of the window: Figure 2(b).
+
+    betas: with spaces between them; "": 0.2, 0.4, 0.6, 0.8. The run's own is among
+    them. Raises InputError for what is no fraction.
+    """
+    starts = {run.beta, *(numbers("betas", betas) or (0.2, 0.4, 0.6, 0.8))}
+    return [checked("betas", replace, run, beta=beta) for beta in sorted(starts)]

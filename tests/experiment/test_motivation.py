@@ -146,6 +146,27 @@ def test_the_ladder_and_the_windows_are_of_one_setting():
     ]
     # Half of 8 leaves 2 real images for 3 phases: that step is left out.
     assert [m.experiment.ipc for m in ladder(motivation(ipc=8))] == [8, 16]
+    assert [m.experiment.ipc for m in ladder(base, "8 30")] == [8, 20, 30]
+    assert [m.beta for m in windows(base, "0.7 0")] == [0, 0.6, 0.7]
+    for values in ({"ipcs": 12, "betas": 0.3}, {"ipcs": "12", "betas": "0.3"}):
+        assert section3.from_notebook(values) == base
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"ipcs": "10 many"}, "ipcs has 'many', which is no whole number"),
+        ({"ipcs": "10.5"}, "ipcs has '10.5', which is no whole number"),
+        ({"ipcs": "10 1"}, "ipcs has 1: alpha is 0.6, but alpha x ipc"),
+        ({"betas": "early"}, "betas has 'early', which is no number"),
+        ({"betas": "0.4 1.5"}, "betas is 1.5: "),
+        ({"betas": [0.4]}, "betas is [0.4], but must be "),
+    ],
+)
+def test_what_is_compared_is_checked_with_the_parameters(given, told):
+    with pytest.raises(InputError) as error:
+        section3.from_notebook(given)
+    assert told in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
