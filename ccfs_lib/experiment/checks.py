@@ -183,6 +183,12 @@ def _score(e) -> None:
             f"score is {e.score!r}, but nobody published scores of {e.dataset}; "
             "allowed are 'forgetting', 'logits', a file's path and module:function"
         )
+    if e.score == "logits" and not e.alpha:
+        raise InputError(
+            "score is 'logits', those of the current filter, but with alpha 0 phase 1 "
+            "has no filter: take another score, or alpha from "
+            f"{least_alpha(e.ipc)} to 1"
+        )
     if e.score in SCORES or e.score.endswith((".npy", ".npz")):
         return
     if plugins.named(e.score):

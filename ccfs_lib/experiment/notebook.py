@@ -102,10 +102,10 @@ def _check_phase(experiment: Experiment, phase) -> None:
         raise InputError(f"phase is {phase!r}, but must be a whole number 1 to {last}")
 
 
-def _names(parameter: str, names) -> list[str]:
+def _names(parameter: str, names, what: str = "names") -> list[str]:
     if not isinstance(names, str):
         raise InputError(
-            f"{parameter} is {names!r}, but must be names with spaces between them"
+            f"{parameter} is {names!r}, but must be {what} with spaces between them"
         )
     return names.split()
 
@@ -130,7 +130,7 @@ def numbers(parameter: str, given, kind: type = float) -> list:
     """
     found, what = [], "whole number" if kind is int else "number"
     one = isinstance(given, int | float) and not isinstance(given, bool)
-    for name in _names(parameter, str(given) if one else given):
+    for name in _names(parameter, str(given) if one else given, f"{what}s"):
         try:
             found.append(kind(name))
         except ValueError:

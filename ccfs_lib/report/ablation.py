@@ -72,8 +72,6 @@ def scores(experiment: Experiment) -> list[Variant]:
         "forgetting of the teacher alone": {"score": "forgetting", "score_runs": 1},
         "logits of the current filter": {"score": "logits"},
     }
-    if not experiment.distilled:  # alpha 0: no first filter, so no logits of it
-        del named["logits of the current filter"]
     variants = _variants(experiment, {name: (how, None) for name, how in named.items()})
     # Where a file holds the counts, two more trainings on all data are left out.
     published = variants[0].name == "forgetting, published"
