@@ -186,8 +186,7 @@ def _score(e) -> None:
     if e.score == "logits" and not e.alpha:
         raise InputError(
             "score is 'logits', those of the current filter, but with alpha 0 phase 1 "
-            "has no filter: take another score, or alpha from "
-            f"{least_alpha(e.ipc)} to 1"
+            "has no filter: take another score, or a larger alpha"
         )
     if e.score in SCORES or e.score.endswith((".npy", ".npz")):
         return

@@ -124,10 +124,12 @@ def _measured(experiment: Experiment, names) -> list[str]:
 
 
 def numbers(parameter: str, given, kind: type = float) -> list:
-    """Read a parameter that holds numbers with spaces between them, or one number.
+    """Read a parameter that holds numbers with spaces between them, or one; or None.
 
     kind: float or int. Raises InputError naming what is none.
     """
+    if given is None:
+        return []
     found, what = [], "whole number" if kind is int else "number"
     one = isinstance(given, int | float) and not isinstance(given, bool)
     for name in _names(parameter, str(given) if one else given, f"{what}s"):

@@ -237,7 +237,9 @@ def ladder(run: Motivation, ipcs: str = "") -> list[Motivation]:
 
 def _sized(run: Motivation, ipc: int) -> Motivation:
     try:
-        return replace(run, experiment=run.experiment.changed(ipc=ipc))
+        made = replace(run, experiment=run.experiment.changed(ipc=ipc))
+        _ = made.run  # at the paper's scale only cells of SelMatch's have a name
+        return made
     except ValueError as error:
         raise InputError(f"ipcs has {ipc}: {error}") from None
 

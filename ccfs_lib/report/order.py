@@ -179,29 +179,41 @@ def answer(rows: pandas.DataFrame, over: pandas.DataFrame) -> Text:
         if verdict(_at(over, beta)) == HOLDS
     ]
     levels = _levels(over, "beta")
-    calm = steadiness(over)
     first, final = (float(rows[k].astype(float).mean()) for k in ("first", "final"))
+    sizes = _levels(rows, "ipc")
+    many = len(sizes) > 1
+    where = "mean over " + count(len(sizes), "IPC setting")
+    if not many:
+        where = f"at {_named('ipc', sizes[0])}"
     tables = [
         f"{_named('ipc', n)}: {interval(_level(rows, n, 'ccfs-mtt', 'selmatch'))}"
         f"{_part(rows, n, 'ccfs-mtt')}"
-        for n in _levels(rows, "ipc")
+        for n in sizes
     ]
     return finding(
-        f"{text}: reverse {MINUS} SelMatch, mean over "
-        f"{count(len(_levels(rows, 'ipc')), 'IPC setting')}, is {interval(whole)}.",
-        "The two steps, as means over IPC: " + "; ".join(steps) + ". The paper has "
+        f"{text}: reverse {MINUS} SelMatch, {where}, is {interval(whole)}.",
+        f"The two steps{', as means over IPC' * many}: " + "; ".join(steps) + ". The paper has "
         f"{_printed('two-shot-mean')} for two-shot over SelMatch and "
         f"{_printed('reverse-mean')} for reverse, on CIFAR-100.",
         f"Over the windows, reverse is clearly ahead at {len(clear)} of {len(levels)}"
         + (f" ({listed(clear)})" if clear else "")
-        + ". Reverse depends less on the start of the window: "
-        f"**{decided(calm)}** (spread of SelMatch's accuracy minus that of reverse: "
-        f"{interval(calm)}).",
+        + "."
+        + (_calm(over) if len(levels) > 1 else ""),
         f"CCFS on MTT {MINUS} SelMatch (Table 10). " + "; ".join(tables) + ".",
         _short(rows),
         f"Matching changed the loss from {plain(first, 2)} to {plain(final, 2)}, "
         "means of the first and of the last tenth of the iterations over the rows of "
         "this chapter.",
+    )
+
+
+def _calm(over: pandas.DataFrame) -> str:
+    """Say whether reverse depends less on the start of the window."""
+    calm = steadiness(over)
+    return (
+        " Reverse depends less on the start of the window: "
+        f"**{decided(calm)}** (spread of SelMatch's accuracy minus that of reverse: "
+        f"{interval(calm)})."
     )
 
 

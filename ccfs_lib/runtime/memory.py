@@ -1,6 +1,7 @@
 """Memory: freed tensors are kept, and a batch that did not fit is told what does."""
 
 import ctypes
+import os
 import resource
 from collections.abc import Callable
 from functools import cache
@@ -26,15 +27,25 @@ KEPT = {-1: 2**30, -2: 2**26, -3: 2**25}
 
 @cache
 def keep_freed() -> None:
-    """Let the CPU's allocator keep up to a GiB of what a training step has freed.
+    """Let the CPU's allocator keep what a training step frees, until `release`.
 
     glibc hands large blocks back at once, and the system clears the next step's pages
-    anew: 5 to 15 % of a small network's time. Nothing happens without glibc.
+    anew: 5 to 15 % of a small network's time. Nothing happens without glibc, or where
+    the environment has settings of glibc's own (MALLOC_...).
     """
+    if any(name.startswith("MALLOC_") for name in os.environ):
+        return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     for parameter, value in KEPT.items():
         if mallopt is not None:
             mallopt(parameter, value)
+
+
+def release() -> None:
+    """Hand back to the system what `keep_freed` kept."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 class OutOfMemory(InputError):
@@ -97,6 +108,7 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         torch.cuda.empty_cache()
         return torch.cuda.mem_get_info(device)[0]
+    release()
     lines = Path("/proc/meminfo").read_text().splitlines()
     kib = next(int(line.split()[1]) for line in lines if line.startswith("MemAvail"))
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]

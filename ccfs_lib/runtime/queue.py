@@ -51,14 +51,18 @@ def drain(
     `time.monotonic()` from which a waiting job is not begun. Raises what the generator
     raises, and TimeUp for the deadline.
     """
-    memory.keep_freed()
+    if torch.device(device).type == "cpu":
+        memory.keep_freed()
     queue = here()
     if queue is not None:
         return queue.submit(Job(make, device, label, deadline)).result()
     if Queue.current is not None and Queue.current.thread is threading.current_thread():
         return finished(make())  # on the stream of the job that asks
-    with own_stream(device):
-        return finished(make())
+    try:
+        with own_stream(device):
+            return finished(make())
+    finally:
+        memory.release()
 
 
 def here() -> "Queue | None":

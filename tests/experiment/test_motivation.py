@@ -552,6 +552,10 @@ def test_tables_tell_sets_that_are_not_full():
     said = str(order.answer(rows, over)).replace("\xa0", " ")
     assert "+2.5]; IPC 20: +6.1" in said and "] (set 90 % full)." in said
     assert "lacks most: reverse 80 % and CCFS on MTT 90 % of the budget" in said
+    # One start, and one IPC, leave nothing to vary.
+    alone = over[over["beta"] == over["beta"].min()]
+    said = str(order.answer(rows[rows["ipc"] == 10], alone)).replace("\xa0", " ")
+    assert "SelMatch, at IPC 10, is" in said and "depends less" not in said
     full = str(order.answer(made_up("ipc", OVER_IPC), over))
     assert " full" not in full
 

@@ -92,6 +92,17 @@ def test_operands_results_and_gradients_are_rounded(monkeypatch):
         assert torch.equal(found.grad, wanted.to(torch.bfloat16).float())
 
 
+def test_what_autocast_leaves_alone_is_left_alone(monkeypatch):
+    monkeypatch.setattr(device, "has_bf16", lambda _: False)
+    a, b = torch.tensor([[3, 257]]), torch.tensor([[1], [1000]])
+    with device.cast("cpu", "bf16"):
+        assert (a @ b).item() == 257003
+        assert (a.double() @ b.double()).item() == 257003
+        assert (a.float() @ b.float()).dtype == torch.bfloat16
+        with torch.autocast("cpu", enabled=False):
+            assert (a.float() @ b.float()).item() == 257003
+
+
 @pytest.mark.parametrize("name", ["convnet-8-16", "resnet10-w4"])
 def test_a_training_is_that_of_bfloat16(digits, name, monkeypatch):
     some = digits[0].subset(range(150))
