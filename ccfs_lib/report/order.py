@@ -181,10 +181,10 @@ def answer(rows: pandas.DataFrame, over: pandas.DataFrame) -> Text:
     levels = _levels(over, "beta")
     first, final = (float(rows[k].astype(float).mean()) for k in ("first", "final"))
     sizes = _levels(rows, "ipc")
-    many = len(sizes) > 1
-    where = "mean over " + count(len(sizes), "IPC setting")
-    if not many:
-        where = f"at {_named('ipc', sizes[0])}"
+    where, means = f"at {_named('ipc', sizes[0])}", ""
+    if len(sizes) > 1:
+        where = f"mean over {count(len(sizes), 'IPC setting')}"
+        means = ", as means over IPC"
     tables = [
         f"{_named('ipc', n)}: {interval(_level(rows, n, 'ccfs-mtt', 'selmatch'))}"
         f"{_part(rows, n, 'ccfs-mtt')}"
@@ -192,7 +192,7 @@ def answer(rows: pandas.DataFrame, over: pandas.DataFrame) -> Text:
     ]
     return finding(
         f"{text}: reverse {MINUS} SelMatch, {where}, is {interval(whole)}.",
-        f"The two steps{', as means over IPC' * many}: " + "; ".join(steps) + ". The paper has "
+        f"The two steps{means}: {'; '.join(steps)}. The paper has "
         f"{_printed('two-shot-mean')} for two-shot over SelMatch and "
         f"{_printed('reverse-mean')} for reverse, on CIFAR-100.",
         f"Over the windows, reverse is clearly ahead at {len(clear)} of {len(levels)}"
