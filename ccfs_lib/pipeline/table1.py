@@ -224,7 +224,7 @@ class Table1Pipeline:
     def trained(
         self, built: Built, protocol: str, seed: int, stages: Pipeline | None = None
     ) -> Artefact:
-        """Train on a set by a protocol of `table1.PROTOCOLS`.
+        """Train on a set by a protocol of `table1.Row`.
 
         stages: whose test split judges, default this one's.
         """
