@@ -12,7 +12,7 @@ from dataclasses import fields
 import torch
 
 from ccfs_lib import networks, results
-from ccfs_lib.claims.compare import VERDICTS, few, verdict  # noqa: F401  words of chapters
+from ccfs_lib.claims.compare import few, verdict
 from ccfs_lib.claims.written import ends
 from ccfs_lib.claims.written import signed as signed
 from ccfs_lib.experiment import datasets, preset, presets
