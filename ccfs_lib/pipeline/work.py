@@ -10,11 +10,11 @@ from functools import partial
 
 from ccfs_lib import coresets, cost
 from ccfs_lib.cost import Size, Stage
-from ccfs_lib.experiment import Experiment, condense, cudd
+from ccfs_lib.experiment import Experiment, cudd
 from ccfs_lib.experiment import table1 as recipes
 from ccfs_lib.experiment.budget import ENOUGH, EVALUATION_SWEEPS
 from ccfs_lib.pipeline.oracle import grid_step
-from ccfs_lib.pipeline.sets import CONDENSER, condenser, cudd_recipe
+from ccfs_lib.pipeline.sets import CONDENSED, CONDENSER, condenser, cudd_recipe
 from ccfs_lib.pipeline.table1 import Table1Pipeline
 from ccfs_lib.select import quotas
 from ccfs_lib.table1 import SHARED, Row
@@ -132,10 +132,9 @@ def _recovered(t, e, published=False) -> list[Stage]:
 def _condensed(method: str, t, e, published=False) -> list[Stage]:
     """Count the passes of all iterations; not `published`: of the budget's."""
     # The released numbers are what other data sets have, too.
-    theirs = {"dsa": condense.dsa, "dm": condense.dm}[method]("cifar10", e.ipc)
-    recipe = theirs if published else condenser(t, method)
+    make, forwards = CONDENSED[method]
+    recipe = make("cifar10", e.ipc) if published else condenser(t, method)
     one = recipe.passes(t.train.num_classes, e.ipc, min(t.train.class_sizes))
-    forwards = {"dsa": 12, "dm": 3}[method]
     return [Stage("images", recipe.iterations * one, forwards, CONDENSER)]
 
 
