@@ -18,7 +18,7 @@ from ccfs_lib.curriculum import PhaseRecord, TrainFilter
 from ccfs_lib.data import ImageSet
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment.recipes import rounded_down
-from ccfs_lib.select import candidates, coarse_to_fine
+from ccfs_lib.select import among, candidates, coarse_to_fine
 from ccfs_lib.selmatch import window
 
 # What an image counts for that no run ever learned. "hardest": Toneva's infinity;
@@ -71,10 +71,7 @@ def forgetting(
     as in DeepCore: nothing else gives the 30.7 % that Table 1 has for it. Warnings and
     errors as in `coarse_to_fine`.
     """
-    if never_learned not in NEVER_LEARNED:
-        raise InputError(
-            f"never_learned is {never_learned!r}, but must be one of {NEVER_LEARNED}"
-        )
+    among("never_learned", never_learned, NEVER_LEARNED)
     if never_learned == "easiest":
         runs = [(events, np.ones(len(events), bool)) for events, _ in runs]
     return hardest(labels, scores.forgetting(runs), quota)

@@ -132,18 +132,13 @@ def timed(todo: list[Stage], side: int, device: str = "cpu") -> dict[str, float]
     # What only looks is timed apart: a backward pass is dearer than two forward ones.
     kinds = {s.name: (s.network, s.forwards > 1, s.precision) for s in todo}
     rates = {
-        kind: _rate(kind[0], side, device, *kind[1:]) for kind in set(kinds.values())
+        kind: rate(kind[0], side, device, *kind[1:]) for kind in set(kinds.values())
     }
     return {s.name: s.work / rates[kinds[s.name]] for s in todo}
 
 
-def rate(network: str, side: int, device: str) -> float:
-    """Measure forward images per second in training steps; of one core, on a CPU."""
-    return _rate(network, side, device)
-
-
 @cache
-def _rate(
+def rate(
     name: str,
     size: int,
     device: str,

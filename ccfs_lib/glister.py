@@ -20,7 +20,7 @@ from torch import nn
 
 from ccfs_lib.data import ImageSet
 from ccfs_lib.errors import InputError
-from ccfs_lib.select import ShortfallWarning, candidates
+from ccfs_lib.select import ShortfallWarning, among, candidates, check_whole
 from ccfs_lib.train import predict
 
 # How far the chosen images move the weights before the next one is chosen. "mean": one
@@ -168,10 +168,8 @@ def _with_one(layer: LastLayer) -> np.ndarray:
 
 
 def _check(train, validation, quota, eta, update) -> None:
-    if isinstance(quota, bool) or not isinstance(quota, (int, np.integer)) or quota < 0:
-        raise InputError(f"quota is {quota!r}, but must be a whole number from 0")
-    if update not in UPDATES:
-        raise InputError(f"update is {update!r}, but must be one of {UPDATES}")
+    check_whole("quota", quota)
+    among("update", update, UPDATES)
     if not 0 < eta < np.inf:
         raise InputError(f"eta is {eta!r}, but must be a positive number")
     for name in ("logits", "features"):

@@ -247,9 +247,7 @@ def devices(folder: Path, run: str) -> list[str]:
     return sorted(names)
 
 
-def provenance(
-    device: "str | torch.device", command: str | None = None, **extra
-) -> dict:
+def provenance(device: "str | torch.device", command: str | None = None) -> dict:
     """Say how a cell was measured: versions, hardware, code revision, UTC time.
 
     device: where it ran. `dirty` says that the library differs from `revision`. No
@@ -275,7 +273,6 @@ def provenance(
         "threads": torch.get_num_threads(),
         "command": command,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        **extra,
     }
 
 

@@ -47,7 +47,7 @@ def coarse_to_fine(
     difficulty = checked_difficulty(difficulty, labels)
     check_whole("quota", quota)
     check_whole("seed", seed)
-    _among("fine", fine, FINE)
+    among("fine", fine, FINE)
     mask = candidates(labels, predictions, excluded, teacher_predictions, coarse)
     ranked = ranking(labels, mask, difficulty, fine, seed)
     chosen = [np.empty(0, np.int64)]
@@ -71,7 +71,7 @@ def candidates(
     Arguments as in `coarse_to_fine`; raises InputError for wrong shapes, labels,
     indices or names, and for a mask of 0 and 1 in place of the indices `excluded`.
     """
-    _among("coarse", coarse, COARSE)
+    among("coarse", coarse, COARSE)
     labels = checked_labels(labels)
     # Eq. 5: D_mis^j = {(x, y) outside D_real^{1:j-1} with phi_j(x) != y}.
     wrong = _same_length("predictions", predictions, labels) != labels
@@ -105,7 +105,7 @@ def ranking(labels, candidates, difficulty, fine=FINE[0], seed: int = 0) -> np.n
     highest, ties to the lower index, and "random" is a permutation drawn from `seed`.
     Raises InputError as `coarse_to_fine`, and for candidates that are no such mask.
     """
-    _among("fine", fine, FINE)
+    among("fine", fine, FINE)
     labels = checked_labels(labels)
     difficulty = checked_difficulty(difficulty, labels)
     check_whole("seed", seed)
@@ -189,7 +189,8 @@ def check_whole(name: str, value, least: int = 0) -> None:
         )
 
 
-def _among(name: str, value, allowed: tuple[str, ...]) -> None:
+def among(name: str, value, allowed: tuple[str, ...]) -> None:
+    """Raise InputError unless the value is one of those that are allowed."""
     if value not in allowed:
         raise InputError(f"{name} is {value!r}, but must be one of {allowed}")
 

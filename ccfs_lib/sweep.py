@@ -51,13 +51,11 @@ def sweep(
     Raises InputError for an unknown arm, for what is no Experiment, or a negative
     number of workers.
     """
-    from ccfs_lib.pipeline import Pipeline
-
     several = _several(experiments, Experiment, "experiments")
     for e, arm in product(several, arms):
         parse(arm, e)
     deadline = _deadline(time_limit)
-    pipelines = [Pipeline(e, deadline=deadline) for e in several]
+    pipelines = [_pipeline(e, deadline) for e in several]
     how = {"workers": workers, "threads": threads, "command": command, "again": again}
     return _queue(pipelines, arms, _Sweep, **how)
 
@@ -76,13 +74,13 @@ def match(
     arms: of `experiment.section3.ARMS`. Workers, limit, what is filed, results and
     errors as for `sweep`; an expert and a cell are one worker's work each.
     """
-    from ccfs_lib.pipeline.section3 import Section3Pipeline, known
+    from ccfs_lib.pipeline.section3 import known
 
     several = _several(motivations, Motivation, "motivations")
     for arm in arms:
         known(arm)
     deadline = _deadline(time_limit)
-    pipelines = [Section3Pipeline(m, deadline=deadline) for m in several]
+    pipelines = [_pipeline(m, deadline) for m in several]
     how = {"workers": workers, "command": command, "again": again}
     return _queue(pipelines, arms, _Match, **how)
 
@@ -100,6 +98,14 @@ def _deadline(limit: float | None) -> float | None:
 
 def _settings(pipeline) -> Experiment | Motivation:
     return getattr(pipeline, "motivation", pipeline.experiment)
+
+
+def _pipeline(settings: Experiment | Motivation, deadline: float | None):
+    from ccfs_lib.pipeline import Pipeline, Section3Pipeline
+
+    # Linux's monotonic clock is one for all processes, so a deadline can travel.
+    kind = Pipeline if isinstance(settings, Experiment) else Section3Pipeline
+    return kind(settings, deadline=deadline)
 
 
 def _queue(
@@ -130,7 +136,7 @@ def _queue(
             # What every cell needs comes first: workers would wait for each other.
             for pipeline, names in left.items():
                 work.prepare(pool, pipeline, names)
-            _measured(pool, work.cell, cells, command, again)
+            _measured(pool, cells, command, again)
     paths = (results_path(_settings(p), arm) for p, arm in product(pipelines, arms))
     return list(dict.fromkeys(paths))
 
@@ -188,13 +194,6 @@ class _Sweep:
         tasks = [(_recover, per_class, n) for n in pipeline.recover.batches(per_class)]
         run_all(pool, shared, tasks, "recover", "batch")
 
-    @staticmethod
-    def cell(experiment: Experiment, deadline: float | None, arm: str, seed: int):
-        """Compute one cell into the store, where `measure` finds its stages."""
-        from ccfs_lib.pipeline import Pipeline
-
-        Pipeline(experiment, deadline=deadline).evaluate(arm, seed)
-
 
 class _Match:
     """The same of a run of Section 3."""
@@ -218,15 +217,8 @@ class _Match:
         experts = [(_expert, number) for number in range(pipeline.motivation.experts)]
         run_all(pool, shared, experts, "experts", "expert")
 
-    @staticmethod
-    def cell(motivation: Motivation, deadline: float | None, arm: str, seed: int):
-        """Compute one cell of Section 3."""
-        from ccfs_lib.pipeline.section3 import Section3Pipeline
 
-        Section3Pipeline(motivation, deadline=deadline).evaluate(arm, seed)
-
-
-def _measured(pool: Executor, compute, cells: dict, command, again: bool) -> None:
+def _measured(pool: Executor, cells: dict, command, again: bool) -> None:
     """Give every cell to the pool; file its row as soon as it is there.
 
     cells: pipeline -> arms and seeds.
@@ -236,30 +228,30 @@ def _measured(pool: Executor, compute, cells: dict, command, again: bool) -> Non
         settings = _settings(pipeline)
         whose[settings] = pipeline
         deadline = pipeline.trainings.deadline
-        tasks += [(compute, settings, deadline, arm, seed) for arm, seed in some]
+        tasks += [(_cell, settings, deadline, arm, seed) for arm, seed in some]
     for (_, settings, _, arm, seed), _ in completed(pool, (), tasks, "sweep", "cell"):
         whose[settings].measure(arm, command, [seed], again)
 
 
+def _cell(
+    settings: Experiment | Motivation, deadline: float | None, arm: str, seed: int
+) -> None:
+    """Compute one cell into the store, where `measure` finds its stages."""
+    _pipeline(settings, deadline).evaluate(arm, seed)
+
+
 def _squeeze(experiment: Experiment, deadline: float | None, seed: int) -> None:
     """Train one network on all data; seed 0 is the teacher."""
-    from ccfs_lib.pipeline import Pipeline
-
-    Pipeline(experiment, deadline=deadline).squeeze.run(seed)
+    _pipeline(experiment, deadline).squeeze.run(seed)
 
 
 def _recover(
     experiment: Experiment, deadline: float | None, per_class: int, number: int
 ) -> None:
     """Recover one batch of images into the store."""
-    from ccfs_lib.pipeline import Pipeline
-
-    # Linux's monotonic clock is one for all processes, so a deadline can travel.
-    Pipeline(experiment, deadline=deadline).recover.batch(per_class, number)
+    _pipeline(experiment, deadline).recover.batch(per_class, number)
 
 
 def _expert(motivation: Motivation, deadline: float | None, number: int) -> None:
     """Train one expert into the store."""
-    from ccfs_lib.pipeline.section3 import Section3Pipeline
-
-    Section3Pipeline(motivation, deadline=deadline).experts(range(number, number + 1))
+    _pipeline(motivation, deadline).experts(range(number, number + 1))

@@ -23,10 +23,6 @@ from ccfs_lib.experiment.settings import Setting
 from ccfs_lib.runtime import plugins
 from ccfs_lib.runtime.workers import completed, executor, is_shared, worker_count
 
-# selmatch: hard labels (soft ones where a method has its own), SelMatch's evaluation.
-# teacher: distillation by CCFS's teacher and recipe. squeeze: the teacher's training.
-# bps: the teacher, and the recipe of BPS (`recipes.BPS`).
-PROTOCOLS = ("selmatch", "teacher", "squeeze", "bps")
 SHARED = "teacher"  # of the second panel
 Panel = Literal["published", "teacher"]
 PANELS: tuple[Panel, ...] = ("published", "teacher")
@@ -41,6 +37,9 @@ class Row:
     name: str  # as in data/paper/table01.csv
     title: str
     family: Literal["real", "distilled", "both", "all"]  # images of its set
+    # selmatch: hard labels (soft ones where a method has its own), SelMatch's
+    # evaluation. teacher: distillation by CCFS's teacher and recipe. squeeze: the
+    # teacher's training. bps: the teacher, and the recipe of BPS (`recipes.BPS`).
     protocol: Literal["selmatch", "teacher", "squeeze", "bps"]
     # What other rows need, too, and is computed first: squeeze (teacher, counted
     # scores), recover (images by CDA), experts.
@@ -260,12 +259,10 @@ def run(
     TimeUp, again and what is filed: as for `sweep.sweep`. Raises InputError as
     `parse_all`.
     """
-    from ccfs_lib.pipeline.table1 import Table1Pipeline
-
     asked = parse_all(rows)
     worker_count(workers, False)
     deadline = None if time_limit is None else time.monotonic() + time_limit
-    table = Table1Pipeline(experiment, choices, deadline=deadline)
+    table = _table(experiment, choices, deadline)
     job = _Run(table, asked, panels, command, say, again)
     job.check()
     tasks = job.tasks()
@@ -373,25 +370,25 @@ class _Run:
         if sentence:
             return self.fail(row, sentence)
         t, how = self.table, (self.command, [seed], self.again)
-        if sentence := _sentence(lambda: t.measure(row, protocol, *how)):
+        if sentence := _sentence(t.measure, row, protocol, *how):
             return self.fail(row, sentence)
         self.paths[t.path(row, protocol)] = None
 
 
-def _share(experiment, choices, deadline, stage: str, *which: int) -> str:
-    """Compute what several rows need into the store; a row that fails tells why."""
+def _table(experiment, choices, deadline):
     from ccfs_lib.pipeline.table1 import Table1Pipeline
 
-    table = Table1Pipeline(experiment, choices, deadline=deadline)
-    return _sentence(lambda: table.share(stage, *which))
+    return Table1Pipeline(experiment, choices, deadline=deadline)
+
+
+def _share(experiment, choices, deadline, stage: str, *which: int) -> str:
+    """Compute what several rows need into the store; a row that fails tells why."""
+    return _sentence(_table(experiment, choices, deadline).share, stage, *which)
 
 
 def _built(experiment, choices, deadline, row: Row) -> str:
     """Build the first set of a user's function; "", or a sentence why there is none."""
-    from ccfs_lib.pipeline.table1 import Table1Pipeline
-
-    table = Table1Pipeline(experiment, choices, deadline=deadline)
-    return _sentence(lambda: table.built(row, 0))
+    return _sentence(_table(experiment, choices, deadline).built, row, 0)
 
 
 def _windows(table, tasks: list[tuple]) -> list[tuple]:
@@ -413,23 +410,20 @@ def _windows(table, tasks: list[tuple]) -> list[tuple]:
 def _window(experiment, choices, deadline, protocol: str, beta, seed) -> str:
     """Train on a window of the oracle; its row tells what it lacks."""
     from ccfs_lib.pipeline.oracle import Oracle
-    from ccfs_lib.pipeline.table1 import Table1Pipeline
 
-    table = Table1Pipeline(experiment, choices, deadline=deadline)
-    return _sentence(lambda: Oracle(table, protocol).trained(beta, seed))
+    oracle = Oracle(_table(experiment, choices, deadline), protocol)
+    return _sentence(oracle.trained, beta, seed)
 
 
 def _cell(experiment, choices, deadline, row: Row, protocol: str, seed: int) -> str:
     """Compute one number; return "", or the sentence that says why there is none."""
-    from ccfs_lib.pipeline.table1 import Table1Pipeline
-
-    table = Table1Pipeline(experiment, choices, deadline=deadline)
-    return _sentence(lambda: table.evaluate(row, protocol, seed))
+    table = _table(experiment, choices, deadline)
+    return _sentence(table.evaluate, row, protocol, seed)
 
 
-def _sentence(compute) -> str:
+def _sentence(compute, *what) -> str:
     try:
-        compute()
+        compute(*what)
     except FAILED as error:
         return str(error)
     return ""

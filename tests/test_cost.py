@@ -35,7 +35,7 @@ def test_distilled_only_has_no_phases():
 
 def test_seconds_are_work_over_rate(monkeypatch):
     experiment = preset("digits")
-    monkeypatch.setattr(cost, "_rate", lambda *_: 100.0)
+    monkeypatch.setattr(cost, "rate", lambda *_: 100.0)
     found = cost.seconds(experiment)
     for stage in cost.stages(experiment):
         assert found[stage.name] == stage.work / 100
@@ -45,7 +45,7 @@ def test_seconds_are_work_over_rate(monkeypatch):
 @pytest.mark.parametrize("training", [True, False])
 def test_rate_is_measured(training, precision):
     threads = torch.get_num_threads()
-    assert 1 < cost._rate("convnet-8", 8, "cpu", training, precision) < 1e8
+    assert 1 < cost.rate("convnet-8", 8, "cpu", training, precision) < 1e8
     assert torch.get_num_threads() == threads
 
 
@@ -68,7 +68,7 @@ def test_a_whole_step_is_timed_of_as_many_images_as_take_a_second(name, images):
 
 def test_what_looks_and_what_trains_are_timed_apart(monkeypatch):
     rate = {True: 100.0, False: 1000.0}
-    monkeypatch.setattr(cost, "_rate", lambda *a: rate[a[3]] * (1 + (a[4] == "bf16")))
+    monkeypatch.setattr(cost, "rate", lambda *a: rate[a[3]] * (1 + (a[4] == "bf16")))
     experiment = preset("digits")
     found = cost.seconds(experiment)
     for stage in cost.stages(experiment):

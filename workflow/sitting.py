@@ -334,7 +334,7 @@ def calibrate(items: list[Item], most: int, seconds: float = 5.0) -> float:
         return 1.0
     size = e.image_size or cost.size(e).side
     # Forward images; a step has four.
-    alone = cost._rate(e.network, size, _device(), True, e.recipe.precision)
+    alone = cost.rate(e.network, size, _device(), True, e.recipe.precision)
     how = e.network, size, e.recipe.batch_size, e.recipe.precision, most, seconds
     return max(4 * measured(*how) / alone, 0.1)
 

@@ -38,6 +38,7 @@ from ccfs_lib.statistics import (
 if TYPE_CHECKING:
     import pandas
 
+BySeed = Sequence[tuple[int, float]]
 # CCFS of another run, that with alpha 0 and all else equal: `claims.ladder` adds it.
 ALPHA0 = "ccfs-alpha0"
 # Titles of the arms, in the order of the tables.
@@ -56,13 +57,17 @@ FILES = ("score", "ccfs_score", "teacher_from")
 SETTINGS |= {"beta", "start", "matcher", "experts", "expert", "matching"}
 
 
+def few(d: Difference) -> bool:
+    """Return whether a difference has no interval, for its number of seeds."""
+    return math.isnan(d.half) or min(d.n_a, d.n_b) < FEW
+
+
 def verdict(d: Difference) -> str:
     """Return one of VERDICTS for "left is higher": does the interval exclude zero?
 
     An interval that touches zero, and fewer seeds than FEW, stay open.
     """
-    few = min(d.n_a, d.n_b) < FEW
-    if few or math.isnan(d.half) or abs(d.mean) <= d.half:
+    if few(d) or abs(d.mean) <= d.half:
         return OPEN
     return HOLDS if d.mean > 0 else FAILS
 
@@ -208,12 +213,15 @@ def change(a: Difference, b: Difference) -> Difference:
 
     Without a common seed there is no interval.
     """
-    here, there = dict(a.by_seed), dict(b.by_seed)
+    return paired(a.by_seed, b.by_seed) or difference([a.mean], [b.mean], paired=True)
+
+
+def paired(here: BySeed, there: BySeed) -> Difference | None:
+    """Compare values by seed, here - there; None without a common seed."""
+    here, there = dict(here), dict(there)
     seeds = sorted({*here} & {*there})
-    if not seeds:
-        return difference([a.mean], [b.mean], paired=True)
     pair = [here[seed] for seed in seeds], [there[seed] for seed in seeds]
-    return difference(*pair, paired=True)
+    return difference(*pair, paired=True) if seeds else None
 
 
 def over_teachers(runs: Sequence[Difference]) -> Difference:

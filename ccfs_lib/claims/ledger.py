@@ -19,7 +19,6 @@ from ccfs_lib.claims.pairs import Pairs, pairs_of, runs, sampled
 from ccfs_lib.claims.written import written
 from ccfs_lib.experiment.budget import ENOUGH
 from ccfs_lib.statistics import (
-    FEW,
     Difference,
     Extreme,
     difference,
@@ -311,7 +310,7 @@ def _fixed(fixed: list[float], parts: int) -> str:
 
 def _ends(d: Difference) -> tuple[float, float, float]:
     """Return mean and both ends of an interval; few seeds have them at infinity."""
-    half = math.inf if math.isnan(d.half) or d.n_a < FEW else d.half
+    half = math.inf if compare.few(d) else d.half
     return d.mean, d.mean - half, d.mean + half
 
 

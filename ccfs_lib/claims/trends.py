@@ -6,6 +6,7 @@ over IPC or beta needs runs that are equal in all else.
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -61,33 +62,23 @@ def _table(
     return pandas.DataFrame(lines, columns=[*first])
 
 
-def _each(left: str, right: str, over: str):
-    """Return pairs(rows) of: one arm is higher than another at every value."""
-
-    def pairs(rows: pandas.DataFrame) -> list[Pair]:
-        """List the two arms' rows at every value; none below two values."""
-        result = []
-        levels = _levels(rows, over, (left, right))
-        for level in levels if len(levels) > 1 else []:
-            part = rows[rows[over] == level]
-            both = [(a, _values(part, a)) for a in (left, right)]
-            result.append(tuple(_table(part, values, a) for a, values in both))
-        return result
-
-    return pairs
+def _each(left: str, right: str, over: str, rows: pandas.DataFrame) -> list[Pair]:
+    """List pairs of: one arm is higher at every value; none below two values."""
+    result = []
+    levels = _levels(rows, over, (left, right))
+    for level in levels if len(levels) > 1 else []:
+        part = rows[rows[over] == level]
+        both = [(a, _values(part, a)) for a in (left, right)]
+        result.append(tuple(_table(part, values, a) for a, values in both))
+    return result
 
 
-def _mean(left: str, right: str, over: str = "ipc"):
-    """Return pairs(rows) of a claim about the mean difference over a setting."""
-
-    def pairs(rows: pandas.DataFrame) -> list[Pair]:
-        """List one pair of means over the values; none below two values."""
-        levels = _levels(rows, over, (left, right))
-        if len(levels) < 2:
-            return []
-        return [tuple(_over(rows, arm, over, levels).mean for arm in (left, right))]
-
-    return pairs
+def _mean(left: str, right: str, rows: pandas.DataFrame) -> list[Pair]:
+    """List one pair of means over the IPC settings; none below two of them."""
+    levels = _levels(rows, "ipc", (left, right))
+    if len(levels) < 2:
+        return []
+    return [tuple(_over(rows, arm, "ipc", levels).mean for arm in (left, right))]
 
 
 class _Over(NamedTuple):
@@ -106,63 +97,51 @@ def _over(rows: pandas.DataFrame, arm: str, over: str, levels: list) -> _Over:
     return _Over(*(_table(part, s, arm, **settings) for s in both), wide)
 
 
-def _steady(calm: str, other: str, over: str = "beta"):
-    """Return pairs(rows) of: one arm depends less on a setting than the other."""
-
-    def pairs(rows: pandas.DataFrame) -> list[Pair]:
-        """List one pair of standard deviations, points; none below three values."""
-        levels = _levels(rows, over, (calm, other))
-        if len(levels) < 3:
-            return []
-        return [tuple(_over(rows, arm, over, levels).spread for arm in (other, calm))]
-
-    return pairs
+def _steady(calm: str, other: str, rows: pandas.DataFrame) -> list[Pair]:
+    """List one pair of standard deviations over beta; none below three windows."""
+    levels = _levels(rows, "beta", (calm, other))
+    if len(levels) < 3:
+        return []
+    return [tuple(_over(rows, arm, "beta", levels).spread for arm in (other, calm))]
 
 
-def _grows(arms: tuple[str, ...], base: str, over: str = "ipc"):
-    """Return pairs(rows) of: the mean gain of some arms grows (slope per doubling)."""
+def _grows(arms: tuple[str, ...], base: str, rows: pandas.DataFrame) -> list[Pair]:
+    """List one pair: slopes of the mean gain of `arms` per doubled IPC, and zeros.
 
-    def pairs(rows: pandas.DataFrame) -> list[Pair]:
-        """List one pair, slopes of the gain and zeros; none below three values."""
-        levels = _levels(rows, over, (*arms, base))
-        if len(levels) < 3:
-            return []
-        values = [_over(rows, arm, over, levels).values for arm in arms]
-        gain = sum(values) / len(values) - _over(rows, base, over, levels).values
-        gain = gain.dropna()
-        x = np.log2(np.array(levels, float))
-        slopes = pandas.Series(
-            [np.polyfit(x, line, 1)[0] for line in gain.to_numpy(float)], gain.index
-        )
-        settings = {over: np.nan, "levels": tuple(levels)}
-        both = (slopes, arms), (slopes * 0, (base,))
-        return [tuple(_table(rows, s, *names, **settings) for s, names in both)]
-
-    return pairs
+    None below three IPC settings.
+    """
+    levels = _levels(rows, "ipc", (*arms, base))
+    if len(levels) < 3:
+        return []
+    values = [_over(rows, arm, "ipc", levels).values for arm in arms]
+    gain = sum(values) / len(values) - _over(rows, base, "ipc", levels).values
+    gain = gain.dropna()
+    x = np.log2(np.array(levels, float))
+    slopes = pandas.Series(
+        [np.polyfit(x, line, 1)[0] for line in gain.to_numpy(float)], gain.index
+    )
+    settings = {"ipc": np.nan, "levels": tuple(levels)}
+    both = (slopes, arms), (slopes * 0, (base,))
+    return [tuple(_table(rows, s, *names, **settings) for s, names in both)]
 
 
-def _rises(*names: str):
-    """Return pairs(rows) of: figures of CCFS rise from every phase to the next.
+def _rises(names: tuple[str, ...], rows: pandas.DataFrame) -> list[Pair]:
+    """List pairs of: figures of CCFS rise from every phase (right) to the next (left).
 
     A lowest difficulty of 0 in every seed of two phases is left out: of counts and
     C-scores 0 is the least, so neither phase can have picked an easier image.
     """
-
-    def pairs(rows: pandas.DataFrame) -> list[Pair]:
-        """List a pair per two neighbouring phases: (later, earlier)."""
-        result = []
-        for name in names:
-            series = []
-            while (column := f"phases.{len(series) + 1}.{name}") in rows:
-                series.append(_values(rows, CCFS, column))
-            series = [s for s in series if len(s)]  # other runs may have more phases
-            for earlier, later in pairwise(series):
-                if name == "low" and not (earlier.any() or later.any()):
-                    continue
-                result.append(tuple(_table(rows, s, CCFS) for s in (later, earlier)))
-        return result
-
-    return pairs
+    result = []
+    for name in names:
+        series = []
+        while (column := f"phases.{len(series) + 1}.{name}") in rows:
+            series.append(_values(rows, CCFS, column))
+        series = [s for s in series if len(s)]  # other runs may have more phases
+        for earlier, later in pairwise(series):
+            if name == "low" and not (earlier.any() or later.any()):
+                continue
+            result.append(tuple(_table(rows, s, CCFS) for s in (later, earlier)))
+    return result
 
 
 def _harder(rows: pandas.DataFrame) -> list[Pair]:
@@ -188,33 +167,35 @@ def _networks(rows: pandas.DataFrame) -> list[Pair]:
         return []
     cda = rows[rows["distillation.method"] == "cda"]
     # The filters' network is the default, and defaults are not filed.
-    return _each(CCFS, "distilled", LEARNER)(cda.fillna({LEARNER: ""}))
+    return _each(CCFS, "distilled", LEARNER, cda.fillna({LEARNER: ""}))
 
 
 LEARNER = "evaluation_network"
-PHASES = "figures of two phases of CCFS"
+PHASES, TWO = "figures of two phases of CCFS", "two IPC settings"
 TRENDS = {
-    "two-shot-mean": Trend("ipc", _mean("two-shot", "selmatch"), "two IPC settings"),
-    "reverse-mean": Trend("ipc", _mean("reverse", "selmatch"), "two IPC settings"),
+    "two-shot-mean": Trend("ipc", partial(_mean, "two-shot", "selmatch"), TWO),
+    "reverse-mean": Trend("ipc", partial(_mean, "reverse", "selmatch"), TWO),
     "two-shot-max": Trend(
-        "ipc", _each("two-shot", "selmatch", "ipc"), "two IPC settings", most=True
+        "ipc", partial(_each, "two-shot", "selmatch", "ipc"), TWO, True
     ),
     "reverse-max": Trend(
-        "ipc", _each("reverse", "selmatch", "ipc"), "two IPC settings", most=True
+        "ipc", partial(_each, "reverse", "selmatch", "ipc"), TWO, True
     ),
     "variants-gain-grows": Trend(
-        "ipc", _grows(("two-shot", "reverse"), "selmatch"), "three IPC settings"
+        "ipc",
+        partial(_grows, ("two-shot", "reverse"), "selmatch"),
+        "three IPC settings",
     ),
     "reverse-every-beta": Trend(
-        "beta", _each("reverse", "selmatch", "beta"), "two windows"
+        "beta", partial(_each, "reverse", "selmatch", "beta"), "two windows"
     ),
     "reverse-stable-beta": Trend(
-        "beta", _steady("reverse", "selmatch"), "three windows"
+        "beta", partial(_steady, "reverse", "selmatch"), "three windows"
     ),
-    "filter-train-accuracy-rises": Trend("", _rises("train"), PHASES),
-    "filter-test-accuracy-rises": Trend("", _rises("test"), PHASES),
-    "difficulty-mean-rises": Trend("", _rises("mean"), PHASES),
-    "difficulty-bounds-rise": Trend("", _rises("low", "high"), PHASES),
+    "filter-train-accuracy-rises": Trend("", partial(_rises, ("train",)), PHASES),
+    "filter-test-accuracy-rises": Trend("", partial(_rises, ("test",)), PHASES),
+    "difficulty-mean-rises": Trend("", partial(_rises, ("mean",)), PHASES),
+    "difficulty-bounds-rise": Trend("", partial(_rises, ("low", "high")), PHASES),
     "ccfs-over-cda-on-five-networks": Trend(
         LEARNER, _networks, "CCFS and its distilled images on two networks"
     ),

@@ -108,6 +108,15 @@ def forecast_matching(
     return lines
 
 
+def stored(stage, *arguments) -> bool:
+    """Whether a stage finds all that it asks for in a `ReadOnlyStore`."""
+    try:
+        stage(*arguments)
+    except Missing:
+        return False
+    return True
+
+
 def _scored(pipeline: Section3Pipeline, seconds: float, counted: set) -> Line:
     squeeze, parts = pipeline.squeeze, pipeline.experiment.part(*TEACHER)
     missing = [seed for seed in squeeze.seeds if not squeeze.has(seed)]
@@ -118,12 +127,8 @@ def _scored(pipeline: Section3Pipeline, seconds: float, counted: set) -> Line:
 
 
 def _experts(pipeline: Section3Pipeline, seconds: float, counted: set) -> Line:
-    total, missing = pipeline.motivation.experts, []
-    for number in range(total):
-        try:
-            pipeline.experts(range(number, number + 1))
-        except Missing:
-            missing.append(number)
+    total = pipeline.motivation.experts
+    missing = [n for n in range(total) if not stored(pipeline.experts, range(n, n + 1))]
     identity = store_key(pipeline.expert_identity)
     new = [n for n in missing if (identity, n) not in counted]
     counted |= {(identity, n) for n in new}
@@ -140,12 +145,8 @@ def _matched(
     seeds, done = pipeline.experiment.seeds, len(known)
     if done == seeds:
         return _as_filed(arm, known)
-    for seed in sorted(set(range(seeds)) - known):
-        try:
-            pipeline.evaluate(arm, seed)
-        except Missing:
-            continue
-        done += 1
+    left = sorted(set(range(seeds)) - known)
+    done += sum(stored(pipeline.evaluate, arm, seed) for seed in left)
     filters = {"selmatch": 0, "ccfs-mtt": pipeline.experiment.curricula}.get(arm, 2)
     cell = seconds["matching"] + filters * seconds["filter"] + seconds["evaluation"]
     return Line(arm, done, seeds, (seeds - done) * cell)
@@ -223,11 +224,7 @@ class _Forecast:
         # The stages themselves are asked, not a list of keys: the key of a second
         # filter holds the images that the first one chose.
         self.store.trainings = 0
-        try:
-            stage(*arguments)
-        except Missing:
-            return False
-        return True
+        return stored(stage, *arguments)
 
     def _arm(self, arm: str, known: set[int]) -> Line:
         done, seconds = len(known), 0.0

@@ -1,11 +1,11 @@
 """The command that measures Table 1, and its price beforehand."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import tyro
 
-from ccfs_lib.commands.options import command_options, declared
+from ccfs_lib.commands.options import command_options, declared, grid
 from ccfs_lib.commands.run import Long, afford, check, command
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment.settings import checked
@@ -74,6 +74,5 @@ class Table1(Long):
 
     def choices(self) -> Choices:
         """Return what was asked for of `table1.Choices`."""
-        given = {f.name: getattr(self.open, f.name) for f in fields(self.open)}
-        values = {name: value for name, value in given.items() if value is not None}
-        return checked("", Choices, **values)
+        (given,) = grid(vars(self.open), self.open.grids)
+        return self.open.make(**given)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from ccfs_lib import cost
-from ccfs_lib.commands.forecast import Line, text
+from ccfs_lib.commands.forecast import Line, stored, text
 from ccfs_lib.cost import Stage
 from ccfs_lib.experiment import Experiment
 from ccfs_lib.pipeline.oracle import Oracle
@@ -136,7 +136,7 @@ def _oracle(t, row: Row, protocol: str, known: set[int]) -> Line:
     oracle = Oracle(t, protocol)
     seeds = t.experiment.seeds
     done = sum(
-        seed in known or _stored(t.evaluate, row, protocol, seed)
+        seed in known or stored(t.evaluate, row, protocol, seed)
         for seed in range(seeds)
     )
     each = sum(
@@ -146,7 +146,7 @@ def _oracle(t, row: Row, protocol: str, known: set[int]) -> Line:
     )
     left = 0
     if done < seeds:
-        left = sum(not _stored(oracle.trained, *which) for which in oracle.trainings())
+        left = sum(not stored(oracle.trained, *which) for which in oracle.trainings())
     seconds, name = left * each / len(oracle.betas), f"{row.name} {protocol}"
     return Line(name, done, seeds, seconds, filed=len(known) == seeds)
 
@@ -164,7 +164,7 @@ def _shared(t, row: Row, stage: Stage) -> Line:
     if stage.name == "experts":
         run = t.section3(row.name)
         parts = range(run.motivation.experts)
-        done = sum(_stored(run.experts, range(n, n + 1)) for n in parts)
+        done = sum(stored(run.experts, range(n, n + 1)) for n in parts)
     else:
         parts = squeeze.seeds if stage.name == "scores" else squeeze.seeds[:1]
         done = sum(squeeze.has(seed) for seed in parts)
@@ -179,9 +179,9 @@ def _cell(t, row: Row, protocol: str, known: set[int], own: float) -> Line:
     """
     seeds, done, built = t.experiment.seeds, 0, 0
     for seed in range(seeds):
-        done += seed in known or _stored(t.evaluate, row, protocol, seed)
+        done += seed in known or stored(t.evaluate, row, protocol, seed)
         if row.name != "full":  # its evaluation is all of it
-            built += seed in known or _stored(t.built, row, seed)
+            built += seed in known or stored(t.built, row, seed)
     each = _seconds(t, _evaluation(t, row, protocol))
     return Line(
         f"{row.name} {protocol}",
@@ -206,11 +206,3 @@ def _evaluation(t, row: Row, protocol: str) -> Stage:
 
 def _seconds(t, stage: Stage) -> float:
     return cost.timed([stage], t.train.image_size, t.device)[stage.name]
-
-
-def _stored(stage, *arguments) -> bool:
-    try:
-        stage(*arguments)
-    except Missing:
-        return False
-    return True

@@ -115,9 +115,7 @@ def write_folder(
     return root
 
 
-def read_folder(
-    root: str | Path, classes: tuple[str, ...], per_class: int, name: str = "distilled"
-) -> ImageSet:
+def read_folder(root: str | Path, classes: tuple[str, ...], per_class: int) -> ImageSet:
     """Read the first `per_class` images of each class of somebody's distilled folder.
 
     Folders are of the class whose name they have, or whose number they end in (see
@@ -150,7 +148,7 @@ def read_folder(
                 f"{folder} holds an image of {tuple(odd[0].shape[1:])} pixels, but "
                 f"others of {root} have {tuple(images[0].shape[1:])}"
             )
-    return ImageSet(name, torch.stack(images), torch.tensor(labels), classes)
+    return ImageSet("distilled", torch.stack(images), torch.tensor(labels), classes)
 
 
 def first_image(root: str | Path, classes: tuple[str, ...]) -> torch.Tensor:

@@ -14,13 +14,12 @@ from ccfs_lib.experiment.datasets import (
     SMALLEST_CLASS,
 )
 from ccfs_lib.experiment.matching import ExpertRecipe, Matching
-from ccfs_lib.experiment.notebook import from_notebook, given
+from ccfs_lib.experiment.notebook import from_notebook
 from ccfs_lib.experiment.recipes import (
     BPS,
     STRICT,
     Count,
     Distillation,
-    Fraction,
     LateRecipe,
     Positive,
     Recipe,
@@ -54,7 +53,6 @@ __all__ = [
     "Distillation",
     "Experiment",
     "ExpertRecipe",
-    "Fraction",
     "LateRecipe",
     "Matching",
     "Motivation",
@@ -64,7 +62,6 @@ __all__ = [
     "checked",
     "essential",
     "from_notebook",
-    "given",
     "motivation",
     "preset",
 ]

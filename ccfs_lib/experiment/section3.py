@@ -93,7 +93,6 @@ class Motivation:
                 f"alpha is {e.alpha:g}, but must leave at least one distilled image "
                 f"per class: with ipc {e.ipc} take alpha from {least_alpha(e.ipc)} to 1"
             )
-
         if self.ccfs_score:
             self._check_ranking()
 
@@ -165,14 +164,11 @@ def motivation(dataset: str = "digits", scale: str = "", **changes) -> Motivatio
         if name in changes:
             value = {field: changes.pop(name)}
             usual[part] = checked(name, replace, usual[part], **value)
-    known = {f.name for f in fields(Motivation)}
-    shared = {k: changes.pop(k, v) for k, v in usual.items() if k not in known} | {
-        k: v for k, v in changes.items() if k not in known
-    }
-    usual = {k: v for k, v in usual.items() if k in known}
-    usual |= {k: v for k, v in changes.items() if k in known}
+    known, values = {f.name for f in fields(Motivation)}, usual | changes
+    shared = {k: v for k, v in values.items() if k not in known}
+    own = {k: v for k, v in values.items() if k in known}
     experiment = _experiment(dataset, scale, shared)
-    return checked("", Motivation, experiment=experiment, **usual)
+    return checked("", Motivation, experiment=experiment, **own)
 
 
 def _experiment(dataset: str, scale: str, shared: dict) -> Experiment:

@@ -157,11 +157,9 @@ class Section3Pipeline:
 
     def window(self) -> Window:
         """What "selmatch" keeps and where all three settings begin to distil."""
-        m, e = self.motivation, self.experiment
-        if self.difficulty is None:
-            raise InputError("score is 'logits', but a window needs a score beforehand")
+        m, e, score = self.motivation, self.experiment, self.squeeze.ranked
         labels = self.train.labels.numpy()
-        return selmatch.window(labels, self.difficulty, e.ipc, e.alpha, m.beta, m.start)
+        return selmatch.window(labels, score, e.ipc, e.alpha, m.beta, m.start)
 
     def fits(self, run: Motivation) -> bool:
         """Say whether the window of a run stays within every class of these images."""

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from ccfs_lib.pipeline.table1 import Table1Pipeline
 
 CONDENSER = "convnet-in"  # of DSA and DM: without batch norm, as published
+# Their recipes, and the worth of a pass: a way back through a gradient, or plain.
+CONDENSED = {"dsa": (condense.dsa, 12), "dm": (condense.dm, 3)}
 
 
 @dataclass(frozen=True)
@@ -166,10 +168,9 @@ def _condensed(method: str, t: "Table1Pipeline", seed: int) -> Built:
 
 def condenser(t: "Table1Pipeline", method: str):
     """Return the recipe of "dsa" or "dm", its iterations cut to the budget."""
-    e, size = t.experiment, min(t.train.class_sizes)
-    recipe = {"dsa": condense.dsa, "dm": condense.dm}[method](e.dataset, e.ipc)
-    passes = recipe.passes(t.train.num_classes, e.ipc, size)
-    forwards = {"dsa": 12, "dm": 3}[method]  # a way back through a gradient, or plain
+    e, (make, forwards) = t.experiment, CONDENSED[method]
+    recipe = make(e.dataset, e.ipc)
+    passes = recipe.passes(t.train.num_classes, e.ipc, min(t.train.class_sizes))
     count = t.cut(recipe.iterations, passes, forwards, CONDENSER)
     recipe = replace(recipe, iterations=count)
     if method == "dsa" and count == 1:  # at IPC 50, one iteration is 50 matches

@@ -263,6 +263,13 @@ class Squeeze:
         rated = scores.load(file, labels)[members(labels, e.classes)]
         return rated if t.kept is None else rated[t.kept]
 
+    @property
+    def ranked(self) -> np.ndarray:
+        """`difficulty`; InputError for one that only a filter has."""
+        if self.difficulty is None:
+            raise InputError("score is 'logits', but a window needs a score beforehand")
+        return self.difficulty
+
     def _rated(self) -> np.ndarray:
         """Difficulty by the user's function, called once and kept."""
         e, t = self.experiment, self.trainings

@@ -14,7 +14,6 @@ import numpy as np
 from ccfs_lib import arms, cost, results
 from ccfs_lib import table1 as rows
 from ccfs_lib.distill.pixels import Space
-from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Experiment, presets
 from ccfs_lib.experiment import table1 as recipes
 from ccfs_lib.experiment.budget import within
@@ -86,9 +85,7 @@ class Table1Pipeline:
     @property
     def difficulty(self) -> np.ndarray:
         """CCFS's score; InputError for one that only a filter has."""
-        if self.pipeline.difficulty is None:
-            raise InputError("score is 'logits', but a window needs a score beforehand")
-        return self.pipeline.difficulty
+        return self.pipeline.squeeze.ranked
 
     def section3(self, method: str) -> Section3Pipeline:
         """The run of "selmatch", "mtt" or "datm", its iterations cut to the budget."""
@@ -224,7 +221,7 @@ class Table1Pipeline:
     def trained(
         self, built: Built, protocol: str, seed: int, stages: Pipeline | None = None
     ) -> Artefact:
-        """Train on a set by a protocol of `table1.PROTOCOLS`.
+        """Train on a set by a protocol of `table1.Row`.
 
         stages: whose test split judges, default this one's.
         """

@@ -77,7 +77,7 @@ def oracle_window(t: "Table1Pipeline") -> None:
         )
     run = recipes.windowed(e)
     if run.experiment.score != "forgetting":
-        _with_score(t.beside(Section3Pipeline, run).difficulty)
+        _ = t.beside(Section3Pipeline, run).squeeze.ranked
     labels = t.train.labels.numpy()
     coresets.grid(labels, e.ipc)
     try:
@@ -86,11 +86,6 @@ def oracle_window(t: "Table1Pipeline") -> None:
         raise InputError(
             f"{error} without the {100 * recipes.HELD:g} % that are held out"
         ) from None
-
-
-def _with_score(difficulty) -> None:
-    if difficulty is None:
-        raise InputError("score is 'logits', but a window needs a score beforehand")
 
 
 def self_evolved(t: "Table1Pipeline") -> None:

@@ -6,14 +6,15 @@ training on the finished set. Scores from files were paid for by others.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from ccfs_lib import coresets, cost
 from ccfs_lib.cost import Size, Stage
-from ccfs_lib.experiment import Experiment, condense, cudd
+from ccfs_lib.experiment import Experiment, cudd
 from ccfs_lib.experiment import table1 as recipes
 from ccfs_lib.experiment.budget import ENOUGH, EVALUATION_SWEEPS
 from ccfs_lib.pipeline.oracle import grid_step
-from ccfs_lib.pipeline.sets import CONDENSER, condenser, cudd_recipe
+from ccfs_lib.pipeline.sets import CONDENSED, CONDENSER, condenser, cudd_recipe
 from ccfs_lib.pipeline.table1 import Table1Pipeline
 from ccfs_lib.select import quotas
 from ccfs_lib.table1 import SHARED, Row
@@ -128,33 +129,25 @@ def _recovered(t, e, published=False) -> list[Stage]:
     return [teacher(t, e), _recovery(t, e, e.ipc)]
 
 
-def _condensed(method: str):
-    def stages(t, e, published=False) -> list[Stage]:
-        """Count the passes of all iterations; not `published`: of the budget's."""
-        # The released numbers are what other data sets have, too.
-        theirs = {"dsa": condense.dsa, "dm": condense.dm}[method]("cifar10", e.ipc)
-        recipe = theirs if published else condenser(t, method)
-        one = recipe.passes(t.train.num_classes, e.ipc, min(t.train.class_sizes))
-        forwards = {"dsa": 12, "dm": 3}[method]
-        return [Stage("images", recipe.iterations * one, forwards, CONDENSER)]
-
-    return stages
+def _condensed(method: str, t, e, published=False) -> list[Stage]:
+    """Count the passes of all iterations; not `published`: of the budget's."""
+    # The released numbers are what other data sets have, too.
+    make, forwards = CONDENSED[method]
+    recipe = make("cifar10", e.ipc) if published else condenser(t, method)
+    one = recipe.passes(t.train.num_classes, e.ipc, min(t.train.class_sizes))
+    return [Stage("images", recipe.iterations * one, forwards, CONDENSER)]
 
 
-def _matched(method: str):
-    def stages(t, e, published=False) -> list[Stage]:
-        """Count experts and matching, for SelMatch its scores as well."""
-        run = t.section3(method).motivation
-        if published:
-            m, epochs = recipes.published_work(e, method)
-            expert = replace(run.expert, epochs=epochs)
-            count = recipes.EXPERT_COUNT
-            run = replace(run, matching=m, expert=expert, experts=count)
-        every = cost.matching(run, Size.of(t.train, t.test))
-        scores = _scores(t, e) if method == "selmatch" else []
-        return [*scores, *(s for s in every if s.name in ("experts", "matching"))]
-
-    return stages
+def _matched(method: str, t, e, published=False) -> list[Stage]:
+    """Count experts and matching, for SelMatch its scores as well."""
+    run = t.section3(method).motivation
+    if published:
+        m, epochs = recipes.published_work(e, method)
+        expert = replace(run.expert, epochs=epochs)
+        run = replace(run, matching=m, expert=expert, experts=recipes.EXPERT_COUNT)
+    every = cost.matching(run, Size.of(t.train, t.test))
+    scores = _scores(t, e) if method == "selmatch" else []
+    return [*scores, *(s for s in every if s.name in ("experts", "matching"))]
 
 
 def _cudd(t, e, published=False) -> list[Stage]:
@@ -174,12 +167,12 @@ KINDS = {
     "glister": _glister,
     "oracle-window": _oracle,
     "self-evolved": _self_evolved,
-    "dsa": _condensed("dsa"),
-    "dm": _condensed("dm"),
-    "mtt": _matched("mtt"),
+    "dsa": partial(_condensed, "dsa"),
+    "dm": partial(_condensed, "dm"),
+    "mtt": partial(_matched, "mtt"),
     "sre2l": _recovered,
-    "datm": _matched("datm"),
-    "selmatch": _matched("selmatch"),
+    "datm": partial(_matched, "datm"),
+    "selmatch": partial(_matched, "selmatch"),
     "cda": _recovered,
     "cudd": _cudd,
     "ccfs": _ccfs,

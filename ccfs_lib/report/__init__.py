@@ -41,10 +41,9 @@ from ccfs_lib.report import (
 from ccfs_lib.report import distillation as recover
 from ccfs_lib.report import teacher as squeeze
 from ccfs_lib.report.gallery import samples
-from ccfs_lib.report.text import Text, finding, stamp, table, verdict
+from ccfs_lib.report.text import stamp
 
 __all__ = [
-    "Text",
     "ablation",
     "answers",
     "arms",
@@ -55,7 +54,6 @@ __all__ = [
     "evidence",
     "explorer",
     "fair",
-    "finding",
     "forest",
     "inside",
     "order",
@@ -70,12 +68,10 @@ __all__ = [
     "squeeze",
     "stamp",
     "strategies",
-    "table",
     "table1",
     "teacher",
     "trajectories",
     "transfer",
     "unsaid",
-    "verdict",
     "worth",
 ]

@@ -182,12 +182,7 @@ def passes(rows: pandas.DataFrame, variant: Variant) -> str:
 
 def dots(rows: pandas.DataFrame, variants: Sequence[Variant]):
     """Draw every variant: seeds, mean and interval."""
-    lines = []
-    for variant in variants:
-        points = values(rows, variant.name)
-        last = summary(points)
-        aside = plus_minus(last)
-        lines.append(Line(variant.name, last.mean, last.half, points, "blue", aside))
+    lines = [Line.of(v.name, values(rows, v.name)) for v in variants]
     return intervals(lines, "test accuracy (%)", {}, most=100)
 
 

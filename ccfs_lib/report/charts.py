@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.patches import Rectangle
 from scipy.optimize import isotonic_regression
 
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend, note, short
-from ccfs_lib.report.text import DASH, plain
+from ccfs_lib.report.text import DASH, plain, plus_minus
 from ccfs_lib.statistics import FEW, summary
 
 LETTERS = 57  # of 10.5 points, as many as a figure is wide
@@ -83,7 +84,7 @@ def confusion(labels: np.ndarray, answers: np.ndarray, classes: Sequence[str]):
 def _cell(ax, x, y, value, right: bool, worst) -> None:
     """Write a number in a cell; a mistake that rounds to zero stays empty."""
     if right:
-        ax.add_patch(_square(x, y))
+        ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color="#EBEEF0", lw=0))
     # One digit below one percent, where a mistake would round to nothing.
     digits = 1 if value < 1 and not right else 0
     text = f"{value:.{digits}f}"
@@ -91,12 +92,6 @@ def _cell(ax, x, y, value, right: bool, worst) -> None:
         white = not right and value > 0.7 * worst
         colour = "white" if white else PALETTE["ink"]
         ax.text(x, y, text, ha="center", va="center", fontsize=9, color=colour)
-
-
-def _square(x, y):
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((x - 0.5, y - 0.5), 1, 1, color="#EBEEF0", lw=0)
 
 
 @dataclass(frozen=True)
@@ -114,6 +109,12 @@ class Line:
     def __post_init__(self):
         if 0 < len(self.points) < FEW:
             object.__setattr__(self, "half", np.nan)
+
+    @classmethod
+    def of(cls, label: str, points: Sequence[float], colour="blue", digits=1) -> "Line":
+        """Return the line of these values, mean and interval written beside it."""
+        s = summary(points)
+        return cls(label, s.mean, s.half, points, colour, plus_minus(s, digits))
 
 
 @drawn

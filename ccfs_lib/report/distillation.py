@@ -7,6 +7,7 @@ of crops). Both terms of that loss are measured here, on real images as well.
 
 import numpy as np
 import torch
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from ccfs_lib.augment import crop_boxes
@@ -25,7 +26,6 @@ from ccfs_lib.report.style import (
     whole_numbers,
 )
 from ccfs_lib.report.text import MINUS, Text, plus_minus, table
-from ccfs_lib.statistics import summary
 
 # The same kinds in the same colours in both charts; noise is grey.
 COLOURS = {"recovered": "orange", "real, training": "blue", "real, test": "green"}
@@ -52,7 +52,7 @@ def schedule(image: Tensor, recipe: Distillation):
         ax.imshow(enlarged(image[None])[0], extent=(0, side, side, 0))
         for top, left, height, width in boxes.tolist():
             box = {"ec": PALETTE["orange"], "fc": "none", "lw": 1.6}
-            ax.add_patch(_rectangle(left, top, width, height, box))
+            ax.add_patch(Rectangle((left, top), width, height, **box))
         # A margin, or a box along the border would lose half of its line.
         ax.set(xticks=[], yticks=[], xlim=(-0.4, side + 0.4), ylim=(side + 0.4, -0.4))
         ax.spines[:].set_visible(False)
@@ -67,12 +67,6 @@ def schedule(image: Tensor, recipe: Distillation):
     whole_numbers(low, "x")
     low.grid(axis="y")
     return figure
-
-
-def _rectangle(x, y, width, height, style):
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((x, y), width, height, **style)
 
 
 def beside(train: ImageSet, recovered: ImageSet, each: int = COLUMNS // 2):
@@ -145,9 +139,6 @@ def distance_chart(distances: dict[str, list[float]]):
     distances: kind -> distances, from `probe.distances`, in the loss's unit. Only
     ratios between the kinds mean anything: the unit grows with layers and channels.
     """
-    lines = []
-    for kind, values in distances.items():
-        s = summary(values)
-        aside, colour = plus_minus(s), COLOURS.get(kind, "grey")
-        lines.append(Line(kind, s.mean, s.half, values, colour, aside))
+    kinds = distances.items()
+    lines = [Line.of(kind, each, COLOURS.get(kind, "grey")) for kind, each in kinds]
     return intervals(lines, "distance to the teacher's batch-norm statistics", {})

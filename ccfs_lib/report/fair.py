@@ -80,12 +80,11 @@ def ranking(by_set: Scored) -> Text:
 
 def dots(by_set: Scored):
     """Draw LRS and ARS of every set: seeds, mean, interval."""
-    lines = []
-    for name in SCORES[3:]:
-        for arm, by_score in by_set.items():
-            s, colour = summary(by_score[name]), BY_NAME[arm].colour
-            label, aside = f"{name}, {NAMES[arm]}", plus_minus(s, 3)
-            lines.append(Line(label, s.mean, s.half, by_score[name], colour, aside))
+    lines = [
+        Line.of(f"{name}, {NAMES[arm]}", by_score[name], BY_NAME[arm].colour, 3)
+        for name in SCORES[3:]
+        for arm, by_score in by_set.items()
+    ]
     # The score of a set that equals random images and loses nothing without labels.
     return intervals(
         lines,

@@ -4,7 +4,7 @@ Read from results files (`ccfs_lib.claims.ladder`); a line per run shows which o
 differences are the same everywhere, and which change with the run.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pandas
@@ -69,9 +69,14 @@ def named(run: pandas.Series) -> str:
 
 def alike(found: Iterable[Measured]) -> list[list[Measured]]:
     """Group what was measured with the same data and network, teacher by teacher."""
-    groups: dict[tuple, list[Measured]] = {}
-    for one in found:
-        groups.setdefault((place(one.run), one.run["network"]), []).append(one)
+    return by_key(found, lambda one: (place(one.run), one.run["network"]))
+
+
+def by_key(items: Iterable, key: Callable) -> list[list]:
+    """Group items with equal key(item), in the order in which the keys come up."""
+    groups: dict = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
     return list(groups.values())
 
 

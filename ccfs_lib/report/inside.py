@@ -6,6 +6,7 @@ accuracy and its candidates, which are all images, are left out.
 """
 
 from collections.abc import Sequence
+from itertools import permutations
 
 import numpy as np
 
@@ -147,6 +148,7 @@ def whole_set(stages, runs: Runs):
 def overlaps(stages, runs: Runs) -> Text:
     """Tabulate the candidates shared with the phase before and with other seeds."""
     pools = [[record.candidates for record in records] for records in runs]
+    others = list(permutations(range(len(runs)), 2))
     picked = [[set(record.chosen.tolist()) for record in records] for records in runs]
     body = []
     for i, record in enumerate(runs[0]):
@@ -154,16 +156,11 @@ def overlaps(stages, runs: Runs) -> Text:
         earlier = i and runs[0][i - 1].has_filter
         before = [_part(p[i], p[i - 1]) for p in pools] if earlier else []
         seeds = [
-            _part(pools[a][i], pools[b][i])
-            for a in range(len(runs))
-            for b in range(len(runs))
-            if a != b and record.has_filter
+            _part(pools[a][i], pools[b][i]) for a, b in others if record.has_filter
         ]
         same = [
             100 * len(picked[a][i] & picked[b][i]) / max(len(picked[a][i]), 1)
-            for a in range(len(runs))
-            for b in range(len(runs))
-            if a != b
+            for a, b in others
         ]
         sizes = f"{np.mean([p[i].sum() for p in pools]):,.0f}"
         shown = [percent(np.mean(v), 0) if v else "" for v in (before, seeds, same)]

@@ -13,10 +13,11 @@ from matplotlib.transforms import ScaledTranslation
 from ccfs_lib import paper
 from ccfs_lib.arms import BY_NAME
 from ccfs_lib.arms import TITLES as NAMES
-from ccfs_lib.claims.compare import HOLDS, by_seed, values, verdict
+from ccfs_lib.claims.compare import HOLDS, values, verdict
 from ccfs_lib.experiment import Motivation
 from ccfs_lib.experiment.section3 import ARMS
 from ccfs_lib.pipeline import Section3Pipeline, measured_rows
+from ccfs_lib.report.ablation import matched
 from ccfs_lib.report.arms import contrasts, fullness
 from ccfs_lib.report.style import PALETTE, canvas, drawn, legend
 from ccfs_lib.report.text import (
@@ -128,19 +129,15 @@ def gaps(rows: pandas.DataFrame, column: str, pairs=PAIRS):
     """Draw the differences at every IPC or beta, paired by seed; ticks are seeds."""
     by_name = {}
     for level in _levels(rows, column):
-        part = rows[rows[column] == level]
         for left, right in pairs:
             name = f"{_named(column, level)}: {NAMES[left]} {MINUS} {NAMES[right]}"
-            by_name[name] = _matched(part, left, right)
+            by_name[name] = matched(rows[rows[column] == level], left, right)
     return contrasts(by_name)
 
 
 def gain(rows: pandas.DataFrame, left: str, right: str, column: str) -> Difference:
     """Compute the mean difference over all IPC or betas: within a seed, then paired."""
-    pairs = [
-        _matched(rows[rows[column] == level], left, right)
-        for level in _levels(rows, column)
-    ]
+    pairs = list(_each(rows, column, left, right).values())
     return difference(*np.mean(pairs, axis=0), paired=True)
 
 
@@ -149,10 +146,7 @@ def steadiness(rows: pandas.DataFrame) -> Difference:
 
     The standard deviation over the windows, within a seed; then paired, in points.
     """
-    pairs = [
-        _matched(rows[rows["beta"] == beta], "selmatch", "reverse")
-        for beta in _levels(rows, "beta")
-    ]
+    pairs = list(_each(rows, "beta", "selmatch", "reverse").values())
     return difference(*np.std(pairs, axis=0, ddof=1), paired=True)
 
 
@@ -167,18 +161,17 @@ def answer(rows: pandas.DataFrame, over: pandas.DataFrame) -> Text:
         HOLDS: "Distilling before selecting has the higher accuracy here",
         "does not hold": "Distilling before selecting has the lower accuracy here",
     }.get(word, f"The effect of the order is {decided(whole)} here")
+    gains = {pair: gain(rows, *pair, "ipc") for pair in PAIRS[:2]}
     steps = [
-        f"{NAMES[left]} {MINUS} {NAMES[right]}: "
-        f"{interval(gain(rows, left, right, 'ipc'))}, "
-        f"{decided(gain(rows, left, right, 'ipc'))}"
-        for left, right in PAIRS[:2]
+        f"{NAMES[left]} {MINUS} {NAMES[right]}: {interval(d)}, {decided(d)}"
+        for (left, right), d in gains.items()
     ]
+    windows = _each(over, "beta", "reverse", "selmatch")
     clear = [
         _named("beta", beta)
-        for beta in _levels(over, "beta")
-        if verdict(_at(over, beta)) == HOLDS
+        for beta, pair in windows.items()
+        if verdict(difference(*pair, paired=True)) == HOLDS
     ]
-    levels = _levels(over, "beta")
     first, final = (float(rows[k].astype(float).mean()) for k in ("first", "final"))
     sizes = _levels(rows, "ipc")
     where, means = f"at {_named('ipc', sizes[0])}", ""
@@ -186,19 +179,19 @@ def answer(rows: pandas.DataFrame, over: pandas.DataFrame) -> Text:
         where = f"mean over {count(len(sizes), 'IPC setting')}"
         means = ", as means over IPC"
     tables = [
-        f"{_named('ipc', n)}: {interval(_level(rows, n, 'ccfs-mtt', 'selmatch'))}"
+        f"{_named('ipc', n)}: {interval(difference(*pair, paired=True))}"
         f"{_part(rows, n, 'ccfs-mtt')}"
-        for n in sizes
+        for n, pair in _each(rows, "ipc", "ccfs-mtt", "selmatch").items()
     ]
     return finding(
         f"{text}: reverse {MINUS} SelMatch, {where}, is {interval(whole)}.",
         f"The two steps{means}: {'; '.join(steps)}. The paper has "
         f"{_printed('two-shot-mean')} for two-shot over SelMatch and "
         f"{_printed('reverse-mean')} for reverse, on CIFAR-100.",
-        f"Over the windows, reverse is clearly ahead at {len(clear)} of {len(levels)}"
+        f"Over the windows, reverse is clearly ahead at {len(clear)} of {len(windows)}"
         + (f" ({listed(clear)})" if clear else "")
         + "."
-        + (_calm(over) if len(levels) > 1 else ""),
+        + (_calm(over) if len(windows) > 1 else ""),
         f"CCFS on MTT {MINUS} SelMatch (Table 10). " + "; ".join(tables) + ".",
         _short(rows),
         f"Matching changed the loss from {plain(first, 2)} to {plain(final, 2)}, "
@@ -248,17 +241,10 @@ def _printed(claim: str) -> str:
     return signed(float(known[claim]))
 
 
-def _at(over: pandas.DataFrame, beta: float) -> Difference:
-    rows = over[over["beta"] == beta]
-    return difference(*_matched(rows, "reverse", "selmatch"), paired=True)
-
-
-def _level(rows: pandas.DataFrame, ipc: int, left: str, right: str) -> Difference:
-    return difference(*_matched(rows[rows["ipc"] == ipc], left, right), paired=True)
-
-
-def _matched(rows: pandas.DataFrame, left: str, right: str):
-    return by_seed(*(rows[rows["cell"] == arm] for arm in (left, right)))
+def _each(rows: pandas.DataFrame, column: str, left: str, right: str) -> dict:
+    """Return every IPC, or beta, -> accuracies of two arms by common seed."""
+    levels = _levels(rows, column)
+    return {n: matched(rows[rows[column] == n], left, right) for n in levels}
 
 
 def _levels(rows: pandas.DataFrame, column: str) -> list:

@@ -25,13 +25,8 @@ TAUGHT = "with the same teacher, real images"
 ALIKE = "with the same teacher for all"
 LABELS = "as published and learned from labels alone"
 NONE = "few"  # in place of a verdict: too few seeds in common for an interval
-SAID = dict(
-    zip(
-        VERDICTS,
-        ("clearly above", "clearly below", "too close to call with"),
-        strict=True,
-    )
-)
+WORDS = ("clearly above", "clearly below", "too close to call with")
+SAID = dict(zip(VERDICTS, WORDS, strict=True))
 SAID[NONE] = f"not compared, for fewer than {FEW} seeds in common, with"
 
 

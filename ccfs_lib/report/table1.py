@@ -189,7 +189,7 @@ def printed(row: Row, experiment: Experiment) -> float | None:
 
 
 HEAD = ["row", "accuracy", "at best epoch", "{theirs}", "seeds", "images"]
-COST = ["passes (M)", "share", "here", "MB"]
+HEAD += ["passes (M)", "share", "here", "MB"]
 
 
 def panel(read: Read, shared: bool = False) -> Text:
@@ -261,7 +261,7 @@ def _limit(read: Read, shared: bool) -> str:
 
 def _head(read: Read) -> list[str]:
     theirs = _theirs(read.table.experiment)
-    return [h.format(theirs=theirs) for h in HEAD + COST]
+    return [h.format(theirs=theirs) for h in HEAD]
 
 
 def _body(read: Read, shared: bool) -> list[tuple[bool, list[str]]]:
@@ -269,7 +269,7 @@ def _body(read: Read, shared: bool) -> list[tuple[bool, list[str]]]:
     body, chosen = [], read.panel(shared).items()
     for name, rows in sorted(chosen, key=lambda item: read.row(item[0]).after):
         if read.row(name).after:
-            blank = [""] * (len(HEAD + COST) - 1)
+            blank = [""] * (len(HEAD) - 1)
             body.append((False, ["*after the paper*", *blank]))
         body += [(read.grey(name), line) for line in _lines(read, name, rows, shared)]
     return body

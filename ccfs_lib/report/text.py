@@ -12,7 +12,7 @@ from dataclasses import fields
 import torch
 
 from ccfs_lib import networks, results
-from ccfs_lib.claims.compare import VERDICTS, verdict  # noqa: F401  chapters find words here
+from ccfs_lib.claims.compare import few, verdict
 from ccfs_lib.claims.written import ends
 from ccfs_lib.claims.written import signed as signed
 from ccfs_lib.experiment import datasets, preset, presets
@@ -68,11 +68,6 @@ def interval(d: Difference, unit: str = "points", digits: int = 1) -> str:
     if min(d.n_a, d.n_b) < FEW:
         return f"{mean}, no interval from two seeds"
     return f"{mean}, 95{SPACE}% interval {ends(*_ends(d), digits)}"
-
-
-def few(d: Difference) -> bool:
-    """Return whether a difference has no interval, for its number of seeds."""
-    return math.isnan(d.half) or min(d.n_a, d.n_b) < FEW
 
 
 def decided(d: Difference) -> str:

@@ -29,12 +29,11 @@ from ccfs_lib.report.text import (
 
 ARMS = (CCFS, *CONTROLS, "random-short")
 WEAK = 10  # the weak teacher has this part of the epochs
-READ = ("alpha", "recipe.batch_rule", "recipe.lr", "recipe.weight_decay")
 # The settings in which the two sides of a question differ; all others are equal.
 APART = {
     "veto": ("teacher_correct",),
     "weak": ("teacher_correct",),
-    "reading": READ,
+    "reading": ("alpha", "recipe.batch_rule", "recipe.lr", "recipe.weight_decay"),
     "filters": ("filter_loss",),
     "ties": ("ties",),
 }

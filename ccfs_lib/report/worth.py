@@ -21,6 +21,7 @@ from ccfs_lib.claims.compare import (
     between,
     change,
     over_teachers,
+    paired,
     pooled,
 )
 from ccfs_lib.claims.evidence import SHOWN_ONLY
@@ -48,7 +49,7 @@ from ccfs_lib.report.text import (
     table,
 )
 from ccfs_lib.runtime import paths
-from ccfs_lib.statistics import FEW, Difference, difference
+from ccfs_lib.statistics import FEW, Difference
 
 PARTS = {"selection": "green", "distilled": "orange"}
 TITLES = {"selection": "selection", "distilled": "distilled images"}
@@ -139,12 +140,10 @@ def teachers(worth: Sequence[Worth]) -> Text:
     Over teachers: `compare.over_teachers`. Its interval covers what that over seeds
     cannot, the variation of the teacher and of the images recovered from it.
     """
-    body, groups = [], {}
-    for w in worth:
-        groups.setdefault(replace(w, teacher=0).name, []).append(w)
-    for name, group in groups.items():
+    body = []
+    for group in forest.by_key(worth, _setting):
         if len({w.teacher for w in group}) > 1:
-            body += [_between(name, part, group) for part in PARTS]
+            body += [_between(_setting(group[0]), part, group) for part in PARTS]
     if not body:
         return Text("No set of this book was made with more than one teacher.")
     head = ["set and learner", "part", "first teacher", "means", "over teachers"]
@@ -156,6 +155,11 @@ def teachers(worth: Sequence[Worth]) -> Text:
         "and so their random images."
     )
     return table(caption, head, body, left=2)
+
+
+def _setting(w: Worth) -> str:
+    """Name what a line has in common with those of other teachers."""
+    return replace(w, teacher=0).name
 
 
 def _between(name: str, part: str, group: Sequence[Worth]) -> list:
@@ -274,20 +278,16 @@ def _untaught(w: Worth, worth: Sequence[Worth]) -> bool:
 
 def _over(worth: Sequence[Worth]) -> str:
     """Say what the parts are worth on average, a value a line; "" of too few."""
-    groups: dict[str, list[Worth]] = {}
-    for w in _each_teacher(worth):
-        groups.setdefault(replace(w, teacher=0).name, []).append(w)
+    groups = forest.by_key(_each_teacher(worth), _setting)
     if len(groups) < FEW:
         return ""
     alone, added = (
-        between(
-            [pooled([getattr(w, part) for w in group]) for group in groups.values()]
-        )
+        between([pooled([getattr(w, part) for w in group]) for group in groups])
         for part in PARTS
     )
-    mean = " (the mean over its teachers)" * (max(map(len, groups.values())) > 1)
-    every = dict.fromkeys(replace(w, teacher=0).name for w in worth)
-    left = [name for name in every if name not in groups]
+    mean = " (the mean over its teachers)" * (max(map(len, groups)) > 1)
+    counted = {_setting(group[0]) for group in groups}
+    left = [name for name in dict.fromkeys(map(_setting, worth)) if name not in counted]
     return (
         f"Over the {count(len(groups), 'pair')} of data and a network with sets of its "
         f"own, a value each{mean}: selection {interval(alone)}; distilled part "
@@ -299,11 +299,8 @@ def _over(worth: Sequence[Worth]) -> str:
 
 def _each_teacher(worth: Sequence[Worth]) -> list[Worth]:
     """Keep a line of each teacher, of the set that most teachers have."""
-    settings: dict[str, list[Worth]] = {}
-    for w in worth:
-        settings.setdefault(replace(w, teacher=0).name, []).append(w)
     kept: dict[str, Worth] = {}
-    for group in sorted(settings.values(), key=len, reverse=True):
+    for group in sorted(forest.by_key(worth, _setting), key=len, reverse=True):
         for w in group:
             kept.setdefault(w.source or w.name, w)
     return list(kept.values())
@@ -311,15 +308,12 @@ def _each_teacher(worth: Sequence[Worth]) -> list[Worth]:
 
 def _by_data(worth: Sequence[Worth]) -> str:
     """Say what distilled images are worth to one network on several data sets."""
-    learners: dict[str, dict[str, list[Worth]]] = {}
-    for w in _each_teacher(worth):
-        data = learners.setdefault(w.learner, {})
-        data.setdefault(w.place, []).append(w)
     texts = []
-    for learner, data in learners.items():
+    for lines in forest.by_key(_each_teacher(worth), attrgetter("learner")):
+        data = forest.by_key(lines, attrgetter("place"))
         if len(data) > 1:
-            each = listed([_on(group) for group in data.values()])
-            texts.append(f"{forest.network(learner)} {each}")
+            each = listed([_on(group) for group in data])
+            texts.append(f"{forest.network(lines[0].learner)} {each}")
     return (
         "What distilled images add by data set, for one network, each teacher's mean "
         "one value: "
@@ -364,12 +358,10 @@ def crossed(worth: Sequence[Worth]) -> Text:
 
 def longer(worth: Sequence[Worth]) -> Text:
     """List what more epochs change, for sets that were learnt in few and in many."""
-    groups: dict[tuple, list[Worth]] = {}
-    for w in sorted(worth, key=lambda w: w.epochs):
-        groups.setdefault((w.sets, w.taught, w.teacher), []).append(w)
+    worth = sorted(worth, key=attrgetter("epochs"))
     lines = [
         f"{_both(w)} Random images: {percent(w.random)}."
-        for group in groups.values()
+        for group in forest.by_key(worth, attrgetter("sets", "taught", "teacher"))
         for w in group
         if len({v.epochs for v in group}) > 1
     ]
@@ -378,13 +370,10 @@ def longer(worth: Sequence[Worth]) -> Text:
 
 def larger(worth: Sequence[Worth]) -> Text:
     """List what a larger set changes, where a teacher taught sets of several sizes."""
-    groups: dict[tuple, list[Worth]] = {}
-    for w in sorted(worth, key=lambda w: w.ratio):
-        key = w.place, w.learner, w.maker, w.images, w.taught, w.teacher, w.epochs
-        key += (w.alpha,)
-        groups.setdefault(key, []).append(w)
+    same = "place", "learner", "maker", "images", "taught", "teacher", "epochs", "alpha"
+    worth = sorted(worth, key=attrgetter("ratio"))
     lines = []
-    for group in groups.values():
+    for group in forest.by_key(worth, attrgetter(*same)):
         if len({w.data for w in group}) > 1:
             lines += [f"{_both(w)} {_share(w)}" for w in group]
             lines.append(_changed(group[0], group[-1]))
@@ -423,13 +412,7 @@ def _against_own(w: Worth, worth: Sequence[Worth]) -> Difference | None:
     same = "data", "learner", "maker", "epochs", "alpha", "taught", "source"
     alike = attrgetter(*same)
     own = [v for v in worth if w.images and not v.images and alike(v) == alike(w)]
-    if not own:
-        return None
-    here, there = dict(w.ccfs), dict(own[0].ccfs)
-    if not (seeds := sorted({*here} & {*there})):
-        return None
-    pair = [here[seed] for seed in seeds], [there[seed] for seed in seeds]
-    return difference(*pair, paired=True)
+    return paired(w.ccfs, own[0].ccfs) if own else None
 
 
 def _recognised(w: Worth, worth: Sequence[Worth]) -> str:

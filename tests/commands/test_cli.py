@@ -441,7 +441,7 @@ def test_squeeze_stops_in_time(house, monkeypatch, capsys):
 
 def test_the_papers_scale_is_refused_without_a_gpu(house, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(cost, "_rate", lambda *_: 1000.0)
+    monkeypatch.setattr(cost, "rate", lambda *_: 1000.0)
     for command in ("sweep", "squeeze"):
         words = [command, "--dataset", "cifar10", "--scale", "paper", "--ipc", "500"]
         code, _, err = ccfs(monkeypatch, capsys, *words)

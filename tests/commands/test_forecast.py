@@ -128,7 +128,7 @@ def test_every_command_is_one_that_could_run(words):
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_every_command_runs_dry_on_digits(words, house, capsys, monkeypatch):
-    monkeypatch.setattr(cost, "_rate", lambda *_: 1000.0)
+    monkeypatch.setattr(cost, "rate", lambda *_: 1000.0)
     for paper, digits in ELSEWHERE.items():
         words = words.replace(paper, digits)
     words = re.sub(r"--out \S+", f"--out {house / 'out'}", words)
@@ -167,7 +167,7 @@ def twice(house, monkeypatch):
     """A device that has bfloat16 and is twice as fast with it."""
     monkeypatch.setattr(suggest, "has_bf16", lambda _: True)
     rates = {"fp32": 1.0, "bf16": 2.0}
-    monkeypatch.setattr(cost, "_rate", lambda *a: rates[a[4]])
+    monkeypatch.setattr(cost, "rate", lambda *a: rates[a[4]])
     return rates
 
 
