@@ -31,7 +31,7 @@ def keep_freed() -> None:
 
     glibc hands large blocks back at once, and the system clears the next step's pages
     anew: 5 to 15 % of a small network's time. Nothing happens without glibc, or where
-    the environment has settings of glibc's own (MALLOC_...).
+    the environment has settings of glibc's own.
     """
     if any(name.startswith("MALLOC_") for name in os.environ):
         return
