@@ -37,8 +37,8 @@ def test_parameters_are_the_first_code_cell(path):
 
 @every
 def test_no_code_cell_is_longer_than_ten_lines(path):
-    lengths = [len(cell.source.splitlines()) for cell in cells(path, "code")]
-    assert max(lengths) <= 10
+    after = cells(path, "code")[1:]  # a parameter is a line, however many there are
+    assert max(len(cell.source.splitlines()) for cell in after) <= 10
 
 
 @every
