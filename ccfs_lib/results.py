@@ -250,11 +250,14 @@ def devices(folder: Path, run: str) -> list[str]:
 def provenance(device: "str | torch.device", command: str | None = None) -> dict:
     """Say how a cell was measured: versions, hardware, code revision, UTC time.
 
-    device: where it ran. `dirty` says that the library differs from `revision`. No
-    host or user name: results are published. Raises InputError for an unknown device.
+    device: where it ran. `dirty` says that the library differs from `revision`,
+    `bfloat16` whether the device multiplies such numbers itself. No host or user name:
+    results are published. Raises InputError for an unknown device.
     """
     import numpy
     import torch
+
+    from ccfs_lib.runtime.device import has_bf16
 
     try:
         on_gpu = torch.device(device).type == "cuda"
@@ -270,6 +273,7 @@ def provenance(device: "str | torch.device", command: str | None = None) -> dict
         "torchvision": version("torchvision"),  # importing it costs seconds
         "numpy": numpy.__version__,
         "device": torch.cuda.get_device_name(device) if on_gpu else _cpu(),
+        "bfloat16": "itself" if has_bf16(device) else "by float32",
         "threads": torch.get_num_threads(),
         "command": command,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

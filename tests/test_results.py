@@ -20,6 +20,7 @@ import torch
 import ccfs_lib
 from ccfs_lib import results
 from ccfs_lib.errors import InputError, Notice
+from ccfs_lib.runtime.device import has_bf16
 
 CONFIG = {
     "dataset": "digits",
@@ -319,6 +320,7 @@ def test_provenance_says_how_it_was_measured():
     assert facts["threads"] == torch.get_num_threads()
     assert facts["library"] == ccfs_lib.__version__
     assert facts["command"] == "ccfs run"
+    assert facts["bfloat16"] == ("itself" if has_bf16("cpu") else "by float32")
     assert facts["device"] and facts["device"] != "cpu"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", facts["date"])
     assert os.uname().nodename not in json.dumps(facts)  # results are published

@@ -29,9 +29,10 @@ class ByFloat32(TorchFunctionMode):
 
     def __torch_function__(self, function: Callable, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        given = {a.dtype for a in (*args, *kwargs.values()) if isinstance(a, Tensor)}
-        wanted = torch.is_autocast_enabled("cpu") and given <= KINDS
-        if function not in PRODUCTS or not wanted:
+        if function not in PRODUCTS or not torch.is_autocast_enabled("cpu"):
+            return function(*args, **kwargs)
+        kinds = {a.dtype for a in (*args, *kwargs.values()) if isinstance(a, Tensor)}
+        if not kinds <= KINDS:
             return function(*args, **kwargs)
         args = [_rounded(a) for a in args]
         kwargs = {name: _rounded(a) for name, a in kwargs.items()}

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 # Saved activations are most of a step's memory, not all: gradients on their way back,
 # the teacher's layers and the allocator's rounding come on top.
 MARGIN = 2.0
-
-
 # Parameters of glibc's mallopt (malloc.h) in bytes, as M_TRIM_THRESHOLD, M_TOP_PAD and
 # M_MMAP_THRESHOLD; the last one's value is the largest that glibc takes.
 KEPT = {-1: 2**30, -2: 2**26, -3: 2**25}
