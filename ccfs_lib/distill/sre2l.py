@@ -21,7 +21,7 @@ from torchvision.io import decode_jpeg, encode_jpeg
 
 from ccfs_lib.augment import crop_boxes, matrices, resample
 from ccfs_lib.data import ImageSet
-from ccfs_lib.distill.batchnorm import BatchNormLoss, Moments
+from ccfs_lib.distill.batchnorm import BatchNormLoss
 from ccfs_lib.experiment import Distillation
 from ccfs_lib.runtime import memory
 from ccfs_lib.runtime.checkpoint import Checkpoint
@@ -30,7 +30,6 @@ from ccfs_lib.runtime.engines import Graph
 from ccfs_lib.runtime.progress import progress
 from ccfs_lib.runtime.queue import WAIT, Steps, drain
 
-__all__ = ["BatchNormLoss", "Moments"]  # handed on
 ADAM = ("step", "exp_avg", "exp_avg_sq")  # what it remembers of the pixels
 
 # View, viewed pixels, the teacher's logits: a scalar loss beside SRe2L's.

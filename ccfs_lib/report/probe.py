@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ccfs_lib.data import ImageSet
-from ccfs_lib.distill import sre2l
+from ccfs_lib.distill import batchnorm
 from ccfs_lib.pipeline.opinion import MOST, kept_opinion, key_of, meta, some
 from ccfs_lib.pipeline.opinion import Opinion as Opinion
 from ccfs_lib.pipeline.opinion import opinion as opinion
@@ -69,7 +69,7 @@ def _noise(count: int, shape) -> Tensor:
 
 def _distances(stages, kinds: dict[str, Tensor], size: int) -> dict[str, list[float]]:
     network = stages.teacher.network.to(stages.device).eval()
-    loss = sre2l.BatchNormLoss(network, stages.experiment.distillation.first_bn)
+    loss = batchnorm.BatchNormLoss(network, stages.experiment.distillation.first_bn)
     try:
         with arithmetic(stages.experiment.portable), torch.inference_mode():
             return {k: list(_far(network, loss, v, size)) for k, v in kinds.items()}

@@ -15,7 +15,7 @@ from torch import nn
 
 from ccfs_lib import networks
 from ccfs_lib.data import ImageSet
-from ccfs_lib.distill import sre2l
+from ccfs_lib.distill import batchnorm, sre2l
 from ccfs_lib.errors import InputError, TimeUp
 from ccfs_lib.experiment import Distillation
 from ccfs_lib.runtime.checkpoint import Checkpoint
@@ -51,7 +51,7 @@ def test_batch_norm_loss_is_its_formula(digits_teacher):
     with torch.no_grad():
         one = conv1(x)
         two = conv2(pool(relu(bn1(one))))
-    loss = sre2l.BatchNormLoss(teacher, 10.0)
+    loss = batchnorm.BatchNormLoss(teacher, 10.0)
     for _ in range(2):  # read() begins anew
         teacher.body(x)
         expected = hand_bn_loss([one, two], [bn1, bn2], 10.0)
@@ -107,7 +107,7 @@ def test_recovered_images_are_called_their_class(digits_teacher):
     noise = sre2l.recover(digits_teacher, CLASSES, 8, 2, Distillation(iterations=1))
 
     def strangeness(images):
-        loss = sre2l.BatchNormLoss(digits_teacher, 1.0)
+        loss = batchnorm.BatchNormLoss(digits_teacher, 1.0)
         predict(digits_teacher, images)
         loss.close()
         return loss.read().item()
@@ -282,9 +282,9 @@ def test_a_teacher_without_batch_norm_is_refused():
 def test_portable_moments_are_the_same_numbers_by_other_sums():
     x = torch.randn(7, 5, 6, 6, generator=torch.Generator().manual_seed(0))
     x = x.contiguous(memory_format=torch.channels_last)
-    usual = sre2l.Moments.apply(x)
+    usual = batchnorm.Moments.apply(x)
     with arithmetic(True):
-        sums = sre2l.Moments.apply(x)
+        sums = batchnorm.Moments.apply(x)
         assert is_portable()
     assert not is_portable()
     for a, b in zip(usual, sums, strict=True):
