@@ -73,12 +73,14 @@ def abstract(folder: Path) -> str:
     if rows.empty:
         return NOTHING
     runs, others = ladder.runs(rows), ladder.elsewhere(rows)
+    every = [*runs[1:], *ladder.dependent(rows)]
     if not runs:
         return "No run on photographs has both CCFS and a random set yet.\n"
     sentences = [
+        short(runs, [*runs, *ladder.dependent(rows)]),
         control(runs[0]),
         teacher(runs[0]),
-        parts(runs[0]),
+        f"{parts(runs[0])} {distilled(every)}".strip(),
         elsewhere(runs[1:], others),
         verdicts.counted(folder),
     ]
@@ -90,6 +92,33 @@ def _read(folder: Path) -> pandas.DataFrame:
         return load(folder)
     except InputError:  # nothing measured yet
         return pandas.DataFrame()
+
+
+def short(runs: list[pandas.DataFrame], every: list[pandas.DataFrame]) -> str:
+    """Say in how many runs CCFS beats random images, and its distilled images none.
+
+    runs: one of each teacher; every: all that have sets of their own.
+    """
+    several = [run for run in every if ALPHA0 in set(run["cell"])]
+    text = (
+        "**In short.** Under the same teacher, CCFS is clearly better than random "
+        f"images in {_clearly(runs, PAIR)}, each with a teacher of its own."
+    )
+    if several:
+        text += (
+            " With its distilled images it is clearly better than without any (alpha "
+            f"0) in {_clearly(several, (CCFS, ALPHA0))}."
+        )
+    return text
+
+
+def _clearly(runs: list[pandas.DataFrame], pair: tuple[str, str]) -> str:
+    """Count the runs whose interval is above zero, and below: "3 of 8, worse in 1"."""
+    words = [verdict(compare(run, *pair)) for run in runs]
+    better, worse = words.count(HOLDS), words.count(FAILS)
+    return (
+        f"{better} of {count(len(runs), 'run')} and clearly worse in {worse or 'none'}"
+    )
 
 
 def control(run: pandas.DataFrame) -> str:
@@ -131,7 +160,9 @@ def _scale(first: pandas.Series, seeds: int) -> str:
     if theirs and pandas.notna(alpha := first.get("alpha")) and alpha != theirs.alpha:
         parts.append(f"alpha {alpha:g}, the authors' code has {theirs.alpha:g}")
     if pandas.notna(reached := first.get("teacher_last")):
-        parts.append(f"one teacher of {percent(float(reached), 2)}")
+        parts.append(
+            f"one teacher, {percent(float(reached), 2)} of the test images right"
+        )
         if full := paper.full(data):
             parts[-1] += f", the paper's has {percent(full)}"
     return "; ".join([*parts, count(seeds, "seed")])
@@ -190,10 +221,22 @@ def elsewhere(runs: list[pandas.DataFrame], others: list[pandas.DataFrame]) -> s
     if others:
         each = listed([_learned(run) for run in others])
         sentences.append(
-            "For networks without a part in the selection its sets are worth, "
-            f"against random images, {each} points."
+            "Sets that another network selected, learnt by a network without a part "
+            f"in the selection, are worth, against random images, {each} points."
         )
     return f"**Elsewhere.** {' '.join(sentences)}" if sentences else ""
+
+
+def distilled(runs: list[pandas.DataFrame]) -> str:
+    """Say in how many other runs distilled images add, and on which data."""
+    several = [run for run in runs if ALPHA0 in set(run["cell"])]
+    if not several:
+        return ""
+    return (
+        f"In {count(len(several), 'other run')} with alpha 0, some of one teacher, "
+        "CCFS with its distilled images against none is "
+        f"{_tally(several, (CCFS, ALPHA0))}."
+    )
 
 
 def _small(runs: list[pandas.DataFrame]) -> str:
@@ -202,11 +245,13 @@ def _small(runs: list[pandas.DataFrame]) -> str:
     return f" ({shrunk} on shrunken images)" if shrunk else ""
 
 
-def _by_data(runs: list[pandas.DataFrame]) -> list[tuple[str, list[pandas.DataFrame]]]:
-    """Group runs by their data set, whatever its pixels: (name, runs)."""
+def _by_data(
+    runs: list[pandas.DataFrame], pixels: bool = False
+) -> list[tuple[str, list[pandas.DataFrame]]]:
+    """Group runs by their data set, or by that and its pixels: (name, runs)."""
     groups: dict[str, list[pandas.DataFrame]] = {}
     for run in runs:
-        groups.setdefault(forest.data(run.iloc[0], pixels=False), []).append(run)
+        groups.setdefault(forest.data(run.iloc[0], pixels=pixels), []).append(run)
     return list(groups.items())
 
 
@@ -231,9 +276,10 @@ def averages(folder: Path) -> str:
     if len(pairs) < FEW:
         return ""
     lines = []
-    for name, some in _by_data(several):
+    for name, some in _by_data(several, pixels=True):
         values, over = zip(*(_average(some, step) for step in FIRST), strict=True)
-        lines.append((f"{name}, {over[0]}", *map(bracketed, values)))
+        at = listed([f"{n}" for n in sorted({int(run["ipc"].iloc[0]) for run in some})])
+        lines.append((f"{name}, IPC {at}, {over[0]}", *map(bracketed, values)))
     for run in ladder.dependent(rows):
         if ALPHA0 in set(run["cell"]):
             each = [compare(run, step.left, step.right) for step in FIRST]
@@ -264,16 +310,18 @@ def acting(folder: Path) -> str:
             ", ".join(part for part in name if part not in alike),
             bracketed(r.filter),
             bracketed(r.set),
+            f"{r.filter.n_a}",
         )
         for name, r in zip(names, told, strict=True)
     ]
-    seeds = " or ".join(map(str, sorted({r.filter.n_a for r in told})))
-    about = ", ".join([*alike, f"{seeds}{SPACE}seed{'s' * (seeds != '1')}"])
+    about = f" ({', '.join(alike)})" * bool(alike)
     return _table(
-        f"**Where distilled images act** ({about}): points of accuracy in the filters "
-        "and in the final set, each the mean with and without the other (both are in "
-        "chapter 17).",
-        ("", *roles.TITLES.values()),
+        f"**Where distilled images act**{about}: points of accuracy for letting "
+        "filters learn them, and for having them in the final set in place of random "
+        "real images (in the figure above, of selected ones). Each is the mean with "
+        "and without the other; chapter 17 has both. Intervals of three seeds can be "
+        "narrow by chance.",
+        ("", *roles.TITLES.values(), "seeds"),
         lines,
     )
 

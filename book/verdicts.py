@@ -165,7 +165,7 @@ def counted(folder: Path) -> str:
         if b.verdict == HOLDS
     ]
     tests = count(int(counts.sum()), "test")
-    corrected = "" if all(kept) else f"after a correction for {tests}: {sum(kept)}"
+    corrected = "" if all(kept) else f"{sum(kept)} after a correction for {tests}"
     aside = _held(every, table, corrected)
     return (
         f"**The paper's claims.** {measured} of {len(words)} are tested here on "
@@ -183,8 +183,8 @@ def _held(badges: dict[str, Badge], lines: pandas.DataFrame, more: str = "") -> 
         covered(claim, evidence[evidence["claim"] == claim.id])[0] > 0
         for claim in held.itertuples()
     )
-    parts = [more] * bool(more) + [f"with one test only: {single}"]
-    parts.append(f"tested in a cell of the paper: {inside}")
+    parts = [more] * bool(more) + [f"{single or 'none'} with one test only"]
+    parts.append(f"{inside or 'none'} tested in a cell (data set, IPC) of the paper")
     return f" ({'; '.join(parts)})"
 
 
@@ -210,7 +210,7 @@ def _multiplicity(lines: pandas.DataFrame) -> str:
     )
     return (
         f"There are {count(tests, 'test')}. If there were no effect at all, "
-        f"at most about {0.05 * tests:.0f} would look clear by chance. Of the "
+        f"about {0.05 * tests:.0f} would look clear by chance, on average. Of the "
         f"{len(clear)} clear results {int(_kept(clear).sum())} remain at a false "
         "discovery rate of 5 % (Benjamini and Hochberg), and "
         f"{_whatever(evidence)} however the tests depend on each other (Benjamini and "
@@ -243,9 +243,9 @@ def _split(rows: pandas.DataFrame, lines: pandas.DataFrame) -> str:
 
 
 def _full_size(lines: pandas.DataFrame) -> str:
-    """Say which tests are of a run at the paper's scale, and where it was made."""
+    """Say which tests are of a run with the preset `paper`, and where it was made."""
     if lines.empty:
-        return "No test is of a run at the paper's scale."
+        return "No test is of a run with the preset `paper`."
     final = (_tested_by(lines) != arms.COURSES).sum()
     places = [
         f"{tested.data(r)}, IPC {r.ipc:.0f}, {tested.network(r)}"
@@ -256,7 +256,8 @@ def _full_size(lines: pandas.DataFrame) -> str:
         f"*{sentences[r.claim].rstrip('.')}* ({r.verdict})" for r in lines.itertuples()
     ]
     return (
-        f"At the paper's scale ({'; '.join(dict.fromkeys(places))}) there are "
+        "With the preset `paper`, which has the paper's networks and sizes, but runs "
+        f"may have fewer epochs ({'; '.join(dict.fromkeys(places))}), there are "
         f"{count(len(lines), 'test')}, {final or 'none'} of them of the accuracy of a "
         f"final set: {'; '.join(claims)}."
     )
@@ -286,6 +287,10 @@ def _short(claim, b: Badge, lines: pandas.DataFrame, further: dict[str, str]) ->
     if sizes := _sizes(evidence):
         parts.insert(1, sizes)
     parts += tested.own_cells(claim, evidence, further)
+    clear, kept = (evidence["verdict"] != OPEN).sum(), _kept(evidence).sum()
+    if kept < clear:
+        lost = f"{clear - kept} of {clear} clear tests" if clear > 1 else ""
+        parts.append(f"{lost} not clear after the correction".strip())
     word = _mark(b.verdict, list(evidence["verdict"]))
     return f"- {word} {claim.tested} *({'; '.join(parts)})*"
 

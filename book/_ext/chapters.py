@@ -1,7 +1,8 @@
 """Sphinx extension: how an executed notebook becomes a chapter.
 
-The title gets the chapter's number and the name of the run, and the output of the cell
-with the tag ``finding``, which a notebook computes last, becomes a box under the title.
+The title gets the chapter's number and the name of the run. Under it come, as a box,
+the output of the cell with the tag ``finding``, which a notebook computes last, and in
+small print what book/runs.yaml says of the run's scale.
 """
 
 import re
@@ -23,7 +24,7 @@ def chapter(docname: str) -> tuple[str, int] | None:
 
 
 def arrange(app, doctree):
-    """Name number and run in the title; put the finding under it.
+    """Name number and run in the title; put the finding and the run's scale under it.
 
     Runs after Sphinx has collected the titles, so that the navigation keeps its own.
     """
@@ -33,8 +34,12 @@ def arrange(app, doctree):
         return
     run, number = known
     title.insert(0, nodes.Text(f"{number}. "))
-    name = pages.declared().get(run, {}).get("title", run)
-    title += [nodes.Text(" "), nodes.inline("", name, classes=["run"])]
+    declared = pages.declared().get(run, {})
+    name = nodes.inline("", declared.get("title", run), classes=["run"])
+    title += [nodes.Text(" "), name]
+    if scale := declared.get("scale"):
+        about = nodes.paragraph("", f"The run: {scale}", classes=["about-run"])
+        title.parent.insert(title.parent.index(title) + 1, about)
     box(title)
 
 

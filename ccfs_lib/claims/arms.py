@@ -6,6 +6,7 @@ states beyond its two sides. `ccfs_lib.claims.ledger` tests them.
 """
 
 import math
+from collections.abc import Sequence
 
 from ccfs_lib import paper
 from ccfs_lib.claims.compare import CCFS
@@ -104,6 +105,11 @@ def cells(claim) -> set[tuple[str, int]]:
         numbers = (3,) if claim.place.endswith("Table 3") else STRATEGY_TABLES
     else:
         numbers = [TABLES[claim.tested_by][0]] if claim.tested_by in TABLES else []
+    return _cells(numbers)
+
+
+def _cells(numbers: Sequence[int]) -> set[tuple[str, int]]:
+    """List data sets and IPC of the paper's tables with these numbers."""
     tables = [paper.table(number) for number in numbers]
     # The full data sets have a row in Table 1, but are no cell of it.
     parts = [t[t["method"] != "full"] if "method" in t else t for t in tables]
@@ -159,9 +165,10 @@ def nearest(claim, dataset: str, ipc: float) -> tuple[float, int]:
 
     Nearest by ratio. (nan, 0) where the paper has no such cell, or `ipc` is nan.
     """
-    every = {
-        i: printed(claim, dataset, i) for name, i in cells(claim) if name == dataset
-    }
+    # Arms of strategies have numbers in more cells than a claim on them may speak of.
+    strategies = claim.tested_by == "strategies"
+    where = _cells(STRATEGY_TABLES) if strategies else cells(claim)
+    every = {i: printed(claim, dataset, i) for name, i in where if name == dataset}
     known = {i: value for i, value in every.items() if not math.isnan(value)}
     if not known or math.isnan(ipc):
         return math.nan, 0

@@ -262,7 +262,7 @@ def _shares(rows, experiment) -> str:
         else f" The paper's is {signed(printed[0] - printed[1])}, from "
         f"{printed[0]:.1f} and {printed[1]:.1f}, with a ResNet-18 and another training "
         f"of the random images; ours is from {ours[0]:.1f} and {ours[1]:.1f}. The "
-        "trainings differ, so whether the two differences agree tests neither."
+        "trainings differ, so agreement of the two would confirm neither."
     )
     return (
         "The paper compares CCFS, trained with a teacher, with random images trained "

@@ -1,7 +1,7 @@
 """Chapter 10: the curriculum phase by phase (Figure 4), and galleries (Figures 6-11).
 
 Figure 4 is of Tiny-ImageNet and has no spread; here a rise from phase to phase counts
-where it exceeds the spread over seeds. At alpha 0 the first phase has no filter, so its
+where its 95 % interval is above zero. At alpha 0 the first phase has no filter, so its
 accuracy and its candidates, which are all images, are left out.
 """
 
@@ -262,19 +262,19 @@ def _tally(compared: list[tuple[str, str, bool]], seeds: int) -> str:
         return "Nothing can be compared between two phases here."
     if seeds < FEW:
         return (
-            "Whether the rises of Figure 4 exceed the spread over seeds is "
+            "Whether the rises of Figure 4 are above zero is "
             f"{UNTESTED}: so few seeds ({count(seeds, 'seed')}) have no interval."
         )
     part = "" if len(compared) == TOLD else " that can be compared here"
     if not rising:
         return (
-            f"None of the rises of Figure 4{part} holds from every phase to the next "
-            "by more than the spread over seeds."
+            f"None of the rises of Figure 4{part} has an interval above zero from "
+            "every phase to the next."
         )
     hold = "1 holds" if len(rising) == 1 else f"{len(rising)} hold"
     return (
         f"Of the {len(compared)} rises of Figure 4{part}, {hold} from every phase to "
-        f"the next by more than the spread over seeds: {listed(rising)}."
+        f"the next, by an interval above zero: {listed(rising)}."
     )
 
 

@@ -187,7 +187,8 @@ def answer(rows: pandas.DataFrame, over: pandas.DataFrame) -> Text:
         f"{text}: reverse {MINUS} SelMatch, {where}, is {interval(whole)}.",
         f"The two steps{means}: {'; '.join(steps)}. The paper has "
         f"{_printed('two-shot-mean')} for two-shot over SelMatch and "
-        f"{_printed('reverse-mean')} for reverse, on CIFAR-100.",
+        f"{_printed('reverse-mean')} for reverse, on CIFAR-100: means over IPC 25 to "
+        "150, each setting with its best alpha and beta.",
         f"Over the windows, reverse is clearly ahead at {len(clear)} of {len(windows)}"
         + (f" ({listed(clear)})" if clear else "")
         + "."
@@ -205,8 +206,8 @@ def _calm(over: pandas.DataFrame) -> str:
     calm = steadiness(over)
     return (
         " Reverse depends less on the start of the window: "
-        f"**{decided(calm)}** (spread of SelMatch's accuracy minus that of reverse: "
-        f"{interval(calm)})."
+        f"**{decided(calm)}** (standard deviation of SelMatch's accuracy over the "
+        f"windows minus that of reverse: {interval(calm)})."
     )
 
 

@@ -209,8 +209,9 @@ def answer(effects: dict[str, Effect]) -> Text:
         f"{_effects(moved) if tested else _undecided(choices)}.",
         f"The largest effect is {widest.name}: {interval(widest.difference)} "
         f"({word(widest)}).",
-        f"If no choice had any effect, at least one of {open_} independent intervals "
-        f"would still exclude zero with a probability of {chance}."
+        f"If no choice had any effect and the {open_} intervals were independent, at "
+        f"least one would still exclude zero with a probability of {chance}; most of "
+        "them share CCFS's own rows."
         if tested
         else "",
         f"The paper's comparison, CCFS with a teacher against random images with hard "
@@ -220,10 +221,10 @@ def answer(effects: dict[str, Effect]) -> Text:
 
 
 def _effects(moved: list[Effect]) -> str:
-    verb = "1 has an effect" if len(moved) == 1 else f"{len(moved)} have an effect"
+    verb = "1 has" if len(moved) == 1 else f"{len(moved) or 'none'} have"
     names = [f"{e.name} ({signed(e.difference.mean)})" for e in moved]
     which = f": {listed(names)}" if names else ""
-    return f"{verb} on accuracy larger than the spread over seeds{which}"
+    return f"{verb} an effect on accuracy whose interval excludes zero{which}"
 
 
 def _undecided(choices: list[Effect]) -> str:

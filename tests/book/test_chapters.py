@@ -68,10 +68,16 @@ def test_the_finding_is_the_box_under_the_title_and_nowhere_else(shown):
     box = shown.h1.find_next_sibling()
     assert "finding" in box["class"] and "It holds." in box.get_text()
     assert shown.get_text().count("It holds.") == 1
+    assert "about-run" in box.find_next_sibling()["class"]
     # Findings of a part stay where they are, and so does the code.
     part = shown.find(string=lambda text: "Of a part." in text)
     assert part.find_parent(class_="finding") is None
     assert shown.get_text().index("answer()") > shown.get_text().index("A part")
+
+
+def test_a_page_says_how_large_its_run_was(shown):
+    scale = pages.declared()["digits"]["scale"]
+    assert shown.select_one("p.about-run").get_text() == f"The run: {scale}"
 
 
 def test_parameters_are_not_shown(shown):

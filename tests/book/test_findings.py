@@ -159,7 +159,7 @@ def test_a_badge_needs_every_test_that_counts(verdicts, tmp_path):
         measure(tmp_path, arm, last)
     text = verdicts.short(tmp_path)
     assert "Of the 35 claims" in text and "1 are tested here on photographs" in text
-    few = "with one test only: 1; tested in a cell of the paper: 0"
+    few = "1 with one test only; none tested in a cell (data set, IPC) of the paper"
     held = f"Hold in every test: 1 ({few})."
     assert held in text and "in others" not in text
     assert held in verdicts.counted(tmp_path)
@@ -315,7 +315,7 @@ def test_the_tests_are_counted_by_what_they_are_about(verdicts, tmp_path):
     said += "are clear after the correction (1 with CIFAR-10, ConvNet). The other 0 are"
     assert said in text and said in verdicts.claims(tmp_path)
     assert "with 1\xa0different teacher." in text and "experts" not in text
-    assert "No test is of a run at the paper's scale." in text
+    assert "No test is of a run with the preset `paper`." in text
     train = [{f"phases.{j}.train": 30.0 * j + s / 9 for j in (1, 2)} for s in range(3)]
     full = ledger(
         pandas.DataFrame(
@@ -329,10 +329,7 @@ def test_the_tests_are_counted_by_what_they_are_about(verdicts, tmp_path):
     )
     text = verdicts._split(pandas.DataFrame({"run": []}), full)
     assert text.startswith("0 of the 1 tests are of the accuracy")
-    assert (
-        "At the paper's scale (CIFAR-100, IPC 50, ResNet-18) there are 1\xa0test"
-        in text
-    )
+    assert "epochs (CIFAR-100, IPC 50, ResNet-18), there are 1\xa0test" in text
     assert (
         "none of them of the accuracy of a final set: *The accuracy of the filter"
         in (text)

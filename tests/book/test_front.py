@@ -87,13 +87,28 @@ def test_other_teachers_and_other_learners_are_counted_apart(tmp_path):
     assert (
         "images is ahead on CIFAR-10, Tiny-ImageNet (20 classes) and CIFAR-100;" in line
     )
-    assert "; behind on CIFAR-100. For" in line
+    assert "; behind on CIFAR-100. Sets" in line
     assert line.endswith("images, 0.0 [\u22125.0, +5.0] (ConvNet) points.")
     # Its selection alone is another run, learnt by the same network.
     other = {"evaluation_network": "convnet", "alpha": 0.0}
     measure(tmp_path, CCFS, shifted(2), "c-alpha0-on-convnet", **other)
     line = sentence(front.abstract(tmp_path), "Elsewhere")
     assert "(ConvNet; selection alone +2.0 [+1.8, +2.2]) points." in line
+
+
+def test_what_is_clear_in_how_many_runs_comes_first(tmp_path):
+    for run, ccfs, alpha0 in (("a", 3, 4), ("b", -3, -4), ("c", 2, 1)):
+        own = {"train": run, "scale": "laptop"}
+        measure(tmp_path, CCFS, shifted(ccfs), run, **own)
+        measure(tmp_path, "random", NEAR, run, **own)
+        measure(tmp_path, CCFS, shifted(alpha0), f"{run}-alpha0", alpha=0.0, **own)
+    text = front.abstract(tmp_path).replace("\xa0", " ")
+    first = text.splitlines()[0]
+    assert "random images in 2 of 3 runs and clearly worse in 1, each" in first
+    assert "any (alpha 0) in 2 of 3 runs and clearly worse in 1." in first
+    parts = sentence(text, "The parts")
+    assert "In 2 other runs with alpha 0" in parts
+    assert parts.endswith("images against none is ahead on CIFAR-100 (2).")
 
 
 def test_the_first_sentence_has_the_scale_and_an_unequal_batch(tmp_path):
@@ -109,7 +124,7 @@ def test_the_first_sentence_has_the_scale_and_an_unequal_batch(tmp_path):
         results.write(*place, config=WHERE | config, rows=rows, provenance={})
     first = sentence(front.abstract(tmp_path), "CIFAR-100, IPC 50, ResNet-18.")
     assert "100\xa0epochs, the paper has 500;" in first
-    assert "one teacher of 75.2" in first
+    assert "one teacher, 75.2" in first
     assert "In 1 of 3 seeds CCFS was trained in batches of 32, not 64" in first
     assert "about 2 times as many steps" in first
     assert "since its set has 2 of 5,000 images too few. In the other" in first
@@ -151,7 +166,7 @@ def test_all_networks_with_alpha_0_are_averaged_from_three_on(tmp_path):
     assert "All 3 pairs of data and network" in text
     # Means 4, 4, 5 and -3, -1, -3: 4.33 +- 4.303 * 0.577 / sqrt(3), -2.33 +- 2.87.
     both = ["+4.3 [+2.9, +5.8]", "\u22122.3 [\u22125.2, +0.5]"]
-    assert lines(text, "All") == {"CIFAR-100, 3 pairs": both}
+    assert lines(text, "All") == {"CIFAR-100, IPC 50, 3 pairs": both}
 
 
 def test_a_data_set_of_one_pair_has_its_teachers_or_its_seeds(tmp_path):
@@ -171,10 +186,10 @@ def test_a_data_set_of_one_pair_has_its_teachers_or_its_seeds(tmp_path):
     found = lines(front.averages(tmp_path), "All")
     # Three teachers 3, 4, 5: 4 +- 4.303 / sqrt(3); of two pairs no interval.
     three = ["+4.0 [+1.5, +6.5]", "\u22123.0 [\u22125.5, \u22120.5]"]
-    assert found["CIFAR-10, 3 teachers"] == three
-    assert found["CIFAR-100, 2 pairs"] == ["+4.0", "\u22123.0"]
+    assert found["CIFAR-10, IPC 50, 3 teachers"] == three
+    assert found["CIFAR-100, IPC 50, 2 pairs"] == ["+4.0", "\u22123.0"]
     seeds = ["+5.0 [+4.8, +5.2]", "+1.0 [+1.0, +1.0]"]
-    assert found["Tiny-ImageNet, 3 seeds"] == seeds and len(found) == 3
+    assert found["Tiny-ImageNet, IPC 50, 3 seeds"] == seeds and len(found) == 3
     # Another size of a teacher that counts already stands below the averages.
     more = {"dataset": "tiny-imagenet", "network": "one", "teacher_network": "one"}
     more |= {"scale": "laptop", "train": "tiny-imagenet", "ipc": 100}
@@ -196,12 +211,12 @@ def test_both_roles_of_distilled_images_are_told_where_they_are_apart(tmp_path):
     assert front.acting(tmp_path) == ""
     measure(tmp_path, "ccfs-neither", NEAR)
     text = front.acting(tmp_path)
-    assert "each the mean with and without the other" in text
-    assert "(3\xa0seeds)" in text
+    assert "Each is the mean with and without the other" in text
     # Filters: (3 - 2.5 + 1 - 0) / 2; set: (3 - 1 + 2.5 - 0) / 2.
     ((where, found),) = lines(text, "Where distilled images act").items()
     assert where == "CIFAR-100, IPC 50, ResNet-18"
     assert found[0] == "+0.7 [+0.6, +0.9]" and found[1].startswith("+2.2 [")
+    assert found[2] == "3"
     digits = {"dataset": "digits", "train": "d", "run": "d"}
     for arm in (CCFS, "ccfs-filters", "ccfs-set", "ccfs-neither"):
         measure(tmp_path, arm, NEAR, **digits)
