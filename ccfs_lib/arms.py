@@ -162,6 +162,13 @@ def parse(name: str, experiment=None) -> Arm:
             f"arm is {name!r}, but alpha is {experiment.alpha:g}: without distilled "
             "images it is CCFS itself; take an alpha above 0"
         )
+    classified = arm.strategy and arm.strategy[0] == "classified"
+    if classified and experiment is not None and not experiment.distilled:
+        raise InputError(
+            f"arm is {name!r}, but alpha is {experiment.alpha:g}: without distilled "
+            "images the first phase has no filter, and so no image that it classifies "
+            "correctly; take an alpha above 0, or name other arms"
+        )
     lists = experiment is None or experiment.selected_from
     if arm.set == "selected" and not lists:
         raise InputError(

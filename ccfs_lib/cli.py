@@ -22,9 +22,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal of ASCII shows ± as +-
             stream.reconfigure(errors="ccfs")
-    command = tyro.cli(COMMANDS, prog="ccfs")
-    plainly()
     try:
+        command = tyro.cli(COMMANDS, prog="ccfs")
+        plainly()
         command()
         sys.stdout.flush()
     except BrokenPipeError:  # of `| head`, which has seen enough

@@ -8,6 +8,7 @@ import contextlib
 import math
 import re
 import threading
+import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
@@ -15,12 +16,12 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
+from torch.nn.modules.lazy import LazyModuleMixin
 from torch.utils.weak import WeakIdKeyDictionary
 from torchvision import models
 from torchvision.models.resnet import BasicBlock
 
-from ccfs_lib.errors import InputError
+from ccfs_lib.errors import InputError, Notice
 from ccfs_lib.runtime import plugins
 
 # name: (torchvision constructor, stride of a 3x3 stem, smallest image in pixels).
@@ -154,6 +155,14 @@ def probe(network: Network, name: str, num_classes: int, image_size: int) -> Non
         raise InputError(
             f"network is {name!r}, which returned {shape} for 2 images, but must "
             f"return logits (2, {num_classes})"
+        )
+    one = torch.ones(2)
+    if (logits >= 0).all() and torch.allclose(logits.float().sum(1), one, atol=1e-4):
+        warnings.warn(
+            f"network is {name!r}, which returned probabilities: the losses here are "
+            "of logits, so leave out its last softmax",
+            Notice,
+            stacklevel=3,
         )
 
 
@@ -299,7 +308,15 @@ def _check_new(name: str, body: nn.Module) -> None:
         return weights.data_ptr() or id(weights)
 
     # Frozen ones, such as a backbone's, may be shared: no training changes them.
-    trained = [p for p in body.parameters() if p.requires_grad and not is_lazy(p)]
+    trained = [p for p in body.parameters() if p.requires_grad]
+    lazy = [m for m in body.modules() if isinstance(m, LazyModuleMixin)]
+    if any(m.has_uninitialized_params() for m in lazy):
+        raise InputError(
+            f"network is {name!r}, which has lazy layers, but weights must be made "
+            "when it is built: give the layers their sizes"
+        )
+    if not trained:
+        raise InputError(f"network is {name!r}, but no weight of it requires gradients")
     new = [p for p in trained if p.numel()]
     if {memory(p) for p in _given} & {memory(p) for p in new}:
         raise InputError(

@@ -128,6 +128,7 @@ def training(
     images, labels = train.images.to(device), train.labels.to(device)
     step = make(network, images, labels, recipe, generator, teacher, watch)
     run = _engine(step, engine)
+    join = _lone(network, images, recipe.batch_size)
     tests = None
     if test is not None:
         tests = Tests(network, test, device, recipe.precision, run is not step)
@@ -139,7 +140,7 @@ def training(
     todo = range(begun, recipe.epochs)
     bar = progress(todo, label, "epoch", initial=begun, total=recipe.epochs)
     for epoch in bar:
-        total = yield from _epoch(epoch, step, run)
+        total = yield from _epoch(epoch, step, run, join)
         tested = tests is not None and recipe.tests_at(epoch)
         course.add(epoch, total, (yield from tests()) if tested else None)
         course.read(bar)
@@ -259,12 +260,36 @@ def _resume(checkpoint: Checkpoint | None, parts, course: Course):
     return course, figures["seconds"]
 
 
-def _epoch(epoch: int, step: Step, run: Callable[[Tensor], None]):
-    """Pass over the training set once, in a fresh order; return the sum of losses."""
+def _lone(network: nn.Module, images: Tensor, size: int) -> bool:
+    """Check whether the last batch has one image, of which the network learns nothing.
+
+    Batch norm has no variance of a single value: at 1x1 pixels PyTorch refuses it.
+    """
+    if len(images) <= size or len(images) % size != 1:
+        return False
+    other, gpus = copy.deepcopy(network).train(), [images.device] * images.is_cuda
+    try:
+        with torch.no_grad(), torch.random.fork_rng(gpus):
+            other(images[:1].float().div(255))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        return True
+    return False
+
+
+def _epoch(epoch: int, step: Step, run: Callable[[Tensor], None], join: bool):
+    """Pass over the training set once, in a fresh order; return the sum of losses.
+
+    join: the last image goes into the batch before, as it cannot be a batch.
+    """
     step.begin(epoch)
     count, device = len(step.labels), step.labels.device
     order = torch.randperm(count, generator=step.generator, device=device)
-    for batch in order.split(step.recipe.batch_size):
+    batches = list(order.split(step.recipe.batch_size))
+    if join:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    for batch in batches:
         if not memory.fits(run, batch):
             raise memory.OutOfMemory(memory.advice(step))
         yield

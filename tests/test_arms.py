@@ -139,3 +139,12 @@ def test_random_images_by_selmatchs_protocol(house):
     assert entry["recipe"]["recipe"]["epochs"] == recipe.epochs
     assert entry["recipe"]["dsa"] and "teacher" not in entry["recipe"]
     assert row["images"] == 40 and run.evaluate("random-hard", 0) != row
+
+
+def test_alpha_0_has_no_classified_images_to_begin_with():
+    with pytest.raises(InputError, match="'hard-classified', but alpha is 0: without"):
+        arms.parse("hard-classified", small(alpha=0.0))
+    assert (
+        arms.parse("hard-misclassified", small(alpha=0.0)).strategy[0]
+        == "misclassified"
+    )

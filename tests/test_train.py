@@ -442,3 +442,19 @@ def test_a_network_that_was_asked_can_still_be_frozen_and_learn():
     for parameter in network.parameters():
         assert not parameter.is_inference()
         parameter.requires_grad_(False).requires_grad_(True)
+
+
+def test_a_last_image_alone_joins_the_batch_before_where_batch_norm_needs_two(digits):
+    """At 1x1 pixels batch norm has no variance of one image: PyTorch refuses it."""
+    sizes, some = [], digits[0].subset(range(33))
+    recipe = replace(HARD, epochs=1, warmup_epochs=0, batch_size=32)
+
+    def watch(indices, logits):
+        """Note the sizes of batches."""
+        sizes.append(len(indices))
+
+    for name, wanted in (("resnet10-w2", [33]), ("convnet-8", [32, 1])):
+        network = networks.build(name, 10, 8, seed=0)
+        fit(network, some, recipe, seed=0, watch=watch)
+        assert sizes == wanted
+        sizes.clear()

@@ -476,7 +476,8 @@ def keep(items: list[Item], folder: Path) -> None:
                 continue
             if parse(arm).needs_phases and parse(arm).strategy:
                 path = folder / "selected" / e.run / f"{arm}-seed{seed}.json"
-                write_indices(path, e.ipc, e.alpha, pipeline.chosen(seed, arm))
+                chosen = pipeline.trainings.numbered(pipeline.chosen(seed, arm))
+                write_indices(path, e.ipc, e.alpha, chosen)
 
 
 def _by_experiment(items: list[Item]) -> dict:

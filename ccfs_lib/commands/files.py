@@ -46,9 +46,8 @@ class Select:
                 f"{len(record.chosen)} of {record.pool.sum()} candidates, {short} short"
             )
             records.append(record)
-        chosen, kept = selected(records), pipeline.trainings.kept
-        if kept is not None:  # what is held out is numbered, too
-            chosen = kept[chosen]
+        # What is held out or left out is numbered, too.
+        chosen = pipeline.trainings.numbered(selected(records))
         write_indices(out, experiment.ipc, experiment.alpha, chosen)
         print(f"wrote {out}")
 

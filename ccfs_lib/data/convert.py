@@ -1,13 +1,14 @@
 """Images that are in memory: arrays, tensors and torch Datasets to uint8 and labels."""
 
 import operator
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ccfs_lib.errors import InputError
+from ccfs_lib.errors import InputError, Notice
 from ccfs_lib.runtime.progress import progress
 
 TWICE = 16  # images that are read twice, to see whether they are augmented
@@ -36,6 +37,16 @@ def pixels(images) -> Tensor:
     if height != width:
         raise InputError(f"images are {width}x{height} pixels, but must be square")
     return _bytes(tensor).expand(-1, 3, -1, -1).contiguous()
+
+
+def notice_dark(images: Tensor) -> None:
+    """Warn where no uint8 image has a value above 1, as of floats made bytes."""
+    if images.numel() and images.max() <= 1:
+        warnings.warn(
+            "no pixel is above 1 of 255: bytes range from 0 to 255, floats from 0 to 1",
+            Notice,
+            stacklevel=3,
+        )
 
 
 def _bytes(images: Tensor) -> Tensor:
@@ -78,11 +89,12 @@ def _tensor(values, name: str) -> Tensor:
 def class_names(given, values: Tensor) -> tuple[str, ...]:
     """Return names of classes as given, or "0", "1", ... up to the highest label.
 
-    Raises InputError for one string, and for what has no order or is no list of names.
+    Raises InputError for one string, for a dict, and for what has no order.
     """
     if given is None:
         return tuple(str(c) for c in range(int(values.max()) + 1 if len(values) else 0))
-    if isinstance(given, (str, set, frozenset)) or not isinstance(given, Iterable):
+    unordered = (str, set, frozenset, Mapping)
+    if isinstance(given, unordered) or not isinstance(given, Iterable):
         raise InputError(
             f"classes is {given!r}, but must be a name for each class, in their order"
         )
@@ -124,6 +136,8 @@ def items(dataset) -> tuple[Tensor, Tensor]:
 def _item(dataset, i: int) -> tuple[Tensor, int]:
     from PIL import Image
 
+    from ccfs_lib.data.decode import transparent
+
     item = dataset[i]  # what goes wrong in here is not ours to put into a sentence
     try:
         image, label = item
@@ -133,6 +147,8 @@ def _item(dataset, i: int) -> tuple[Tensor, int]:
     if isinstance(image, Image.Image):
         if image.mode[0] in "IF":
             raise InputError(f"item {i} has more than 8 bits per channel")
+        if transparent(image):
+            raise InputError(f"item {i} has transparent pixels: put it on a background")
         image = np.array(image.convert("RGB"))
     try:
         return pixels(_tensor(image, "pixels")[None])[0], label

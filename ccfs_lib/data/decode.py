@@ -304,11 +304,13 @@ def decode(blob: bytes) -> torch.Tensor:
     with Image.open(io.BytesIO(blob)) as image:
         if image.mode[0] in "IF":
             raise ValueError(f"mode {image.mode} has more than 8 bits per channel")
-        if image.has_transparency_data and _transparent(image):
+        if transparent(image):
             raise ValueError("it has transparent pixels: save it on a background")
         pixels = np.array(ImageOps.exif_transpose(image).convert("RGB"))
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def _transparent(image) -> bool:
-    return image.convert("RGBA").getchannel("A").getextrema()[0] < 255
+def transparent(image) -> bool:
+    """Check whether a PIL image has a pixel that is not opaque."""
+    opaque = not image.has_transparency_data
+    return not opaque and image.convert("RGBA").getchannel("A").getextrema()[0] < 255

@@ -60,11 +60,12 @@ def read_indices(
         )
     indices = np.asarray(chosen.indices, np.int64)
     if quota is not None:
-        _check_quota(path, np.asarray(labels), indices, quota)
+        check_quota(path, np.asarray(labels), indices, quota)
     return indices, chosen.alpha
 
 
-def _check_quota(path, labels: np.ndarray, indices: np.ndarray, quota: int) -> None:
+def check_quota(path, labels: np.ndarray, indices: np.ndarray, quota: int) -> None:
+    """Raise InputError where a class has more than `quota` indices; notice fewer."""
     counts = np.bincount(labels[indices], minlength=int(labels.max()) + 1)
     most = int(counts.argmax())
     if counts[most] > quota:

@@ -110,8 +110,10 @@ def split(data: ImageSet, share: float, seed: int = 0) -> tuple[np.ndarray, np.n
     """Split a set in two at random: (kept, held out), indices, int64 ascending.
 
     share: part of each class that is held out, above 0 and below 1, rounded to at least
-    one image. Raises InputError where a class would keep none.
+    one image. Raises InputError for another share, and where a class would keep none.
     """
+    if not 0 < share < 1:
+        raise InputError(f"holdout is {share}, but must be above 0 and below 1")
     random, labels, out = np.random.default_rng([seed, 7]), data.labels.numpy(), []
     for c in range(data.num_classes):
         members = np.flatnonzero(labels == c)
@@ -154,6 +156,7 @@ def from_arrays(images, labels, classes=None, name: str = "arrays") -> ImageSet:
     """
     numbers = convert.labels(labels)
     pixels, names = convert.pixels(images), convert.class_names(classes, numbers)
+    convert.notice_dark(pixels)
     return ImageSet(name, pixels, numbers, names)
 
 
@@ -165,6 +168,7 @@ def from_dataset(dataset, classes=None, name: str = "dataset") -> ImageSet:
     that are not so, and for images that differ when they are read again.
     """
     images, labels = convert.items(dataset)
+    convert.notice_dark(images)
     names = getattr(dataset, "classes", None) if classes is None else classes
     return ImageSet(name, images, labels, convert.class_names(names, labels))
 

@@ -55,19 +55,24 @@ def _networks(e) -> None:
         value = getattr(e, name)
         if name.startswith("evaluation") and not value:
             continue
-        if plugins.named(value):
-            plugins.check(value, name)
-        elif not NETWORKS.fullmatch(value):
-            raise InputError(
-                f"{name} is {value!r}, but must be convnet, convnet-in, "
-                "convnet-W1-W2-... (widths), resnet10-wN or resnet18-wN (N, 2N, 4N, "
-                "8N channels), resnet18[-s2|-imagenet], resnet50, resnet101, "
-                "densenet121[-s1], regnet_y_8gf[-s1] or module:function (your own)"
-            )
+        network(value, name)
     if e.teacher_network == "convnet-in":
         raise InputError(
             "teacher_network is 'convnet-in', but images are recovered from "
             "batch-norm statistics: take a network with batch norm"
+        )
+
+
+def network(value: str, name: str) -> None:
+    """Raise InputError unless `value`, of the setting `name`, names a network."""
+    if plugins.named(value):
+        plugins.check(value, name)
+    elif not NETWORKS.fullmatch(value):
+        raise InputError(
+            f"{name} is {value!r}, but must be convnet, convnet-in, convnet-W1-W2-... "
+            "(widths), resnet10-wN or resnet18-wN (N, 2N, 4N, 8N channels), "
+            "resnet18[-s2|-imagenet], resnet50, resnet101, densenet121[-s1], "
+            "regnet_y_8gf[-s1] or module:function (your own)"
         )
 
 
@@ -131,7 +136,7 @@ def _selection(e, seed: int) -> None:
             f"selected_from is {e.selected_from!r} and lists {count} images, but ipc "
             f"{e.ipc} and alpha {e.alpha:g} leave {most} real ones"
         )
-    if not e.classes and max(chosen.indices, default=0) >= known.train:
+    if max(chosen.indices, default=0) >= known.train:
         raise InputError(
             f"selected_from is {e.selected_from!r} and lists {max(chosen.indices)}, "
             f"but {e.dataset} has {known.train} training images"

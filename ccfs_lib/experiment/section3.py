@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 from ccfs_lib.arms import SECTION3
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import names, presets
+from ccfs_lib.experiment.checks import network
 from ccfs_lib.experiment.matching import EXPERTS, ExpertRecipe, Matching
 from ccfs_lib.experiment.notebook import check_parts, given, numbers
 from ccfs_lib.experiment.recipes import (
@@ -81,6 +82,7 @@ class Motivation:
     _no_booleans = model_validator(mode="before")(no_booleans)
 
     def __post_init__(self):
+        network(self.matcher, "matcher")
         if self.matching.last_epoch > self.expert.epochs:
             raise InputError(
                 f"max_start_epoch is {self.matching.max_start_epoch}, but with "
@@ -213,9 +215,21 @@ def from_notebook(namespace: dict) -> Motivation:
         check_parts(replace(preset(), ipc=1, alpha=1.0, curricula=phases), needs)
     run = motivation(**values)
     check_parts(run.experiment, needs)
+    check_rounds(run)
     ladder(run, ipcs), windows(run, betas)
     settle(run.experiment.portable)
     return run
+
+
+def check_rounds(run: Motivation) -> None:
+    """Raise InputError where two rounds have one real image of a class to select."""
+    e = run.experiment
+    if e.real == 1:
+        raise InputError(
+            f"alpha is {e.alpha:g}, which with ipc {e.ipc} leaves one real image per "
+            "class, but two-shot and reverse select in two rounds: take a smaller "
+            "alpha or a larger ipc"
+        )
 
 
 def ladder(run: Motivation, ipcs: str = "") -> list[Motivation]:
@@ -234,6 +248,7 @@ def ladder(run: Motivation, ipcs: str = "") -> list[Motivation]:
 def _sized(run: Motivation, ipc: int) -> Motivation:
     try:
         made = replace(run, experiment=run.experiment.changed(ipc=ipc))
+        check_rounds(made)
         _ = made.run  # at the paper's scale only cells of SelMatch's have a name
         return made
     except ValueError as error:

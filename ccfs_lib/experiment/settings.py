@@ -405,7 +405,8 @@ def preset(
     """Return the preset of a data set and scale, with some fields changed.
 
     scale: "digits", "laptop", "paper", or "" (digits for digits, else laptop). reading:
-    "paper", "notebooks" or "released", at the paper's scale. Raises InputError naming
+    "paper", "notebooks" or "released", at the paper's scale. recipe, teacher and
+    distillation are whole, or dicts of some of their fields. Raises InputError naming
     the first bad field, its value and what is allowed.
     """
     if not isinstance(dataset, str):
@@ -417,8 +418,20 @@ def preset(
     if changes.get("method") == "sre2l":
         usual = base.get("distillation") or Distillation()
         base["distillation"] = presets.sre2l(dataset, usual)
+    for part in ("recipe", "teacher", "distillation"):
+        if isinstance(some := changes.get(part), dict):
+            default = base.get(part) or Distillation()
+            try:
+                changes[part] = checked("", replace, default, **some)
+            except InputError as error:
+                raise InputError(f"{part}.{error}") from None
     for name, (part, field, _) in SHORTHANDS.items():
         if (value := changes.pop(name, None)) is not None:
+            if changes.get(part) is not None:
+                raise InputError(
+                    f"{name} is {value!r}, but {part} is given, too: set its {field} "
+                    "there"
+                )
             default = base.get(part) or Distillation()
             base[part] = checked(name, replace, default, **{field: value})
     if unknown := changes.keys() - DEFAULTS:

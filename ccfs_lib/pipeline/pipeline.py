@@ -133,9 +133,11 @@ class Pipeline:
 
     def _given(self, seed: int) -> np.ndarray:
         """Read the indices of somebody's selection; InputError as `read_indices`."""
-        e, labels = self.experiment, self.train.labels
-        path = of_seed(e.selected_from, seed)
-        return exchange.read_indices(path, e.ipc, len(labels), labels, e.real)[0]
+        e, path = self.experiment, of_seed(self.experiment.selected_from, seed)
+        numbers, _ = exchange.read_indices(path, e.ipc, len(self.trainings.whole))
+        indices = self.trainings.placed(numbers)
+        exchange.check_quota(path, self.train.labels.numpy(), indices, e.real)
+        return indices
 
     # -- the method ------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from ccfs_lib.distill.mtt import Matched, matched
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import Motivation, Strengths, essential
 from ccfs_lib.experiment.datasets import SELMATCH
+from ccfs_lib.experiment.section3 import check_rounds
 from ccfs_lib.networks import Network
 from ccfs_lib.pipeline.measure import EVALUATION, check, filed, measure, row
 from ccfs_lib.pipeline.squeeze import Squeeze
@@ -76,6 +77,8 @@ class Section3Pipeline:
         """
         for arm in names:
             known(arm)
+        if {"two-shot", "reverse"} & {*names}:
+            check_rounds(self.motivation)
         check(self, self.motivation)
         for name in {self.motivation.matcher, self.experiment.network}:
             self.trainings.check_network(name)

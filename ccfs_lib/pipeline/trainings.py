@@ -61,10 +61,17 @@ class Trainings:
         if e.holdout:
             train = train.subset(self.kept, f"{train.name}-less")
         # Of the known data sets this is checked at once (`checks`); of others, here.
-        if e.ipc > min(train.class_sizes):
+        if not (fewest := min(train.class_sizes)):
+            empty = train.class_sizes.index(0)
+            raise InputError(
+                f"dataset is {e.dataset!r}, but no training image has label {empty}, "
+                f"class '{train.classes[empty]}': classes are numbered from 0, "
+                "without gaps"
+            )
+        if e.ipc > fewest:
             raise InputError(
                 f"ipc is {e.ipc}, but the smallest class of {train.name} has "
-                f"{min(train.class_sizes)} training images"
+                f"{fewest} training images"
             )
         return train
 
@@ -80,9 +87,22 @@ class Trainings:
         kinds = [(s.num_classes, s.image_size, s.classes) for s in splits]
         if kinds[0] != kinds[1]:  # a label, or a pixel, would mean something else
             text = ["{} classes at {} px".format(*kind) for kind in kinds]
+            named = zip(*(s.classes for s in splits), strict=False)
+            if kinds[0][:2] == kinds[1][:2]:
+                c, pair = next((c, p) for c, p in enumerate(named) if p[0] != p[1])
+                text = [f"has '{name}' as class {c}" for name in pair]
             raise InputError(
                 f"dataset is {e.dataset!r}, but its splits do not have the same "
                 f"classes in one order, and one size: train {text[0]}, test {text[1]}"
+            )
+        if not len(test):
+            raise InputError(f"dataset is {e.dataset!r}, but its test split is empty")
+        if test.fingerprint == self._reduced.fingerprint:
+            warnings.warn(
+                f"{test.name} has the very images of the training split: accuracies "
+                "will be those of images that were learned",
+                Notice,
+                stacklevel=2,
             )
         if missing := [c for c, n in enumerate(test.class_sizes) if not n]:
             warnings.warn(
@@ -123,6 +143,27 @@ class Trainings:
         share = self.experiment.holdout
         return data.split(self._reduced, share)[0] if share else None
 
+    def numbered(self, indices: np.ndarray) -> np.ndarray:
+        """Return the numbers in the whole training split of indices into `train`."""
+        inside = indices if self.kept is None else self.kept[indices]
+        return data.members(self.whole.labels, self.experiment.classes)[inside]
+
+    def placed(self, numbers: np.ndarray) -> np.ndarray:
+        """Return indices into `train` of numbers in the whole training split.
+
+        Raises InputError for one that is not in this part of the data set.
+        """
+        place = np.full(len(self.whole), -1)
+        own = self.numbered(np.arange(len(self.train)))
+        place[own] = np.arange(len(own))
+        if len(strange := numbers[place[numbers] < 0]):
+            label = self.whole.labels[strange[0]].item()
+            raise InputError(
+                f"image {strange[0]} is selected, of class {label}, but classes is "
+                f"{self.experiment.classes}: only the first ones take part"
+            )
+        return place[numbers]
+
     def _load(self, split: str) -> ImageSet:
         e = self.experiment
         options = {"data_root": e.data_root or None, "image_size": e.image_size}
@@ -134,8 +175,11 @@ class Trainings:
         """Mean and standard deviation of each channel, two tuples of three."""
         # Those of the whole set also for a part of it, or for smaller pixels: a change
         # of constants would be one more difference from the run that is rehearsed.
-        known = self.constants or NORMALISATION.get(self.experiment.dataset)
-        return known or data.channel_stats(self.train)
+        if known := self.constants or NORMALISATION.get(self.experiment.dataset):
+            return known
+        mean, std = data.channel_stats(self.train)
+        # A channel of one value has no spread to divide by, and becomes zero.
+        return mean, tuple(s or 1.0 for s in std)
 
     # -- trainings -------------------------------------------------------------------
 

@@ -508,3 +508,14 @@ def test_arms_of_a_chapter_are_those_it_can_compare():
     assert from_notebook({"arms": ""})[1]["arms"] == []
     with pytest.raises(InputError, match="arms is 'random distilled' and lacks simple"):
         from_notebook({"arms": "random distilled"})
+
+
+def test_a_part_of_a_recipe_changes_the_preset_and_a_shorthand_beside_it_is_refused():
+    usual = preset()
+    changed = preset(recipe={"epochs": 3}, teacher={"lr": 0.2})
+    assert changed.recipe == replace(usual.recipe, epochs=3)
+    assert changed.teacher == replace(usual.teacher, lr=0.2)
+    with pytest.raises(InputError, match="epochs is 2, but recipe is given, too"):
+        preset(recipe={"batch_size": 3}, epochs=2)
+    with pytest.raises(InputError, match=r"recipe\.epoch is 3"):
+        preset(recipe={"epoch": 3})

@@ -588,3 +588,20 @@ def test_presets_need_no_torch():
     code = "import sys, ccfs_lib.experiment as m; m.motivation(); "
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_two_rounds_need_two_real_images_of_a_class(house):
+    run = motivation(ipc=2, alpha=0.5, curricula=1)
+    stages = Section3Pipeline(run)
+    with pytest.raises(InputError, match=r"alpha is 0\.5, which with ipc 2 leaves one"):
+        stages.check(["selmatch", "reverse"])
+    sizes = [
+        m.experiment.ipc for m in ladder(motivation(ipc=4, alpha=0.5, curricula=1))
+    ]
+    assert sizes == [4, 8]  # not 2
+    with pytest.raises(
+        InputError, match=r"ipcs has 2: alpha is 0\.5, which with ipc 2"
+    ):
+        ladder(motivation(ipc=4, alpha=0.5, curricula=1), "2")
+    with pytest.raises(InputError, match="matcher is 'resnet19', but must be convnet"):
+        motivation(matcher="resnet19")

@@ -49,7 +49,7 @@ from torch import nn
 class Pair(nn.Module):
     def __init__(self, classes):
         super().__init__()
-        self.body = nn.Sequential(nn.Flatten(), nn.LazyLinear(classes))
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(192, classes))
 
     def forward(self, x):
         return self.body(x), x
@@ -61,7 +61,16 @@ def plain(classes, size):
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * size * size, classes))
 
 def grey(classes, size):
-    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.LazyLinear(classes))
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, classes))
+
+def lazy(classes, size):
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(classes))
+
+def frozen(classes, size):
+    return plain(classes, size).requires_grad_(False)
+
+def softmaxed(classes, size):
+    return nn.Sequential(plain(classes, size), nn.Softmax(1))
 """
 
 
@@ -99,7 +108,12 @@ def test_scores_and_rows_of_ones_own_may_write_into_the_images(house, workshop, 
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("pair", r"returned tuple for 2 images, .* \(2, 10\)"), ("grey", "which raised")],
+    [
+        ("pair", r"returned tuple for 2 images, .* \(2, 10\)"),
+        ("grey", "which raised"),
+        ("lazy", "which has lazy layers, but weights must be made"),
+        ("frozen", "no weight of it requires gradients"),
+    ],
 )
 def test_networks_that_return_something_else_are_told_before_training(
     house, workshop, name, text
@@ -108,6 +122,14 @@ def test_networks_that_return_something_else_are_told_before_training(
     stages = Pipeline(small(network=f"nets:{name}"))
     with pytest.raises(InputError, match=text):
         stages.check(["random"])
+
+
+def test_a_network_that_ends_in_a_softmax_is_told(house, workshop):
+    (workshop / "nets.py").write_text(NETWORKS)
+    with pytest.warns(
+        Notice, match="returned probabilities: the losses here are of lo"
+    ):
+        Pipeline(small(network="nets:softmaxed")).check(["random"])
 
 
 def test_dropout_is_told_since_no_seed_fixes_it(house, workshop):
@@ -241,6 +263,19 @@ def test_transparent_pixels_are_refused_and_opaque_ones_are_not():
     opaque.putpixel((0, 0), (10, 20, 30, 254))
     with pytest.raises(InputError, match="transparent pixels: save it on a background"):
         decode.decode_record(("a.png", encoded(opaque, format="png"), 0))
+
+
+def test_images_in_memory_that_would_be_read_wrongly_are_told():
+    see_through = Image.new("RGBA", (8, 8), (10, 20, 30, 0))
+    with pytest.raises(InputError, match="item 0 has transparent pixels"):
+        data.from_dataset([(see_through, 0)])
+    names = {"dog": 1, "cat": 0}
+    with pytest.raises(
+        InputError, match=r"classes is \{'dog': 1, 'cat': 0\}, but must"
+    ):
+        data.from_arrays(np.full((2, 8, 8), 9, np.uint8), [0, 1], names)
+    with pytest.warns(Notice, match="no pixel is above 1 of 255"):
+        data.from_arrays(np.random.rand(2, 8, 8).astype(np.uint8), [0, 1])
 
 
 def test_an_empty_class_of_distilled_images_is_a_sentence(tmp_path):

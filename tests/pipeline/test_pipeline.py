@@ -334,6 +334,24 @@ def test_what_others_selected_is_measured_as_ones_own(house):
         stages.measure("selected")
 
 
+def test_a_selection_of_some_classes_is_numbered_as_the_whole_split(house):
+    """Whoever reads the file without `classes` reads the same images."""
+    stages, whole = Pipeline(small(classes=3)), Pipeline(small()).train
+    own = stages.evaluate("simple-misclassified", 0)
+    out = house / "some.json"
+    chosen = stages.trainings.numbered(stages.chosen(0))
+    write_indices(out, 4, 0.25, chosen)
+    assert set(whole.labels[chosen].tolist()) <= {0, 1, 2}
+    told = Pipeline(small(classes=3, selected_from=str(out)))
+    assert np.array_equal(told._given(0), stages.chosen(0))
+    row = told.evaluate("selected", 0)
+    assert row == {k: own[k] for k in row}
+    seven = np.flatnonzero(whole.labels.numpy() == 7)[:1]
+    write_indices(out, 4, 0.25, seven)
+    with pytest.raises(InputError, match="of class 7, but classes is 3"):
+        told._given(0)
+
+
 def test_a_folder_holds_a_selection_for_each_seed(house):
     stages, folder = Pipeline(small(seeds=2)), house / "selected"
     for seed in range(2):
