@@ -149,10 +149,12 @@ def _by_rule(rule: Rule, labels, predictions, scores, quota: int, rules: dict):
         selection.dtype.kind in "iu" or not len(selection)
     )
     known = integers and np.isin(selection, np.arange(len(labels))).all()
-    if not known or len(np.unique(selection)) < len(selection):
+    values, times = np.unique(selection, return_counts=True)
+    if not known or len(values) < len(selection):
+        twice = f" with {values[times.argmax()]} more than once" if known else ""
         raise InputError(
-            f"the selection rule returned {selection.dtype} {selection.shape}, but "
-            f"must return different indices from 0 to {len(labels) - 1}"
+            f"the selection rule returned {selection.dtype} {selection.shape}{twice}, "
+            f"but must return different indices from 0 to {len(labels) - 1}"
         )
     selection = selection.astype(np.int64)
     if taken := np.intersect1d(selection, excluded).size:

@@ -178,8 +178,13 @@ def _experiment(dataset: str, scale: str, shared: dict) -> Experiment:
     try:
         return preset(dataset, scale, **shared)
     except InputError as error:
-        told = re.sub(r"take alpha 0(,)? (or )?", "take alpha ", str(error))
+        told = _above_zero(error)
     raise InputError(told)
+
+
+def _above_zero(error: Exception) -> str:
+    """Say of the allowed alphas only those above 0."""
+    return re.sub(r"take alpha 0(,)? (or )?", "take alpha ", str(error))
 
 
 # Parameters of notebooks and commands that stand for one field of a recipe.
@@ -252,7 +257,7 @@ def _sized(run: Motivation, ipc: int) -> Motivation:
         _ = made.run  # at the paper's scale only cells of SelMatch's have a name
         return made
     except ValueError as error:
-        raise InputError(f"ipcs has {ipc}: {error}") from None
+        raise InputError(f"ipcs has {ipc}: {_above_zero(error)}") from None
 
 
 def _possible(run: Motivation, ipc: int) -> bool:
