@@ -132,8 +132,8 @@ def check_images(root: str | Path, run: str, fingerprints: dict[str, str]) -> No
         if odd := [k for k, v in fingerprints.items() if known.get(k, v) != v]:
             raise InputError(
                 f"run {run} has results in {path.parent}, but of another data set of "
-                f"this name (other {odd[0]} images): rename its folder, move the results "
-                "away, or let $CCFS_RESULTS name a folder for those of this one"
+                f"this name (other {odd[0]} images): rename its folder, move the "
+                "results away, or let $CCFS_RESULTS name a folder for new ones"
             )
 
 
