@@ -37,8 +37,9 @@ ORDERINGS = (
     ),
     (CCFS, "hard-misclassified", "The simplest misclassified beat the hardest"),
     ("ccfs-hard", "random-hard", "With hard labels, CCFS beats random real images"),
-    ("reverse", "selmatch", "Distilling before selecting beats SelMatch"),
     ("two-shot", "selmatch", "Selecting in two rounds beats SelMatch's window"),
+    ("reverse", "two-shot", "Distilling before these rounds beats distilling after"),
+    ("reverse", "selmatch", "Both together, reverse, beat SelMatch"),
     ("ccfs-mtt", "selmatch", "CCFS on images distilled by MTT beats SelMatch"),
 )
 # The look of a verdict in the book's style sheet, in the order of VERDICTS.

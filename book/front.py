@@ -29,7 +29,7 @@ from ccfs_lib.claims.compare import (
     values,
     verdict,
 )
-from ccfs_lib.claims.evidence import SHOWN_ONLY, load
+from ccfs_lib.claims.evidence import SHOWN_ONLY, load, source
 from ccfs_lib.errors import InputError
 from ccfs_lib.experiment import preset
 from ccfs_lib.experiment.presets import CLASS_SIZE
@@ -102,14 +102,24 @@ def short(runs: list[pandas.DataFrame], every: list[pandas.DataFrame]) -> str:
     several = [run for run in every if ALPHA0 in set(run["cell"])]
     text = (
         "**In short.** Under the same teacher, CCFS is clearly better than random "
-        f"images in {_clearly(runs, PAIR)}, each with a teacher of its own."
+        f"images in {_clearly(runs, PAIR)}{_teachers(runs)}."
     )
     if several:
         text += (
             " With its distilled images it is clearly better than without any (alpha "
-            f"0) in {_clearly(several, (CCFS, ALPHA0))}."
+            f"0) in {_clearly(several, (CCFS, ALPHA0))}{_teachers(several)}."
         )
-    return text
+    return f"{text} Intervals are not corrected for their number."
+
+
+def _teachers(runs: list[pandas.DataFrame]) -> str:
+    """Say whether every run has a teacher of its own; "" of a single one."""
+    several = len({source(run.iloc[0]) for run in runs})
+    if len(runs) == 1:
+        return ""
+    if several == len(runs):
+        return ", each with its own teacher"
+    return f" ({count(several, 'teacher')})"
 
 
 def _clearly(runs: list[pandas.DataFrame], pair: tuple[str, str]) -> str:
@@ -233,8 +243,8 @@ def distilled(runs: list[pandas.DataFrame]) -> str:
     if not several:
         return ""
     return (
-        f"In {count(len(several), 'other run')} with alpha 0, some of one teacher, "
-        "CCFS with its distilled images against none is "
+        f"In {count(len(several), 'other run')} with alpha 0{_teachers(several)}, CCFS "
+        "with its distilled images against none is "
         f"{_tally(several, (CCFS, ALPHA0))}."
     )
 
@@ -318,9 +328,9 @@ def acting(folder: Path) -> str:
     return _table(
         f"**Where distilled images act**{about}: points of accuracy for letting "
         "filters learn them, and for having them in the final set in place of random "
-        "real images (in the figure above, of selected ones). Each is the mean with "
-        "and without the other; chapter 17 has both. Intervals of three seeds can be "
-        "narrow by chance.",
+        "real images (the figure above replaces them by selected ones). Each number is "
+        "the mean over having and not having the other role; chapter 17 has the two. "
+        "Intervals of three seeds can be narrow by chance.",
         ("", *roles.TITLES.values(), "seeds"),
         lines,
     )

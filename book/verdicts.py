@@ -119,6 +119,8 @@ def _loaded(folder: Path) -> tuple[pandas.DataFrame, pandas.DataFrame]:
 @lru_cache(maxsize=1)
 def _ledger(folder: Path, state: tuple) -> tuple[pandas.DataFrame, pandas.DataFrame]:
     rows = load(folder)
+    if rows.empty:
+        raise InputError(f"{folder} holds no rows")
     return rows, ledger(rows)
 
 
@@ -210,7 +212,7 @@ def _multiplicity(lines: pandas.DataFrame) -> str:
     )
     return (
         f"There are {count(tests, 'test')}. If there were no effect at all, "
-        f"about {0.05 * tests:.0f} would look clear by chance, on average. Of the "
+        f"on average at most about {0.05 * tests:.0f} would look clear. Of the "
         f"{len(clear)} clear results {int(_kept(clear).sum())} remain at a false "
         "discovery rate of 5 % (Benjamini and Hochberg), and "
         f"{_whatever(evidence)} however the tests depend on each other (Benjamini and "
@@ -256,10 +258,10 @@ def _full_size(lines: pandas.DataFrame) -> str:
         f"*{sentences[r.claim].rstrip('.')}* ({r.verdict})" for r in lines.itertuples()
     ]
     return (
-        "With the preset `paper`, which has the paper's networks and sizes, but runs "
-        f"may have fewer epochs ({'; '.join(dict.fromkeys(places))}), there are "
-        f"{count(len(lines), 'test')}, {final or 'none'} of them of the accuracy of a "
-        f"final set: {'; '.join(claims)}."
+        f"{count(len(lines), 'test')} with the preset `paper` (the paper's networks "
+        f"and sizes, mostly fewer epochs: {'; '.join(dict.fromkeys(places))}), "
+        f"{final or 'none'} of them of the accuracy of a final set: "
+        f"{'; '.join(claims)}."
     )
 
 

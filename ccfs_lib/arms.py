@@ -162,13 +162,15 @@ def parse(name: str, experiment=None) -> Arm:
             f"arm is {name!r}, but alpha is {experiment.alpha:g}: without distilled "
             "images it is CCFS itself; take an alpha above 0"
         )
-    classified = arm.strategy and arm.strategy[0] == "classified"
-    if classified and experiment is not None and not experiment.distilled:
-        raise InputError(
-            f"arm is {name!r}, but alpha is {experiment.alpha:g}: without distilled "
-            "images the first phase has no filter, and so no image that it classifies "
-            "correctly; take an alpha above 0, or name other arms"
-        )
+    if experiment is not None and arm.needs_phases:
+        coarse = arm.strategy[0] if arm.strategy else experiment.coarse
+        if coarse == "classified" and not (experiment.distilled and arm.in_filters):
+            raise InputError(
+                f"arm is {name!r}, but its first phase has no filter, as it learns no "
+                f"distilled image (alpha {experiment.alpha:g}), and so no image that "
+                "is classified correctly: name other arms, such as --arms "
+                "simple-misclassified random"
+            )
     lists = experiment is None or experiment.selected_from
     if arm.set == "selected" and not lists:
         raise InputError(

@@ -315,8 +315,6 @@ def _check_new(name: str, body: nn.Module) -> None:
             f"network is {name!r}, which has lazy layers, but weights must be made "
             "when it is built: give the layers their sizes"
         )
-    if not trained:
-        raise InputError(f"network is {name!r}, but no weight of it requires gradients")
     new = [p for p in trained if p.numel()]
     if {memory(p) for p in _given} & {memory(p) for p in new}:
         raise InputError(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ccfs_lib.data import ImageSet
 from ccfs_lib.errors import InputError
@@ -267,15 +268,21 @@ def _lone(network: nn.Module, images: Tensor, size: int) -> bool:
     """
     if len(images) <= size or len(images) % size != 1:
         return False
-    other, gpus = copy.deepcopy(network).train(), [images.device] * images.is_cuda
-    try:
-        with torch.no_grad(), torch.random.fork_rng(gpus):
-            other(images[:1].float().div(255))
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        return True
-    return False
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm)]
+    if not norms:
+        return False
+    shapes = []
+    hooks = [
+        m.register_forward_pre_hook(lambda _, given: shapes.append(given[0].shape))
+        for m in norms
+    ]
+    try:  # the evaluation mode changes nothing in the network
+        with torch.inference_mode():
+            network.eval()(images[:1].float().div(255))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return any(shape[2:].numel() == 1 for shape in shapes)
 
 
 def _epoch(epoch: int, step: Step, run: Callable[[Tensor], None], join: bool):

@@ -142,7 +142,7 @@ def test_random_images_by_selmatchs_protocol(house):
 
 
 def test_alpha_0_has_no_classified_images_to_begin_with():
-    with pytest.raises(InputError, match="'hard-classified', but alpha is 0: without"):
+    with pytest.raises(InputError, match="'hard-classified', but its first phase has"):
         arms.parse("hard-classified", small(alpha=0.0))
     assert (
         arms.parse("hard-misclassified", small(alpha=0.0)).strategy[0]

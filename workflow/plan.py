@@ -180,7 +180,7 @@ def experiment(settings: dict) -> Experiment:
 
     What a recipe, a dict, leaves out stays the preset's. Raises InputError as `preset`.
     """
-    return preset(**complete(settings))
+    return preset(**settings)
 
 
 def complete(settings: dict) -> dict:

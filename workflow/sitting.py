@@ -64,7 +64,6 @@ def read_plan(path: Path) -> list[Item]:
 
     from ccfs_lib.arms import parse
     from ccfs_lib.errors import InputError
-    from ccfs_lib.experiment import preset
 
     lines = path.read_text("utf-8").splitlines()
     text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
@@ -87,11 +86,6 @@ def read_plan(path: Path) -> list[Item]:
         if chapter:  # chapters of arms have no rows of Table 1
             arms = tuple(arm for arm in arms if not arm.startswith(ROW))
         e = experiment(settings)
-        if chapter and preset(**settings) != e:
-            raise InputError(
-                f"of is {entry['of']!r}, whose settings are another experiment in a "
-                "notebook: name the fields of recipes one by one (teacher_epochs, ...)"
-            )
         for arm in set(arms) - {TEACHER}:
             _of_table1(arm) if arm.startswith(ROW) else parse(arm, e)
         items.append(Item(name, arms, e, {}, chapter, settings))

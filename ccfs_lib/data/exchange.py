@@ -78,7 +78,7 @@ def check_quota(path, labels: np.ndarray, indices: np.ndarray, quota: int) -> No
             f"{path} holds {len(indices)} of {quota * len(counts)} images: fewer than "
             f"{quota} in {(counts < quota).sum()} of {len(counts)} classes",
             Notice,
-            stacklevel=3,
+            stacklevel=2,
         )
 
 

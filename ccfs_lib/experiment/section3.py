@@ -29,6 +29,7 @@ from ccfs_lib.experiment.settings import (
     Setting,
     Short,
     checked,
+    merged,
     preset,
 )
 from ccfs_lib.runtime.portable import settle
@@ -162,6 +163,9 @@ def motivation(dataset: str = "digits", scale: str = "", **changes) -> Motivatio
         changes.setdefault("ipc", preset(dataset, scale).ipc)
     usual = presets.matched(dataset, scale, changes.get("ipc"))
     changes = {k: v for k, v in changes.items() if v is not None}
+    for part in RECIPES:
+        if isinstance(changes.get(part), dict):
+            usual[part] = merged(part, usual[part], changes.pop(part))
     for name, (part, field, _) in SHORTHANDS.items():
         if name in changes:
             value = {field: changes.pop(name)}

@@ -324,6 +324,9 @@ class Experiment:
         """
         if {"ipc", "alpha"} & set(changes):
             changes = {"selected_from": ""} | changes
+        for part in PARTS:
+            if isinstance(some := changes.get(part), dict):
+                changes[part] = merged(part, getattr(self, part), some)
         return checked("", replace, self, **changes)
 
     def part(self, *stages: str) -> dict:
@@ -393,6 +396,7 @@ def settings(kind: type) -> dict[str, Setting]:
     }
 
 
+PARTS = ("recipe", "teacher", "distillation")  # nested: whole, or dicts of some fields
 SETTINGS = settings(Experiment)
 DEFAULTS = {f.name: f.default for f in fields(Experiment)}
 # Options added after the first results: invisible in keys and names at these defaults.
@@ -418,19 +422,17 @@ def preset(
     if changes.get("method") == "sre2l":
         usual = base.get("distillation") or Distillation()
         base["distillation"] = presets.sre2l(dataset, usual)
-    for part in ("recipe", "teacher", "distillation"):
-        if isinstance(some := changes.get(part), dict):
-            default = base.get(part) or Distillation()
-            try:
-                changes[part] = checked("", replace, default, **some)
-            except InputError as error:
-                raise InputError(f"{part}.{error}") from None
+    told = {part: changes.pop(part) for part in PARTS if part in changes}
+    for part, given in told.items():
+        default = base.get(part) or Distillation()
+        base[part] = merged(part, default, given) if isinstance(given, dict) else given
     for name, (part, field, _) in SHORTHANDS.items():
         if (value := changes.pop(name, None)) is not None:
-            if changes.get(part) is not None:
+            other = told.get(part)
+            other = other.get(field, value) if isinstance(other, dict) else value
+            if other != value:
                 raise InputError(
-                    f"{name} is {value!r}, but {part} is given, too: set its {field} "
-                    "there"
+                    f"{name} is {value!r}, but {part} has {field} {other!r}: take one"
                 )
             default = base.get(part) or Distillation()
             base[part] = checked(name, replace, default, **{field: value})
@@ -444,6 +446,14 @@ def preset(
             f"{', '.join(near or allowed)}"
         )
     return checked("", Experiment, **{**base, "dataset": dataset, **changes})
+
+
+def merged(part: str, default, some: dict):
+    """Return a recipe with the fields of a dict replaced; InputError as `preset`."""
+    try:
+        return checked("", replace, default, **some)
+    except InputError as error:
+        raise InputError(f"{part}.{error}") from None
 
 
 def checked(field: str, make, *arguments, **changes):

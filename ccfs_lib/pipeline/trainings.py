@@ -204,6 +204,12 @@ class Trainings:
             again = self.network(name, 0)
             shape = self.train.num_classes, self.train.image_size
             networks.probe(again, name, *shape)
+            given = name == self.experiment.teacher_network
+            given = given and self.experiment.teacher_from  # which is not trained
+            if not given and not any(p.requires_grad for p in again.parameters()):
+                raise InputError(
+                    f"network is {name!r}, but no weight of it requires gradients"
+                )
             _warn_dropout(again, name)
         return network
 

@@ -329,7 +329,7 @@ def test_the_tests_are_counted_by_what_they_are_about(verdicts, tmp_path):
     )
     text = verdicts._split(pandas.DataFrame({"run": []}), full)
     assert text.startswith("0 of the 1 tests are of the accuracy")
-    assert "epochs (CIFAR-100, IPC 50, ResNet-18), there are 1\xa0test" in text
+    assert "1\xa0test with the preset `paper` (the paper's networks and sizes" in text
     assert (
         "none of them of the accuracy of a final set: *The accuracy of the filter"
         in (text)

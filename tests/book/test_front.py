@@ -104,8 +104,11 @@ def test_what_is_clear_in_how_many_runs_comes_first(tmp_path):
         measure(tmp_path, CCFS, shifted(alpha0), f"{run}-alpha0", alpha=0.0, **own)
     text = front.abstract(tmp_path).replace("\xa0", " ")
     first = text.splitlines()[0]
-    assert "random images in 2 of 3 runs and clearly worse in 1, each" in first
-    assert "any (alpha 0) in 2 of 3 runs and clearly worse in 1." in first
+    assert (
+        "images in 2 of 3 runs and clearly worse in 1, each with its own teacher."
+        in first
+    )
+    assert "any (alpha 0) in 2 of 3 runs and clearly worse in 1, each with" in first
     parts = sentence(text, "The parts")
     assert "In 2 other runs with alpha 0" in parts
     assert parts.endswith("images against none is ahead on CIFAR-100 (2).")
@@ -211,7 +214,7 @@ def test_both_roles_of_distilled_images_are_told_where_they_are_apart(tmp_path):
     assert front.acting(tmp_path) == ""
     measure(tmp_path, "ccfs-neither", NEAR)
     text = front.acting(tmp_path)
-    assert "Each is the mean with and without the other" in text
+    assert "Each number is the mean over having and not having the other role" in text
     # Filters: (3 - 2.5 + 1 - 0) / 2; set: (3 - 1 + 2.5 - 0) / 2.
     ((where, found),) = lines(text, "Where distilled images act").items()
     assert where == "CIFAR-100, IPC 50, ResNet-18"

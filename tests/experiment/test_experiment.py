@@ -515,7 +515,10 @@ def test_a_part_of_a_recipe_changes_the_preset_and_a_shorthand_beside_it_is_refu
     changed = preset(recipe={"epochs": 3}, teacher={"lr": 0.2})
     assert changed.recipe == replace(usual.recipe, epochs=3)
     assert changed.teacher == replace(usual.teacher, lr=0.2)
-    with pytest.raises(InputError, match="epochs is 2, but recipe is given, too"):
-        preset(recipe={"batch_size": 3}, epochs=2)
+    both = preset(recipe={"batch_size": 3}, epochs=2).recipe
+    assert both == replace(usual.recipe, batch_size=3, epochs=2)
+    assert usual.changed(recipe={"epochs": 3}) == preset(epochs=3)
+    with pytest.raises(InputError, match="epochs is 2, but recipe has epochs 3: take"):
+        preset(recipe={"epochs": 3}, epochs=2)
     with pytest.raises(InputError, match=r"recipe\.epoch is 3"):
         preset(recipe={"epoch": 3})

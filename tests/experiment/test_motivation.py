@@ -528,7 +528,8 @@ def test_steadiness_is_the_spread_over_windows():
 def test_the_finding_follows_the_numbers():
     rows, over = made_up("ipc", OVER_IPC), made_up("beta", OVER_BETA)
     text = str(order.answer(rows, over)).replace("\xa0", " ")
-    assert "Distilling before selecting has the higher accuracy here" in text
+    assert "in place of the window raises the accuracy here" in text
+    assert f"distilling first, reverse {MINUS} two-shot: " in text
     assert "+3.7 points" in text and "clearly ahead at 1 of 2 (beta 0.2)" in text
     assert f"two-shot {MINUS} SelMatch" in text and "IPC 20: +6.1 points" in text
     assert "from 1.0 to 0.75" in text or "from 1.00 to 0.75" in text
@@ -536,9 +537,9 @@ def test_the_finding_follows_the_numbers():
         cell=rows["cell"].replace({"reverse": "x", "selmatch": "reverse"})
     )
     turned["cell"] = turned["cell"].replace({"x": "selmatch"})
-    assert "has the lower accuracy here" in str(order.answer(turned, over))
+    assert "lowers the accuracy here" in str(order.answer(turned, over))
     level = rows.assign(last=[50 + (i * 7) % 5 for i in range(len(rows))])
-    assert "is too close to call here" in str(order.answer(level, over))
+    assert "an effect that is too close to call here" in str(order.answer(level, over))
 
 
 def test_tables_tell_sets_that_are_not_full():
@@ -605,3 +606,11 @@ def test_two_rounds_need_two_real_images_of_a_class(house):
         ladder(motivation(ipc=4, alpha=0.5, curricula=1), "2")
     with pytest.raises(InputError, match="matcher is 'resnet19', but must be convnet"):
         motivation(matcher="resnet19")
+
+
+def test_a_part_of_a_recipe_of_section_3_changes_the_presets():
+    usual = motivation()
+    assert motivation(evaluation={"epochs": 3}) == motivation(epochs=3)
+    some = motivation(matching={"iterations": 3}, expert={"epochs": 9})
+    assert some.matching == replace(usual.matching, iterations=3)
+    assert some.expert == replace(usual.expert, epochs=9)

@@ -228,11 +228,6 @@ def test_pieces_are_below_their_limit_and_a_damaged_one_is_refused(
         ('[{"name": "a", "arms": ["random"], "width": 1}]', "width is 1"),
         ('[{"name": "a", "chapter": "05_evaluation", "of": "b"}]', "of is 'b'"),
         (
-            '[{"name": "a", "arms": ["random"], "teacher": {"epochs": 2}},'
-            '{"name": "b", "chapter": "05_evaluation", "of": "a"}]',
-            "of is 'a', whose settings are another experiment",
-        ),
-        (
             '[{"name": "a", "arms": ["random"]},'
             '{"name": "b", "chapter": "05", "of": "a"}]',
             "chapter is '05', but there is no",
