@@ -499,3 +499,17 @@ def test_distilled_and_random_images_without_a_common_seed_are_not_compared():
     base = "ccfs-over-base-distillation"
     other = [row | {"seed": row["seed"] + 10} for row in arm("random", HIGH)]
     assert one(base, arm(CCFS, HIGH), arm("distilled", LOW), other).note == ""
+
+
+def test_section_3_counts_at_the_presets_start_of_the_window():
+    """At another start SelMatch is weaker, and the paper has each at its best."""
+    at = {"dataset": "cifar100", "scale": "laptop", "beta": 0.8}
+    rows = []
+    for ipc in (25, 50):
+        for beta, last in ((0.8, LOW), (0.2, [20.0, 21.0, 22.0])):
+            own = at | {"ipc": ipc, "beta": beta, "run": f"{ipc}-{beta}"}
+            rows += [arm("reverse", HIGH, **own), arm("selmatch", last, **own)]
+    line = one("reverse-mean", *rows)
+    assert line.difference == pytest.approx(np.mean(np.subtract(HIGH, LOW)))
+    every = of("reverse-every-beta", *rows)
+    assert len(every) == 2  # over the start itself: of each IPC
