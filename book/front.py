@@ -1,4 +1,4 @@
-"""The front page: an abstract, a figure and a small table, computed from results.
+"""The front page's abstract and figure, and two tables beside them, from results.
 
 The largest run comes first. No word is chosen here that an interval could contradict:
 each sentence has a form for a difference above zero, below zero, and for an open one.
@@ -81,7 +81,7 @@ def abstract(folder: Path) -> str:
         control(runs[0]),
         teacher(runs[0]),
         f"{parts(runs[0])} {distilled(every)}".strip(),
-        elsewhere(runs[1:], others),
+        elsewhere(others),
         verdicts.counted(folder),
     ]
     return "".join(f"- {sentence}\n" for sentence in sentences if sentence)
@@ -102,7 +102,8 @@ def short(runs: list[pandas.DataFrame], every: list[pandas.DataFrame]) -> str:
     several = [run for run in every if ALPHA0 in set(run["cell"])]
     text = (
         "**In short.** Under the same teacher, CCFS is clearly better than random "
-        f"images in {_clearly(runs, PAIR)}{_teachers(runs)}."
+        f"images in {_clearly(runs, PAIR)}{_teachers(runs)}{_small(runs)}: "
+        f"{_tally(runs, PAIR)}."
     )
     if several:
         text += (
@@ -170,9 +171,7 @@ def _scale(first: pandas.Series, seeds: int) -> str:
     if theirs and pandas.notna(alpha := first.get("alpha")) and alpha != theirs.alpha:
         parts.append(f"alpha {alpha:g}, the authors' code has {theirs.alpha:g}")
     if pandas.notna(reached := first.get("teacher_last")):
-        parts.append(
-            f"one teacher, {percent(float(reached), 2)} of the test images right"
-        )
+        parts.append(f"one teacher, {percent(float(reached), 2)} right")
         if full := paper.full(data):
             parts[-1] += f", the paper's has {percent(full)}"
     return "; ".join([*parts, count(seeds, "seed")])
@@ -220,21 +219,15 @@ def parts(run: pandas.DataFrame) -> str:
     return f"**The parts.** {alone} {first}; {second}{less}."
 
 
-def elsewhere(runs: list[pandas.DataFrame], others: list[pandas.DataFrame]) -> str:
-    """Say how the same comparison ends with other teachers, and other learners."""
-    sentences = []
-    if runs:
-        sentences.append(
-            f"In {count(len(runs), 'other run')}{_small(runs)}, each with a teacher of "
-            f"its own, CCFS against random images is {_tally(runs, PAIR)}."
-        )
-    if others:
-        each = listed([_learned(run) for run in others])
-        sentences.append(
-            "Sets that another network selected, learnt by a network without a part "
-            f"in the selection, are worth, against random images, {each} points."
-        )
-    return f"**Elsewhere.** {' '.join(sentences)}" if sentences else ""
+def elsewhere(others: list[pandas.DataFrame]) -> str:
+    """Say how the same comparison ends with other learners."""
+    if not others:
+        return ""
+    each = listed([_learned(run) for run in others])
+    return (
+        "**Elsewhere.** Sets that one network selected, learnt by another one, are "
+        f"worth, against random images, {each} points."
+    )
 
 
 def distilled(runs: list[pandas.DataFrame]) -> str:
@@ -328,7 +321,7 @@ def acting(folder: Path) -> str:
     return _table(
         f"**Where distilled images act**{about}: points of accuracy for letting "
         "filters learn them, and for having them in the final set in place of random "
-        "real images (the figure above replaces them by selected ones). Each number is "
+        "real images (alpha 0 has selected ones in their place). Each number is "
         "the mean over having and not having the other role; chapter 17 has the two. "
         "Intervals of three seeds can be narrow by chance.",
         ("", *roles.TITLES.values(), "seeds"),
