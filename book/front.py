@@ -73,14 +73,13 @@ def abstract(folder: Path) -> str:
     if rows.empty:
         return NOTHING
     runs, others = ladder.runs(rows), ladder.elsewhere(rows)
-    every = [*runs[1:], *ladder.dependent(rows)]
     if not runs:
         return "No run on photographs has both CCFS and a random set yet.\n"
     sentences = [
         short(runs, [*runs, *ladder.dependent(rows)]),
         control(runs[0]),
         teacher(runs[0]),
-        f"{parts(runs[0])} {distilled(every)}".strip(),
+        parts(runs[0]),
         elsewhere(others),
         verdicts.counted(folder),
     ]
@@ -108,9 +107,10 @@ def short(runs: list[pandas.DataFrame], every: list[pandas.DataFrame]) -> str:
     if several:
         text += (
             " With its distilled images it is clearly better than without any (alpha "
-            f"0) in {_clearly(several, (CCFS, ALPHA0))}{_teachers(several)}."
+            f"0) in {_clearly(several, (CCFS, ALPHA0))}{_teachers(several)}: "
+            f"{_tally(several, (CCFS, ALPHA0))}."
         )
-    return f"{text} Intervals are not corrected for their number."
+    return text
 
 
 def _teachers(runs: list[pandas.DataFrame]) -> str:
@@ -227,18 +227,6 @@ def elsewhere(others: list[pandas.DataFrame]) -> str:
     return (
         "**Elsewhere.** Sets that one network selected, learnt by another one, are "
         f"worth, against random images, {each} points."
-    )
-
-
-def distilled(runs: list[pandas.DataFrame]) -> str:
-    """Say in how many other runs distilled images add, and on which data."""
-    several = [run for run in runs if ALPHA0 in set(run["cell"])]
-    if not several:
-        return ""
-    return (
-        f"In {count(len(several), 'other run')} with alpha 0{_teachers(several)}, CCFS "
-        "with its distilled images against none is "
-        f"{_tally(several, (CCFS, ALPHA0))}."
     )
 
 
