@@ -61,7 +61,6 @@ SIZE_WORDS = dict(
         strict=True,
     )
 )
-SECTION_3 = {"fig2", "table10"}  # experiments with experts and without a teacher
 SUMS = {
     HOLDS: "hold in every test",
     HOLDS_IN_SOME: "hold in some, too close to call in the others",
@@ -140,7 +139,7 @@ def _counted(badges: dict[str, Badge], lines: pandas.DataFrame) -> str:
 
 def _teachers(lines: pandas.DataFrame) -> str:
     """Count the teachers of lines, and sets of experts where there are any."""
-    experts = _tested_by(lines).isin(SECTION_3)
+    experts = _tested_by(lines).isin(arms.SECTION_3)
     numbers = [lines[part]["source"].nunique() for part in (~experts, experts)]
     nouns = ("different teacher", "set of experts"), ("", "sets of experts")
     parts = [count(n, *names) for n, *names in zip(numbers, *nouns, strict=True) if n]
@@ -494,7 +493,7 @@ def _test(claim, line, further: dict[str, str]) -> str:
 
 def _covers(claim, b: Badge, lines: pandas.DataFrame) -> str:
     names = ("teacher", "")
-    if claim.tested_by in SECTION_3:
+    if claim.tested_by in arms.SECTION_3:
         names = ("set of experts", "sets of experts")
     parts = [count(b.sources, *names)]
     for (here, known), noun in (

@@ -128,8 +128,8 @@ def training(
     generator = torch.Generator(device).manual_seed(seed)
     images, labels = train.images.to(device), train.labels.to(device)
     step = make(network, images, labels, recipe, generator, teacher, watch)
+    join = _lone(network, images, recipe.batch_size)  # before anything is compiled
     run = _engine(step, engine)
-    join = _lone(network, images, recipe.batch_size)
     tests = None
     if test is not None:
         tests = Tests(network, test, device, recipe.precision, run is not step)

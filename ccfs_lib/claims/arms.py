@@ -16,6 +16,8 @@ from ccfs_lib.errors import InputError
 # True of one cell by their wording: a rank among published numbers, a turn at high IPC.
 OWN_CELL = {"sota-cifar10", "sota-cifar100", "sota-tiny-imagenet"}
 OWN_CELL |= {"distillation-behind-random", "full-data-gap"}
+# Experiments with experts and without a teacher.
+SECTION_3 = {"fig2", "table10"}
 # Claims about something else than which of two accuracies in one run is higher.
 BEYOND = {
     "ccfs-over-sre2l-on-five-networks": "needs images by SRe2L beside those by CDA",

@@ -154,7 +154,7 @@ def _usual_window(claim, rows: pandas.DataFrame) -> pandas.DataFrame:
     only claims over the start are about it.
     """
     over = TRENDS[claim.id].over if claim.id in TRENDS else ""
-    if claim.tested_by not in ("fig2", "table10") or over == "beta":
+    if claim.tested_by not in arms.SECTION_3 or over == "beta":
         return rows
     if "beta" not in rows or rows.empty:
         return rows

@@ -13,6 +13,7 @@ from matplotlib.transforms import ScaledTranslation
 from ccfs_lib import paper
 from ccfs_lib.arms import BY_NAME
 from ccfs_lib.arms import TITLES as NAMES
+from ccfs_lib.claims.arms import FIGURES
 from ccfs_lib.claims.compare import FAILS, HOLDS, values, verdict
 from ccfs_lib.experiment import Motivation
 from ccfs_lib.experiment.section3 import ARMS
@@ -181,6 +182,7 @@ def answer(rows: pandas.DataFrame, over: pandas.DataFrame) -> Text:
     if len(sizes) > 1:
         where = f"mean over {count(len(sizes), 'IPC setting')}"
         means = ", as means over IPC"
+    _, printed = FIGURES["fig2"]  # the paper's data set and IPC
     tables = [
         f"{_named('ipc', n)}: {interval(difference(*pair, paired=True))}"
         f"{_part(rows, n, 'ccfs-mtt')}"
@@ -190,9 +192,11 @@ def answer(rows: pandas.DataFrame, over: pandas.DataFrame) -> Text:
         f"{text}: reverse {MINUS} SelMatch, {where}, is {interval(whole)}.",
         f"The two steps{means}: {'; '.join(steps)}. The paper has "
         f"{_printed('two-shot-mean')} for two-shot over SelMatch and "
-        f"{_printed('reverse-mean')} for reverse, on CIFAR-100: means over IPC 25 to "
-        "150, each setting with its best alpha and beta.",
-        f"Over the windows, reverse is clearly ahead at {len(clear)} of {len(windows)}"
+        f"{_printed('reverse-mean')} for reverse, on CIFAR-100: means over "
+        f"{_named('ipc', min(printed))} to {max(printed)}, each setting with its best "
+        "alpha and beta.",
+        f"Over the windows, at {_named('ipc', _levels(over, 'ipc')[0])}, reverse is "
+        f"clearly ahead at {len(clear)} of {len(windows)}"
         + (f" ({listed(clear)})" if clear else "")
         + "."
         + (_calm(over) if len(windows) > 1 else ""),

@@ -468,6 +468,7 @@ def made_up(column, table):
     """Rows of {level: {arm: accuracies by seed}}."""
     rows = [
         {
+            "ipc": 20,
             column: level,
             "cell": arm,
             "seed": seed,
@@ -530,7 +531,9 @@ def test_the_finding_follows_the_numbers():
     text = str(order.answer(rows, over)).replace("\xa0", " ")
     assert "in place of the window raises the accuracy here" in text
     assert f"distilling first, reverse {MINUS} two-shot: " in text
-    assert "+3.7 points" in text and "clearly ahead at 1 of 2 (beta 0.2)" in text
+    assert "+3.7 points" in text
+    assert "at IPC 20, reverse is clearly ahead at 1 of 2 (beta 0.2)" in text
+    assert "means over IPC 25 to 150" in text
     assert f"two-shot {MINUS} SelMatch" in text and "IPC 20: +6.1 points" in text
     assert "from 1.0 to 0.75" in text or "from 1.00 to 0.75" in text
     turned = rows.assign(
