@@ -168,6 +168,7 @@ def answer(rows: pandas.DataFrame, over: pandas.DataFrame) -> Text:
     gains = [(pair, gain(rows, *pair, "ipc")) for pair in PAIRS[:2]]
     steps = [
         f"{step}, {NAMES[left]} {MINUS} {NAMES[right]}: {interval(d)}, {decided(d)}"
+        f"{_apart(rows, left, right)}"
         for step, ((left, right), d) in zip(what, gains, strict=True)
     ]
     windows = _each(over, "beta", "reverse", "selmatch")
@@ -206,6 +207,16 @@ def answer(rows: pandas.DataFrame, over: pandas.DataFrame) -> Text:
         "means of the first and of the last tenth of the iterations over the rows of "
         "this chapter.",
     )
+
+
+def _apart(rows: pandas.DataFrame, left: str, right: str) -> str:
+    """Say the difference at each IPC, as a mean may hide opposite ones; "" of one."""
+    each = _each(rows, "ipc", left, right)
+    means = [
+        f"{_named('ipc', n)} {signed(difference(*pair, paired=True).mean)}"
+        for n, pair in each.items()
+    ]
+    return f" ({listed(means)})" * (len(each) > 1)
 
 
 def _calm(over: pandas.DataFrame) -> str:

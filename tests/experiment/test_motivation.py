@@ -531,6 +531,7 @@ def test_the_finding_follows_the_numbers():
     text = str(order.answer(rows, over)).replace("\xa0", " ")
     assert "in place of the window raises the accuracy here" in text
     assert f"distilling first, reverse {MINUS} two-shot: " in text
+    assert "(IPC 10 " in text  # a mean may hide opposite differences
     assert "+3.7 points" in text
     assert "at IPC 20, reverse is clearly ahead at 1 of 2 (beta 0.2)" in text
     assert "means over IPC 25 to 150" in text
